@@ -1,0 +1,50 @@
+"""Correction of large 3D image stacks on Dask and Zarr.
+
+The names below are all that a notebook or script needs; the rest of the package can be
+imported from its modules.
+"""
+
+from importlib import import_module
+from importlib.metadata import version
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from pystack3d_dask.corrections import (
+        Fit,
+        crop,
+        fit_background,
+        fit_intensity,
+        fit_intensity_area,
+        open_result,
+        open_stack,
+        remove_background,
+        rescale_intensity,
+        rescale_intensity_area,
+        to_source_type,
+    )
+    from pystack3d_dask.pipeline import Pipeline
+
+__version__ = version("pystack3d-dask")
+__all__ = [
+    "Fit",
+    "Pipeline",
+    "crop",
+    "fit_background",
+    "fit_intensity",
+    "fit_intensity_area",
+    "open_result",
+    "open_stack",
+    "remove_background",
+    "rescale_intensity",
+    "rescale_intensity_area",
+    "to_source_type",
+]
+
+
+def __getattr__(name: str) -> Any:
+    """Import on first use: workers and the command line start without xarray and pydantic."""
+    if name in __all__:
+        module = "pipeline" if name == "Pipeline" else "corrections"
+        return getattr(import_module(f"pystack3d_dask.{module}"), name)
+    message = f"module {__name__!r} has no attribute {name!r}"
+    raise AttributeError(message)

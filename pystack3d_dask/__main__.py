@@ -1,0 +1,5 @@
+"""``python -m pystack3d_dask``."""
+
+from pystack3d_dask.cli import main
+
+main()

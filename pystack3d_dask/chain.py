@@ -1,0 +1,199 @@
+"""Steps in a row, and which region of every level between them a block needs.
+
+*Level* 0 is the source, level i what comes out of the i-th step, the last level the
+result. Everything here is arithmetic on shapes and indices: the planner counts with it,
+the block runner and the lazy face compute by it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from pystack3d_dask.spec import AXES, EMPTY, Arrays, Region, StackSpec
+from pystack3d_dask.step import Step
+
+Fits = Mapping[str, Arrays]
+
+
+@dataclass(frozen=True)
+class Chain:
+    """The steps as one channel sees them.
+
+    Parameters
+    ----------
+    steps : tuple of Step
+        In the order of execution.
+    source : StackSpec
+        Level 0.
+    fits : mapping
+        The stack-wide fits that are known, by step name.
+    """
+
+    steps: tuple[Step, ...]
+    source: StackSpec
+    fits: Fits = field(default_factory=dict)
+
+    @cached_property
+    def levels(self) -> tuple[StackSpec, ...]:
+        """Spec of each level, ``len(steps) + 1`` of them."""
+        levels = [self.source]
+        for index, step in enumerate(self.steps):
+            levels.append(step.output_spec(levels[-1], self.fitted(index)))
+        return tuple(levels)
+
+    @property
+    def result_dtype(self) -> np.dtype[Any]:
+        """Type in which the last level is stored: that of the acquisition."""
+        return self.source.source_dtype
+
+    def fitted(self, index: int) -> Arrays | None:
+        """Return the fit that step ``index`` works with, None while it is not known."""
+        needs = self.steps[index].needs
+        if not needs or not all(name in self.fits for name in needs):
+            return None
+        return {key: value for name in needs for key, value in self.fits[name].items()}
+
+    def is_applicable(self, index: int) -> bool:
+        """Whether all fits that step ``index`` needs are known."""
+        return all(name in self.fits for name in self.steps[index].needs)
+
+    def step_source(self, index: int, out: Region) -> Region:
+        """Return the region of level ``index`` that step ``index`` needs for ``out``."""
+        step, spec = self.steps[index], self.levels[index]
+        region = step.source(out, spec, self.fitted(index))
+        return _whole_axes(region, step.whole, spec) if region.size else EMPTY
+
+    def pulled(self, out: Region, end: int, start: int) -> Region:
+        """Return the region of level ``start`` that ``out``, on level ``end``, needs."""
+        for index in reversed(range(start, end)):
+            out = self.step_source(index, out) if out.size else EMPTY
+        return out
+
+    def owned(self, slices: range, end: int, level: int) -> range:
+        """Return the slices of ``level`` that belong to ``slices`` of level ``end``.
+
+        Blocks that partition level ``end`` partition every level above it, so that each
+        slice is measured, summarised and stored by exactly one block.
+        """
+        return range(
+            self._boundary(slices.start, end, level), self._boundary(slices.stop, end, level)
+        )
+
+    def with_fits(self, fits: Fits) -> Chain:
+        """Return the chain that knows these fits too."""
+        return replace(self, fits={**self.fits, **fits})
+
+    def _boundary(self, z: int, end: int, level: int) -> int:
+        for index in reversed(range(level, end)):
+            spec, out = self.levels[index], self.levels[index + 1]
+            if z >= out.shape[0]:
+                z = spec.shape[0]
+            elif z > 0 and out.shape[0] != spec.shape[0]:
+                z = self.step_source(index, out.region.with_z(z, z + 1)).start[0]
+        return z
+
+
+@dataclass(frozen=True)
+class Gather:
+    """The summaries of one fit, collected on the level before its step."""
+
+    index: int
+    round: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Work:
+    """What one pass does: from which level to which, what it stores and gathers.
+
+    Parameters
+    ----------
+    reads, end : int
+        Level that is read, and the deepest one that is computed.
+    stores : tuple of int
+        Levels that are stored.
+    gathers : tuple of Gather
+        Fits whose summaries ride along.
+    finishes : bool
+        Whether its last level is the result, and leaves in the type of the acquisition.
+    """
+
+    reads: int
+    end: int
+    stores: tuple[int, ...] = ()
+    gathers: tuple[Gather, ...] = ()
+    finishes: bool = False
+
+
+@dataclass(frozen=True)
+class Demand:
+    """What a block needs of one level: the slices it owns, and the region to compute."""
+
+    owned: range
+    region: Region
+
+
+def demands(chain: Chain, work: Work, block: Region) -> dict[int, Demand]:
+    """Return what a block needs of every level that its pass goes through.
+
+    Parameters
+    ----------
+    chain : Chain
+        The steps.
+    work : Work
+        The pass.
+    block : Region
+        The part of level ``work.end`` that the block owns: usually whole slices.
+
+    Returns
+    -------
+    dict
+        By level, from ``work.reads`` to ``work.end``. A level of which nothing is needed
+        has an empty region.
+    """
+    needed: dict[int, Demand] = {}
+    below = EMPTY
+    for level in reversed(range(work.reads, work.end + 1)):
+        spec = chain.levels[level]
+        owned = chain.owned(block.z, work.end, level)
+        frame = block if level == work.end else spec.region
+        mine = frame.with_z(owned.start, owned.stop)
+        region = chain.step_source(level, below) if below.size else EMPTY
+        if level in work.stores:
+            region = region.joined(mine)
+        for gather in work.gathers:
+            if gather.index == level:
+                region = region.joined(chain.steps[level].summary_source(mine, spec))
+        needed[level] = Demand(owned, region)
+        below = region
+    return needed
+
+
+def slabs(count: int, thickness: int) -> tuple[range, ...]:
+    """Return ``count`` slices cut into slabs of ``thickness``, the last may be thinner."""
+    return tuple(
+        range(start, min(start + thickness, count)) for start in range(0, count, thickness)
+    )
+
+
+def halo_depth(chain: Chain, work: Work) -> int:
+    """Return how many input slices beyond one the deepest step of a pass needs at once."""
+    depths = [0]
+    for level in range(work.reads, work.end):
+        out = chain.levels[level + 1]
+        middle = out.shape[0] // 2
+        region = chain.step_source(level, out.region.with_z(middle, middle + 1))
+        depths.append(region.shape[0] - 1)
+    return max(depths)
+
+
+def _whole_axes(region: Region, whole: Sequence[str], spec: StackSpec) -> Region:
+    start, stop = list(region.start), list(region.stop)
+    for axis in whole:
+        index = AXES.index(axis)
+        start[index], stop[index] = 0, spec.shape[index]
+    return Region((start[0], start[1], start[2]), (stop[0], stop[1], stop[2]))

@@ -1,0 +1,237 @@
+"""The command line: parse, call, print. What is printed is made elsewhere."""
+
+from __future__ import annotations
+
+import sys
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from pystack3d_dask import __version__
+from pystack3d_dask.errors import StackError
+
+if TYPE_CHECKING:
+    from distributed import Client
+
+    from pystack3d_dask.pipeline import Pipeline
+    from pystack3d_dask.run import RunSummary
+
+INTERRUPTED = 130
+PROJECT = click.argument("project", type=click.Path(path_type=Path))
+WORKERS = click.option(
+    "--workers",
+    type=click.IntRange(min=0),
+    help="Worker processes; 0 computes in this process. By default nproc of the parameters, "
+    "else as many as there are cores that may be used.",
+)
+
+
+def main() -> None:
+    """Run the command line; errors end in a message and an exit status, not in a traceback."""
+    arguments = [argument for argument in sys.argv[1:] if argument != "--debug"]
+    debug = len(arguments) < len(sys.argv) - 1
+    warnings.showwarning = _show_warning
+    try:
+        status = cli.main(arguments, prog_name="pystack3d-dask", standalone_mode=False)
+    except click.ClickException as error:
+        error.show()
+        status = error.exit_code
+    except (click.Abort, KeyboardInterrupt):
+        click.echo(
+            "interrupted: what was finished stays valid, the same command continues", err=True
+        )
+        status = INTERRUPTED
+    except StackError as error:
+        if debug:
+            raise
+        click.echo(f"error: {error}", err=True)
+        status = error.exit_status
+    except Exception as error:
+        if debug:
+            raise
+        click.echo(
+            f"error: {type(error).__name__}: {error}\n"
+            "This was not foreseen; with --debug the command shows where it comes from.",
+            err=True,
+        )
+        status = 1
+    sys.exit(status)
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__)
+@click.option("--debug", is_flag=True, help="Show tracebacks; may stand anywhere.")
+def cli(debug: bool) -> None:
+    """Correct large 3D image stacks before segmentation.
+
+    A PROJECT is a directory with slices and a parameter file (params.toml), or that file.
+    """
+
+
+@cli.command()
+@click.argument("directory", type=click.Path(path_type=Path, file_okay=False))
+def init(directory: Path) -> None:
+    """Write a commented params.toml for the slices in DIRECTORY."""
+    from pystack3d_dask.template import write_params
+
+    click.echo(f"wrote {write_params(directory)}")
+
+
+@cli.command()
+@PROJECT
+@click.option("--steps", help="Only these of the process_steps, separated by commas.")
+def plan(project: Path, steps: str | None) -> None:
+    """Print what a run would do: passes, reads, writes, tasks, memory, disk, time."""
+    click.echo(str(_open(project, steps).plan()))
+
+
+@cli.command()
+@PROJECT
+@WORKERS
+@click.option(
+    "--threads-per-worker",
+    type=click.IntRange(min=1),
+    default=1,
+    show_default=True,
+    help="Blocks that a worker process computes at once.",
+)
+@click.option("--scheduler", help="Address of a running Dask scheduler to use.")
+@click.option(
+    "--scheduler-file",
+    type=click.Path(exists=True, path_type=Path),
+    help="File that a running Dask scheduler wrote.",
+)
+@click.option("--steps", help="Only these of the process_steps, separated by commas.")
+@click.option("--restart", is_flag=True, help="Remove results and records, and begin anew.")
+@click.option("--yes", is_flag=True, help="With --restart: do not ask.")
+def run(
+    project: Path,
+    workers: int | None,
+    threads_per_worker: int,
+    scheduler: str | None,
+    scheduler_file: Path | None,
+    steps: str | None,
+    restart: bool,
+    yes: bool,
+) -> None:
+    """Correct a stack, continuing where an earlier run stopped."""
+    pipeline = _open(project, steps)
+    if restart:
+        _restart(pipeline, yes)
+    if not pipeline.plan().passes:
+        click.echo(f"nothing to do: {pipeline.workspace.result} is complete")
+        return
+    client = _client(pipeline, workers, threads_per_worker, scheduler, scheduler_file)
+    _print_summary(_run(pipeline, client))
+
+
+@cli.command()
+@click.argument("directory", type=click.Path(path_type=Path, file_okay=False))
+@click.option("--size", default=256, show_default=True, help="Rows and columns of a slice.")
+@click.option("--slices", default=64, show_default=True, help="Number of slices.")
+@click.option("--texture", type=click.Choice(["porous", "cellular"]), default="porous")
+@click.option("--seed", default=0, show_default=True, help="Another one, another specimen.")
+@WORKERS
+def demo(
+    directory: Path, size: int, slices: int, texture: Any, seed: int, workers: int | None
+) -> None:
+    """Make a stack with known defects in DIRECTORY, correct it and score the result."""
+    from pystack3d_dask.corrections import open_result
+    from pystack3d_dask.demo import DemoStack, score
+
+    stack = DemoStack(shape=(slices, size, size), texture=texture, seed=seed)
+    params = stack.write(directory)
+    click.echo(f"{slices} slices of {size} x {size} pixels with known defects in {directory}")
+    pipeline = _open(params, None)
+    _print_summary(_run(pipeline, _client(pipeline, workers, 1, None, None)))
+    before = score(stack.uncorrected(), stack.truth())
+    result = open_result(directory)
+    after = score((result[0, z].values for z in range(result.sizes["z"])), stack.truth())
+    click.echo(
+        f"distance to the truth, in grey levels: {before.rmse:.1f} before, {after.rmse:.1f} after\n"
+        f"brightness jumps between slices:       {before.jumps:.1f} before, {after.jumps:.1f} after"
+    )
+
+
+def _open(project: Path, steps: str | None) -> Pipeline:
+    from pystack3d_dask.pipeline import Pipeline
+
+    wanted = None if steps is None else [name.strip() for name in steps.split(",")]
+    pipeline = Pipeline.from_toml(project, steps=wanted)
+    for note in pipeline.notes:
+        click.echo(f"note: {note}", err=True)
+    return pipeline
+
+
+def _restart(pipeline: Pipeline, yes: bool) -> None:
+    process = pipeline.workspace.process
+    if not process.exists():
+        return
+    if not yes:
+        if not sys.stdin.isatty():
+            message = f"--restart removes what is in {process}: add --yes to do it"
+            raise click.UsageError(message)
+        click.confirm(f"remove the results in {process}?", abort=True)
+    pipeline.workspace.clear()
+
+
+def _client(
+    pipeline: Pipeline,
+    workers: int | None,
+    threads_per_worker: int,
+    scheduler: str | None,
+    scheduler_file: Path | None,
+) -> AbstractContextManager[Client | None]:
+    if workers == 0:
+        return nullcontext()
+    from pystack3d_dask.cluster import default_workers, local_client, remote_client
+
+    if scheduler is not None or scheduler_file is not None:
+        return remote_client(scheduler, scheduler_file)
+    return local_client(workers or pipeline.workers or default_workers(), threads_per_worker)
+
+
+def _run(pipeline: Pipeline, client: AbstractContextManager[Client | None]) -> RunSummary:
+    with client as connected, _progress() as on_block:
+        if connected is not None and connected.dashboard_link:
+            click.echo(f"dashboard: {connected.dashboard_link}", err=True)
+        return pipeline.run(connected, on_block)
+
+
+def _print_summary(summary: RunSummary) -> None:
+    for number, item in enumerate(summary.passes, start=1):
+        click.echo(
+            f"pass {number}  {item.label}: {item.tasks} tasks, {item.seconds:.1f} s, "
+            f"read {item.bytes_read / 2**20:.0f} MiB, wrote {item.bytes_written / 2**20:.0f} MiB"
+        )
+    click.echo(f"result: {summary.result} ({summary.seconds:.1f} s)")
+
+
+@contextmanager
+def _progress() -> Iterator[Callable[[Any], None]]:
+    """Yield what shows finished blocks: bars in a terminal, a line per pass elsewhere."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
+
+    console = Console(stderr=True)
+    bars: dict[int, Any] = {}
+    columns = ("{task.description}", BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
+
+        def on_block(event: Any) -> None:
+            if event.number not in bars:
+                title = f"pass {event.number}/{event.count} {event.label}"
+                bars[event.number] = progress.add_task(title, total=event.blocks)
+                if not console.is_terminal:
+                    click.echo(title, err=True)
+            progress.update(bars[event.number], completed=event.done)
+
+        yield on_block
+
+
+def _show_warning(message: Any, *_: Any, **__: Any) -> None:
+    click.echo(f"warning: {message}", err=True)

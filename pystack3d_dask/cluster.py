@@ -1,0 +1,98 @@
+"""Workers: how many this machine has room for, and starting them."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+import dask
+from dask.system import CPU_COUNT
+from distributed import Client, LocalCluster
+
+from pystack3d_dask.errors import StackError
+
+# set by batch systems: Slurm, PBS, LSF, Grid Engine
+BATCH_LIMITS = ("SLURM_CPUS_PER_TASK", "SLURM_CPUS_ON_NODE", "NCPUS", "LSB_DJOB_NUMPROC", "NSLOTS")
+
+# one thread per worker thread: blocks are the parallelism, and results stay the same
+SINGLE_THREADED = {
+    "OMP_NUM_THREADS": "1",
+    "OPENBLAS_NUM_THREADS": "1",
+    "MKL_NUM_THREADS": "1",
+    "NUMBA_NUM_THREADS": "1",
+    "TIFFFILE_NUM_THREADS": "1",
+    "ZARR_ASYNC__CONCURRENCY": "1",
+    "ZARR_THREADING__MAX_WORKERS": "1",
+    "MALLOC_TRIM_THRESHOLD_": "65536",
+}
+
+
+def default_workers(environment: Mapping[str, str] = os.environ) -> int:
+    """Return how many worker processes to start: the cores that this process may use.
+
+    Control groups, processor affinity and the limits of batch systems are respected.
+    """
+    limits = [int(value) for name in BATCH_LIMITS if (value := environment.get(name, "")).isdigit()]
+    return max(1, min([int(CPU_COUNT), *limits]))
+
+
+@contextmanager
+def local_client(workers: int, threads_per_worker: int = 1) -> Iterator[Client]:
+    """Start worker processes on this machine, and stop them in the end.
+
+    Scheduler and dashboard listen on the loopback interface only.
+
+    Parameters
+    ----------
+    workers : int
+        Processes, at least 1.
+    threads_per_worker : int
+        Blocks that a process computes at once.
+
+    Yields
+    ------
+    distributed.Client
+    """
+    settings = {
+        "distributed.nanny.pre-spawn-environ": SINGLE_THREADED,
+        "distributed.worker.daemon": True,
+    }
+    with (
+        dask.config.set(settings),
+        LocalCluster(
+            n_workers=workers,
+            threads_per_worker=threads_per_worker,
+            processes=True,
+            host="127.0.0.1",
+            dashboard_address="127.0.0.1:0",
+        ) as cluster,
+        Client(cluster) as client,
+    ):
+        yield client
+
+
+@contextmanager
+def remote_client(address: str | None, scheduler_file: Path | None) -> Iterator[Client]:
+    """Join a running scheduler by its address, or by the file that it wrote.
+
+    Yields
+    ------
+    distributed.Client
+
+    Raises
+    ------
+    StackError
+        When nobody answers there, or there is no worker.
+    """
+    try:
+        client = Client(address, scheduler_file=scheduler_file, timeout="10s")
+    except (OSError, ValueError) as error:
+        message = f"no scheduler answers at {address or scheduler_file}: {error}"
+        raise StackError(message) from error
+    with client:
+        if not client.nthreads():
+            message = f"the scheduler at {address or scheduler_file} has no workers; start some"
+            raise StackError(message)
+        yield client

@@ -1,0 +1,77 @@
+"""What can go wrong, in words for the person who has to mend it.
+
+Every message says what was given, what was expected, where, and what to do.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+
+class StackError(Exception):
+    """Base of every error that this package raises on purpose.
+
+    ``exit_status`` is what the command line ends with: 2 when parameters or file
+    headers are wrong and nothing was written, 1 when reading pixels or running failed.
+    """
+
+    exit_status = 1
+
+
+class SourceError(StackError):
+    """The slices cannot be opened as one stack (found in their headers)."""
+
+    exit_status = 2
+
+
+class PixelError(StackError):
+    """The pixels of a slice cannot be read."""
+
+
+class RunError(StackError):
+    """Blocks failed; what was finished stays valid and the same command continues."""
+
+
+class FitRequiredError(StackError, TypeError):
+    """A correction with a stack-wide fit was called without its fit."""
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One thing that is wrong, or merely noteworthy, in the parameters.
+
+    Parameters
+    ----------
+    path : str
+        TOML path of the culprit, such as ``bkg_removal.orders``.
+    message : str
+        What was found, what was expected and what to do.
+    severity : {"error", "warning"}
+        Warnings are shown and the run goes on.
+    """
+
+    path: str
+    message: str
+    severity: Literal["error", "warning"] = "error"
+
+    def __str__(self) -> str:
+        return f"{self.path}: {self.message}" if self.path else self.message
+
+
+class ParameterError(StackError):
+    """Parameters are wrong; carries every problem that was found, not only the first."""
+
+    exit_status = 2
+
+    def __init__(self, problems: Sequence[Problem], origin: str = "") -> None:
+        self.problems = tuple(problems)
+        self.origin = origin
+        super().__init__(self.problems, origin)
+
+    def __str__(self) -> str:
+        count = len(self.problems)
+        head = f"{count} problem{'s' if count != 1 else ''}"
+        head += f" in {self.origin}:" if self.origin else ":"
+        return "\n".join([head, *(f"  {problem}" for problem in self.problems)])

@@ -1,0 +1,385 @@
+"""The result: an OME-Zarr 0.5 image that xarray opens too.
+
+``scale{n}/image`` holds level n, axes (c, z, y, x), beside 1-D arrays with the coordinates.
+A shard is one channel and one slab of whole slices, so that whoever has a slab writes
+whole shards of every level and never touches a neighbour's.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import xarray as xr
+import zarr
+from numpy.typing import NDArray
+
+from pystack3d_dask.errors import StackError
+from pystack3d_dask.io.pyramid import pooled, pooled_positions, pooled_shape, pyramid
+from pystack3d_dask.io.shard import CODECS, write_shard
+from pystack3d_dask.spec import AXES, Array, StackSpec, Triple
+
+DIMS = ("c", *AXES)
+OURS = "pystack3d_dask"
+TILE = 512
+
+
+def create_result(
+    path: Path | str,
+    *,
+    channels: Sequence[str],
+    spec: StackSpec,
+    dtype: np.dtype[Any],
+    slab: int,
+    attrs: Mapping[str, Any] | None = None,
+) -> None:
+    """Make a result without pixels: what exists under ``path`` is well-formed.
+
+    The centre of the acquisition's first pixel is at zero. A coordinate is in micrometres,
+    or in indices (``units: pixel``) where the stack does not tell; on coarser levels it is
+    the mean position of the voxels pooled. The multiscales metadata cannot hold irregular
+    z: it has the mean distance of slices, and the coordinate ``z`` the true positions.
+
+    Parameters
+    ----------
+    path : path-like
+        Directory to be made.
+    channels : sequence of str
+        Names of the channels.
+    spec : StackSpec
+        Any one channel at the end of the chain.
+    dtype : numpy.dtype
+        Type of the stored values.
+    slab : int
+        Slices per block and per shard, see `slab_thickness`.
+    attrs : mapping, optional
+        What else to keep in the root attribute ``pystack3d_dask``.
+
+    Raises
+    ------
+    FileExistsError
+        If there is something at ``path``.
+    """
+    path = Path(path)
+    if path.exists():
+        msg = f"{path} exists; remove it before another result is made there"
+        raise FileExistsError(msg)
+    draft = path.with_name(f"{path.name}.partial")
+    shutil.rmtree(draft, ignore_errors=True)
+    dtype = np.dtype(dtype).newbyteorder("=")
+    axes = _axes(spec)
+    # voxels of unknown size are taken for cubes
+    spacing = spec.spacing() if spec.pixel_size else (1.0, 1.0, 1.0)
+    factors = pyramid(spec.shape, spacing, slab)
+    root = zarr.create_group(
+        draft,
+        attributes={
+            "ome": {
+                "version": "0.5",
+                "multiscales": [_multiscale(axes, factors)],
+                "omero": _omero(channels, dtype),
+            },
+            OURS: {**(attrs or {}), "complete": False},
+        },
+    )
+    for level, factor in enumerate(factors):
+        group = root.create_group(f"scale{level}", attributes={"downsampling": list(factor)})
+        shape = pooled_shape(spec.shape, factor)
+        _create_image(group, (len(channels), *shape), dtype, slab // factor[0])
+        _create_coordinates(group, channels, axes, factor)
+    _consolidate(draft)
+    os.replace(draft, path)
+
+
+def write_slab(path: Path | str, channel: int, z_start: int, values: Array) -> int:
+    """Write a slab of one channel to every level.
+
+    Parameters
+    ----------
+    path : path-like
+        The result.
+    channel : int
+        Index of the channel.
+    z_start : int
+        First slice: a multiple of the slab's thickness.
+    values : ndarray, shape (k, rows, columns)
+        Whole slices, as many as a slab has, or those that are left at the end of the stack.
+
+    Returns
+    -------
+    int
+        Bytes on disk.
+
+    Raises
+    ------
+    ValueError
+        If the values are not exactly one slab, or not of the result's type.
+    """
+    levels = list(_levels(path))
+    factors = [level.factor for level in levels]
+    full = levels[0]
+    _check_slab(full, channel, z_start, values)
+    number = z_start // full.slices
+    slabs = [values, *pooled(values, factors[1:])]
+    return sum(
+        write_shard(level.shard(channel, number), part, level.slices, level.tile)
+        for level, part in zip(levels, slabs, strict=True)
+    )
+
+
+def finish_result(
+    path: Path | str,
+    attrs: Mapping[str, Any],
+    windows: Sequence[tuple[float, float]] | None = None,
+) -> None:
+    """Mark a result as complete.
+
+    Parameters
+    ----------
+    path : path-like
+        The result.
+    attrs : mapping
+        What else the root attribute ``pystack3d_dask`` says from now on.
+    windows : sequence of tuple of float, optional
+        Per channel, the values that viewers show as black and white; the range of the
+        type without it.
+    """
+    root = zarr.open_group(path, mode="r+")
+    ome = root.attrs["ome"]
+    if windows is not None:
+        for channel, (start, end) in zip(ome["omero"]["channels"], windows, strict=True):
+            channel["window"] |= {"start": float(start), "end": float(end)}
+    root.update_attributes({"ome": ome, OURS: {**attrs, "complete": True}})
+
+
+def is_complete(path: Path | str, token: str) -> bool:
+    """Return whether there is a complete result, finished with ``token`` in its attributes."""
+    state = _state(path)
+    return state is not None and state["complete"] and state.get("token") == token
+
+
+def result_token(path: Path | str) -> str | None:
+    """Return the token in the attributes of a result, complete or not; None without one."""
+    state = _state(path)
+    return None if state is None else state.get("token")
+
+
+def open_result(path: Path | str) -> xr.DataArray:
+    """Open a complete result lazily.
+
+    Parameters
+    ----------
+    path : path-like
+        The result.
+
+    Returns
+    -------
+    DataArray, dims (c, z, y, x)
+        Backed by dask, one chunk per shard, with its coordinates.
+
+    Raises
+    ------
+    StackError
+        If there is no result, or an incomplete one.
+    """
+    state = _state(path)
+    if state is None:
+        msg = f"{path}: there is no result here; `pystack3d-dask run` makes one"
+        raise StackError(msg)
+    if not state["complete"]:
+        msg = f"{path}: the result is not complete; `pystack3d-dask run` continues it"
+        raise StackError(msg)
+    full = next(_levels(path))
+    chunks = {"c": 1, "z": full.slices, "y": -1, "x": -1}
+    image: xr.DataArray = xr.open_zarr(path, group="scale0", chunks=chunks)["image"]
+    # numpy's variable-length strings cannot be cast to, or saved as, most other things
+    return image.assign_coords(c=[str(name) for name in image["c"].values])
+
+
+def coordinates(channels: Sequence[str], spec: StackSpec) -> dict[str, Any]:
+    """Return the coordinates of a stack, as `open_result` gives them and xarray takes them.
+
+    Parameters
+    ----------
+    channels : sequence of str
+        Names of the channels.
+    spec : StackSpec
+        Any one channel.
+    """
+    spatial = {
+        axis.name: (axis.name, axis.positions, {"units": axis.unit or "pixel"})
+        for axis in _axes(spec)
+    }
+    return {"c": list(channels), **spatial}
+
+
+@dataclass(frozen=True)
+class _Axis:
+    """An axis of the full image; no unit means that positions are indices."""
+
+    name: str
+    positions: NDArray[np.float64]
+    step: float
+    unit: str | None
+
+
+def _axes(spec: StackSpec) -> tuple[_Axis, ...]:
+    z = _Axis("z", np.arange(spec.shape[0], dtype=np.float64), 1.0, None)
+    if spec.z is not None:
+        z = _Axis("z", np.asarray(spec.z, dtype=np.float64), spec.spacing()[0], "micrometer")
+    unit = "micrometer" if spec.pixel_size else None
+    size = spec.pixel_size or (1.0, 1.0)
+    y, x = (
+        _Axis(name, np.arange(start, start + count, dtype=np.float64) * step, step, unit)
+        for name, start, count, step in zip("yx", spec.origin, spec.shape[1:], size, strict=True)
+    )
+    return z, y, x
+
+
+def _multiscale(axes: Sequence[_Axis], factors: Sequence[Triple]) -> dict[str, Any]:
+    space: list[dict[str, str]] = [
+        {"name": axis.name, "type": "space"} | ({"unit": axis.unit} if axis.unit else {})
+        for axis in axes
+    ]
+    return {
+        "name": "image",
+        "type": "mean",
+        "axes": [{"name": "c", "type": "channel"}, *space],
+        "datasets": [
+            {
+                "path": f"scale{level}/image",
+                "coordinateTransformations": _transformations(axes, factor),
+            }
+            for level, factor in enumerate(factors)
+        ],
+    }
+
+
+def _transformations(axes: Sequence[_Axis], factor: Triple) -> list[dict[str, Any]]:
+    pairs = list(zip(axes, factor, strict=True))
+    first = [float(pooled_positions(axis.positions, f)[0]) for axis, f in pairs]
+    return [
+        {"type": "scale", "scale": [1.0, *(axis.step * f for axis, f in pairs)]},
+        {"type": "translation", "translation": [0.0, *first]},
+    ]
+
+
+def _omero(channels: Sequence[str], dtype: np.dtype[Any]) -> dict[str, Any]:
+    """Return how viewers show the channels: in grey, one at a time."""
+    low, high = (0.0, 1.0)
+    if dtype.kind in "iu":
+        low, high = float(np.iinfo(dtype).min), float(np.iinfo(dtype).max)
+    window = {"min": low, "max": high, "start": low, "end": high}
+    return {
+        "channels": [
+            {"label": name, "color": "FFFFFF", "active": index == 0, "window": window}
+            for index, name in enumerate(channels)
+        ],
+        "rdefs": {"model": "greyscale"},
+    }
+
+
+def _create_image(
+    group: Any, shape: tuple[int, int, int, int], dtype: np.dtype[Any], slices: int
+) -> None:
+    counts = [-(-n // TILE) for n in shape[2:]]
+    # tiles of equal size: padding the last one to 512 could double what is stored
+    tile = tuple(-(-n // count) for n, count in zip(shape[2:], counts, strict=True))
+    whole = tuple(t * count for t, count in zip(tile, counts, strict=True))
+    group.create_array(
+        "image",
+        shape=shape,
+        dtype=dtype,
+        chunks=(1, 1, *tile),
+        shards=(1, slices, *whole),
+        compressors=CODECS,
+        fill_value=0,
+        dimension_names=DIMS,
+    )
+
+
+def _create_coordinates(
+    group: Any, channels: Sequence[str], axes: Sequence[_Axis], factor: Triple
+) -> None:
+    # the only type of strings that Zarr 3 specifies: fixed-length ones warn
+    names = np.array(channels, dtype=np.dtypes.StringDType())
+    group.create_array("c", data=names, dimension_names=("c",))
+    for axis, f in zip(axes, factor, strict=True):
+        group.create_array(
+            axis.name,
+            data=pooled_positions(axis.positions, f),
+            dimension_names=(axis.name,),
+            attributes={"units": axis.unit or "pixel"},
+        )
+
+
+def _consolidate(path: Path) -> None:
+    """Put all metadata into the root as well, without which xarray warns."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Consolidated metadata is currently not part")
+        zarr.consolidate_metadata(path)
+
+
+def _state(path: Path | str) -> dict[str, Any] | None:
+    try:
+        root = zarr.open_group(path, mode="r")
+    except FileNotFoundError:
+        return None
+    state: dict[str, Any] | None = root.attrs.get(OURS)
+    return state
+
+
+@dataclass(frozen=True)
+class _Level:
+    """Where the shards of a level are and how they are cut."""
+
+    directory: Path
+    image: Any
+    factor: Triple
+
+    @property
+    def slices(self) -> int:
+        return int(self.image.shards[1])
+
+    @property
+    def tile(self) -> tuple[int, int]:
+        rows, columns = self.image.chunks[2:]
+        return int(rows), int(columns)
+
+    def shard(self, channel: int, number: int) -> Path:
+        key = self.image.metadata.encode_chunk_key((channel, number, 0, 0))
+        return Path(self.directory, key)
+
+
+def _levels(path: Path | str) -> Iterator[_Level]:
+    root = zarr.open_group(path, mode="r")
+    for dataset in root.attrs["ome"]["multiscales"][0]["datasets"]:
+        image = root[dataset["path"]]
+        z, y, x = root[dataset["path"].split("/")[0]].attrs["downsampling"]
+        yield _Level(Path(path, dataset["path"]), image, (z, y, x))
+
+
+def _check_slab(level: _Level, channel: int, z_start: int, values: Array) -> None:
+    channels, depth, *plane = level.image.shape
+    if not 0 <= channel < channels:
+        msg = f"channel is {channel}; the result has channels 0 to {channels - 1}"
+        raise ValueError(msg)
+    if z_start % level.slices or not 0 <= z_start < depth:
+        msg = (
+            f"z_start is {z_start}; a slab starts at a multiple of {level.slices} below {depth}, "
+            "others would overwrite their neighbours"
+        )
+        raise ValueError(msg)
+    expected = (min(level.slices, depth - z_start), *plane)
+    if values.shape != expected or values.dtype != level.image.dtype:
+        msg = (
+            f"the slab at slice {z_start} has shape {values.shape} and type {values.dtype}; "
+            f"expected {expected} and {level.image.dtype}"
+        )
+        raise ValueError(msg)

@@ -1,0 +1,51 @@
+"""What every source of slices offers, whatever its files look like."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from pystack3d_dask.spec import Array, Region, StackSpec
+
+
+class Source(Protocol):
+    """A stack on disk: cheap to open, small to pickle, read region by region.
+
+    Attributes
+    ----------
+    channels : tuple of str
+        Names of the channels.
+    specs : tuple of StackSpec
+        One per channel; they agree in shape.
+    names : tuple of str
+        Names of the slices, as messages and exports show them (those of the first channel).
+    chunked : bool
+        Whether a region can be read again without decoding much around it: such a
+        source is read in place, others are ingested once.
+    fingerprint : str
+        Changes when slices are replaced, added, removed or selected otherwise.
+    """
+
+    @property
+    def channels(self) -> tuple[str, ...]: ...
+    @property
+    def specs(self) -> tuple[StackSpec, ...]: ...
+    @property
+    def names(self) -> tuple[str, ...]: ...
+    @property
+    def chunked(self) -> bool: ...
+    @property
+    def fingerprint(self) -> str: ...
+
+    def read(self, channel: int, region: Region) -> Array:
+        """Return the pixels of a region, shape ``region.shape``, in the spec's type.
+
+        Raises
+        ------
+        PixelError
+            Naming the file and the reason, when pixels cannot be decoded.
+        """
+        ...
+
+    def selected(self, start: int, stop: int) -> Source:
+        """Return the source without the slices outside ``start:stop``."""
+        ...

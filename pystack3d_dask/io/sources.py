@@ -1,0 +1,174 @@
+"""What a path holds, and opening it as a stack."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path, PureWindowsPath
+
+from pystack3d_dask.errors import SourceError
+from pystack3d_dask.io.source import Source
+from pystack3d_dask.io.tiff import SUFFIXES, Samples, open_tiff, tiff_names
+from pystack3d_dask.io.zarr_source import is_zarr, open_zarr
+
+HERE = (".", "")
+SHOWN = 10
+
+
+@dataclass(frozen=True)
+class Kind:
+    """One kind of source.
+
+    Parameters
+    ----------
+    label : str
+        What messages call it.
+    find : callable
+        Takes the path of a channel; returns what to open, or None if it is another kind.
+    open : callable
+        Opens what was found, by name of the channel.
+    """
+
+    label: str
+    find: Callable[[Path], Path | None]
+    open: Callable[[Mapping[str, Path], Samples | None], Source]
+
+
+def open_source(
+    path: Path | str, *, channels: Sequence[str] = (".",), samples: Samples | None = None
+) -> Source:
+    """Open a stack, whatever its files look like.
+
+    Parameters
+    ----------
+    path : path-like
+        A Zarr, a TIFF file, or a directory.
+    channels : sequence of str
+        Sub-directories of a directory, ``"."`` or ``""`` being the directory itself, each
+        with TIFF slices, one multi-page TIFF file, or one Zarr (which is ignored beside
+        TIFF files). Of a Zarr they are names of its channels, ``"."`` meaning all.
+    samples : {"luminance", "channels"}, optional
+        What to do with colour in TIFF files, see `pystack3d_dask.io.tiff.open_tiff`.
+
+    Raises
+    ------
+    SourceError
+        Naming what was expected, what was found, and everything wrong in the headers.
+    """
+    path = Path(path)
+    _check_names(channels)
+    try:
+        if is_zarr(path):
+            stack = open_zarr({".": path})
+            return stack if set(channels) <= set(HERE) else stack.only(channels)
+        if path.is_file() and not set(channels) <= set(HERE):
+            msg = f'{path} is a file, which has no sub-directories; expected channels = ["."]'
+            raise SourceError(msg)
+        locations = {name: path if path.is_file() else path / name for name in channels}
+        return _open(path, locations, samples)
+    except OSError as error:
+        msg = f"{error.filename or path}: {error.strerror or error}"
+        raise SourceError(msg) from error
+
+
+def find_channels(directory: Path) -> tuple[str, ...]:
+    """Return the channels that a directory holds: itself, or its sub-directories with slices."""
+    if not directory.is_dir() or _recognised(directory):
+        return (".",)
+    return tuple(_folders_with_slices(directory)) or (".",)
+
+
+def _check_names(channels: Sequence[str]) -> None:
+    repeated = [name for name, count in Counter(channels).items() if count > 1]
+    outside = [name for name in channels if _leaves(name)]
+    if not channels:
+        msg = 'channels is empty; expected ["."] or names of sub-directories'
+    elif repeated:
+        msg = f"channels names {repeated[0]!r} more than once"
+    elif outside:
+        msg = f"channels names {outside[0]!r}, which is not inside the directory of the stack"
+    else:
+        return
+    raise SourceError(msg)
+
+
+def _leaves(name: str) -> bool:
+    path = PureWindowsPath(name)  # understands both kinds of separators
+    return bool(path.anchor) or ".." in path.parts
+
+
+def _open(path: Path, locations: Mapping[str, Path], samples: Samples | None) -> Source:
+    found = {name: _recognised(location) for name, location in locations.items()}
+    missing = [locations[name] for name, match in found.items() if match is None]
+    if missing:
+        raise SourceError("\n  ".join([*map(_nothing_at, missing), *_hint(path)]))
+    matches = {name: match for name, match in found.items() if match is not None}
+    openers = {kind.open for kind, _ in matches.values()}
+    if len(openers) > 1:
+        kinds = "; ".join(f"{name!r} is {kind.label}" for name, (kind, _) in matches.items())
+        msg = f"{path}: channels must be of one kind, TIFF or Zarr: {kinds}"
+        raise SourceError(msg)
+    return openers.pop()({name: target for name, (_, target) in matches.items()}, samples)
+
+
+def _recognised(location: Path) -> tuple[Kind, Path] | None:
+    for kind in KINDS:
+        target = kind.find(location)
+        if target is not None:
+            return kind, target
+    return None
+
+
+def _nothing_at(location: Path) -> str:
+    if not location.exists():
+        return f"{location}: it does not exist, or is a link that leads nowhere"
+    expected = ", ".join(kind.label for kind in KINDS)
+    names = sorted(os.listdir(location)) if location.is_dir() else [location.name]
+    more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
+    found = ", ".join(map(repr, names[:SHOWN])) or "nothing"
+    return f"{location}: no slices; expected {expected}; found {found}{more}"
+
+
+def _hint(path: Path) -> list[str]:
+    """Suggest the sub-directories that do hold slices."""
+    if not path.is_dir():
+        return []
+    folders = _folders_with_slices(path)
+    return [f"did you mean channels = {json.dumps(folders)}?"] if folders else []
+
+
+def _folders_with_slices(path: Path) -> list[str]:
+    return sorted(entry.name for entry in path.iterdir() if _tiff_folder(entry) or is_zarr(entry))
+
+
+def _zarr(location: Path) -> Path | None:
+    return location if is_zarr(location) else None
+
+
+def _tiff_file(location: Path) -> Path | None:
+    is_tiff = location.suffix.lower() in SUFFIXES and location.is_file()
+    return location if is_tiff else None
+
+
+def _tiff_folder(location: Path) -> Path | None:
+    return location if location.is_dir() and tiff_names(location) else None
+
+
+def _zarr_inside(location: Path) -> Path | None:
+    found = [path for path in location.iterdir() if is_zarr(path)] if location.is_dir() else []
+    return found[0] if len(found) == 1 else None
+
+
+def _open_zarr(locations: Mapping[str, Path], samples: Samples | None) -> Source:
+    return open_zarr(locations)
+
+
+KINDS = (
+    Kind("a Zarr array or OME-Zarr image", _zarr, _open_zarr),
+    Kind("a TIFF file", _tiff_file, open_tiff),
+    Kind("a directory of *.tif or *.tiff files", _tiff_folder, open_tiff),
+    Kind("a directory with one Zarr", _zarr_inside, _open_zarr),
+)

@@ -1,0 +1,364 @@
+"""Slices in TIFF files: one slice per file, or one page per slice."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from functools import cached_property, partial
+from hashlib import sha256
+from pathlib import Path
+from typing import Any, ClassVar, Literal, NamedTuple
+
+import numpy as np
+
+from pystack3d_dask.errors import SourceError
+from pystack3d_dask.io.dtypes import read_dtype
+from pystack3d_dask.io.tiff_header import Slice, pixel_size, slices_of
+from pystack3d_dask.io.tiff_page import Layout, Plane, Window, read_page
+from pystack3d_dask.spec import Array, Region, StackSpec
+
+Samples = Literal["luminance", "channels"]
+
+SUFFIXES = (".tif", ".tiff")
+LUMINANCE = (np.float32(0.299), np.float32(0.587), np.float32(0.114))  # Rec. 601
+THREADS = 8  # hides the latency of network drives; parsing itself is short
+SHOWN = 10
+Z_IN_NAME = re.compile(r"z=([-+]?\d+(?:\.\d*)?)um")
+
+
+@dataclass(frozen=True)
+class TiffChannel:
+    """Where the slices of one channel lie.
+
+    Parameters
+    ----------
+    folder : str
+        Directory of the files.
+    planes : tuple of Plane
+        One per slice.
+    layout : Layout
+        Common to all of them.
+    samples : tuple of int
+        Half-open range of the samples of a pixel that are read; more than one are
+        weighted to the luminance.
+    """
+
+    folder: str
+    planes: tuple[Plane, ...]
+    layout: Layout
+    samples: tuple[int, int]
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Type of the values that are read."""
+        return read_dtype(self.layout.dtype)
+
+    def read(self, z: int, window: Window, out: Array) -> None:
+        """Read a window of slice ``z`` into ``out``, shape (rows, columns)."""
+        plane, count = self.planes[z], window.samples[1] - window.samples[0]
+        with np.errstate(over="ignore"):
+            if count == 1:
+                read_page(self.folder, plane, window, self.layout, out[None])
+                return
+            colours = np.empty((count, *out.shape), self.dtype)
+            read_page(self.folder, plane, window, self.layout, colours)
+            out[...] = luminance(colours)
+
+
+@dataclass(frozen=True)
+class TiffStack:
+    """A stack in TIFF files, made by `open_tiff`.
+
+    Values are left as they are stored, also where the file says that white is zero or
+    brings a colour map. float64 is read as float32, beyond whose range it becomes infinite.
+
+    Parameters
+    ----------
+    channels : tuple of str
+        Names of the channels.
+    specs : tuple of StackSpec
+        One per channel. ``z`` is known when every slice of the first channel has its own
+        file with ``z=<number>um`` in its name; ``pixel_size`` when the first file carries it.
+    names : tuple of str
+        Names of the slices of the first channel.
+    files : tuple of TiffChannel
+        One per channel.
+    """
+
+    channels: tuple[str, ...]
+    specs: tuple[StackSpec, ...]
+    names: tuple[str, ...]
+    files: tuple[TiffChannel, ...]
+    chunked: ClassVar[bool] = False
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """SHA-256 of names, sizes and modification times of the files, and of the layout.
+
+        Pixels are not read, and the directory plays no part: a project that is moved keeps
+        its fingerprint.
+        """
+        content = [
+            (name, tuple(files.layout), files.samples, [tuple(plane) for plane in files.planes])
+            for name, files in zip(self.channels, self.files, strict=True)
+        ]
+        return sha256(repr(content).encode()).hexdigest()
+
+    def read(self, channel: int, region: Region) -> Array:
+        """Return the pixels of a region; only what it touches is read and decoded.
+
+        Parameters
+        ----------
+        channel : int
+            Index of the channel.
+        region : Region
+            Inside the stack.
+
+        Returns
+        -------
+        ndarray, shape ``region.shape``
+            C-contiguous, in the type of the channel's spec.
+
+        Raises
+        ------
+        PixelError
+            Naming the file, the page and the reason.
+        ValueError
+            When the region is not inside the stack.
+        """
+        spec, files = self.specs[channel], self.files[channel]
+        if region.clipped(spec.shape) != region:
+            msg = f"{region} is not inside a stack of shape {spec.shape}"
+            raise ValueError(msg)
+        out = np.empty(region.shape, spec.dtype)
+        if not region.size:
+            return out
+        _, rows, columns = zip(region.start, region.stop, strict=True)
+        window = Window(files.samples, rows, columns)
+        for k, z in enumerate(region.z):
+            files.read(z, window, out[k])
+        return out
+
+    def selected(self, start: int, stop: int) -> TiffStack:
+        """Return the stack without the slices outside ``start:stop``."""
+        region = self.specs[0].region.with_z(start, stop).clipped(self.specs[0].shape)
+        kept = slice(region.start[0], region.stop[0])
+        return replace(
+            self,
+            specs=tuple(spec.cropped(region) for spec in self.specs),
+            names=self.names[kept],
+            files=tuple(replace(files, planes=files.planes[kept]) for files in self.files),
+        )
+
+
+def luminance(pixels: Array) -> Array:
+    """Weight red, green and blue by Rec. 601, rounded to the nearest integer for integers.
+
+    Parameters
+    ----------
+    pixels : ndarray, shape (3, rows, columns)
+        Equal samples give their own value.
+
+    Returns
+    -------
+    ndarray, shape (rows, columns)
+        In the type of ``pixels``.
+    """
+    red, green, blue = (weight * plane for weight, plane in zip(LUMINANCE, pixels, strict=True))
+    values: Array = red + green + blue
+    return (np.rint(values) if pixels.dtype.kind in "iu" else values).astype(pixels.dtype)
+
+
+def tiff_names(path: Path) -> list[str]:
+    """Return the names of the TIFF files of a directory, sorted, without hidden ones."""
+    with os.scandir(path) as entries:
+        return sorted(
+            entry.name
+            for entry in entries
+            if entry.name.lower().endswith(SUFFIXES)
+            and not entry.name.startswith(".")
+            and not os.path.isdir(entry.path)
+        )
+
+
+def open_tiff(locations: Mapping[str, Path], samples: Samples | None = None) -> TiffStack:
+    """Open the slices of one or more channels as one stack, reading all headers.
+
+    Parameters
+    ----------
+    locations : mapping of str to Path
+        Directory or file by name of the channel. In a directory of several files each file
+        is a slice (a reduced second page, a thumbnail, is skipped); in a file on its own
+        each page is one.
+    samples : {"luminance", "channels"}, optional
+        What to do with colour: weight it to one value, or make a channel of each sample,
+        named ``R``, ``G``, ``B`` (``ESB:R`` and so on where there are several channels).
+
+    Raises
+    ------
+    SourceError
+        With everything that is wrong in the headers: files that cannot be read, other
+        types than integers up to 16 bit, float32 and float64, colour without ``samples``,
+        slices that differ from most, channels that differ in the number of slices.
+    """
+    with ThreadPoolExecutor(THREADS) as pool:
+        scans = {name: _scan(path, samples, pool) for name, path in locations.items()}
+    problems = [problem for scan in scans.values() for problem in scan.problems]
+    problems.extend(_differences(list(scans.values())))
+    problems.extend(() if problems else _unequal_counts(scans))
+    if problems:
+        raise SourceError(_report(problems))
+    return _assembled(scans, samples)
+
+
+def _assembled(scans: Mapping[str, _Scan], samples: Samples | None) -> TiffStack:
+    channels = {
+        label: files
+        for name, scan in scans.items()
+        for label, files in _channels(name, scan, samples, alone=len(scans) == 1)
+    }
+    first = next(iter(channels.values()))
+    z = _positions(first.planes)
+    spacing = pixel_size(os.path.join(first.folder, first.planes[0].file))
+    specs = tuple(
+        StackSpec(
+            shape=(len(files.planes), files.layout.rows, files.layout.columns),
+            dtype=files.dtype,
+            source_dtype=files.dtype,
+            z=z,
+            pixel_size=spacing,
+        )
+        for files in channels.values()
+    )
+    return TiffStack(tuple(channels), specs, _names(first.planes), tuple(channels.values()))
+
+
+def _channels(
+    name: str, scan: _Scan, samples: Samples | None, *, alone: bool
+) -> Iterator[tuple[str, TiffChannel]]:
+    """Yield the channel, or with ``samples = "channels"`` one for each sample of its pixels."""
+    planes, layout = tuple(item.plane for item in scan.slices), scan.slices[0].layout
+    if layout.samples == 1 or samples == "luminance":
+        read = (0, 1 if layout.samples == 1 else len(LUMINANCE))
+        yield name, TiffChannel(scan.folder, planes, layout, read)
+        return
+    coloured = scan.slices[0].is_rgb and layout.samples <= len("RGBA")
+    for k in range(layout.samples):
+        label = "RGBA"[k] if coloured else str(k)
+        label = label if alone else f"{name}:{label}"
+        yield label, TiffChannel(scan.folder, planes, layout, (k, k + 1))
+
+
+def _names(planes: Sequence[Plane]) -> tuple[str, ...]:
+    if len({plane.file for plane in planes}) == len(planes):
+        return tuple(plane.file for plane in planes)
+    stem = Path(planes[0].file).stem
+    return tuple(f"{stem}_{k:04d}.tif" for k in range(len(planes)))
+
+
+def _positions(planes: Sequence[Plane]) -> tuple[float, ...] | None:
+    found = {plane.file: Z_IN_NAME.search(plane.file) for plane in planes}
+    if len(found) < len(planes) or not all(found.values()):
+        return None
+    return tuple(float(match[1]) for match in found.values() if match)
+
+
+class _Scan(NamedTuple):
+    """The headers of one channel, and what is wrong with them."""
+
+    folder: str
+    slices: list[Slice]
+    problems: list[str]
+
+
+def _scan(location: Path, samples: Samples | None, pool: ThreadPoolExecutor) -> _Scan:
+    try:
+        folder, names = _files(location)
+    except OSError as error:
+        return _Scan(str(location), [], [f"{location}: {error.strerror or error}"])
+    if not names:
+        return _Scan(folder, [], [f"{location}: no slices; expected *.tif or *.tiff files"])
+    scan_file = partial(_scan_file, samples=samples, alone=len(names) == 1)
+    results = list(pool.map(scan_file, (os.path.join(folder, name) for name in names)))
+    return _Scan(
+        folder,
+        [item for slices, _ in results for item in slices],
+        [problem for _, problem in results if problem],
+    )
+
+
+def _files(location: Path) -> tuple[str, list[str]]:
+    if location.is_dir():
+        return str(location), tiff_names(location)
+    location.stat()
+    return str(location.parent), [location.name]
+
+
+def _scan_file(path: str, samples: Samples | None, *, alone: bool) -> tuple[list[Slice], str]:
+    try:
+        slices = slices_of(path, alone=alone)
+        _check_colour(slices[0], samples)
+    except OSError as error:
+        return [], f"{path}: {error.strerror or error}"
+    except ValueError as error:
+        return [], f"{path}: {error}"
+    except Exception as error:  # a damaged header may raise anything
+        return [], f"{path}: its header is damaged: {type(error).__name__}: {error}"
+    return slices, ""
+
+
+def _check_colour(found: Slice, samples: Samples | None) -> None:
+    count = found.layout.samples
+    if count == 1 or samples == "channels":
+        return
+    if samples is None:
+        kind = f"{'RGB' if found.is_rgb else 'not grey'} ({count} samples per pixel)"
+        msg = f'it is {kind}; convert it, or set samples = "luminance" or "channels"'
+        raise ValueError(msg)
+    if not found.is_rgb or count < len(LUMINANCE):
+        msg = f'its {count} samples per pixel are not RGB; set samples = "channels"'
+        raise ValueError(msg)
+
+
+def _differences(scans: Sequence[_Scan]) -> Iterator[str]:
+    """Yield what keeps slices that can each be read from being one stack."""
+    shape = _most_common([item.layout[:2] for scan in scans for item in scan.slices])
+    for scan in scans:
+        kind = _most_common([item.layout[2:] for item in scan.slices])
+        for item in scan.slices:
+            where = os.path.join(scan.folder, item.plane.file)
+            where += f", page {item.plane.page}" if item.plane.page else ""
+            if item.layout[:2] != shape:
+                yield f"{where}: {_size(item.layout[:2])}; expected {_size(shape)} like most slices"
+            if item.layout[2:] != kind:
+                yield f"{where}: {_kind(item.layout[2:])}; expected {_kind(kind)} like most slices"
+
+
+def _unequal_counts(scans: Mapping[str, _Scan]) -> Iterator[str]:
+    counts = {name: len(scan.slices) for name, scan in scans.items()}
+    if len(set(counts.values())) > 1:
+        found = ", ".join(f"{name!r} has {count}" for name, count in counts.items())
+        yield f"channels must have the same number of slices: {found}"
+
+
+def _most_common(values: Sequence[Any]) -> Any:
+    return Counter(values).most_common(1)[0][0] if values else None
+
+
+def _size(shape: tuple[int, int]) -> str:
+    return f"{shape[0]} rows and {shape[1]} columns"
+
+
+def _kind(kind: tuple[int, str]) -> str:
+    return kind[1] if kind[0] == 1 else f"{kind[1]} with {kind[0]} samples per pixel"
+
+
+def _report(problems: Sequence[str]) -> str:
+    lines = ["the slices cannot be opened as one stack:", *problems[:SHOWN]]
+    if len(problems) > SHOWN:
+        lines.append(f"... and {len(problems) - SHOWN} more")
+    return "\n  ".join(lines)

@@ -1,0 +1,164 @@
+"""What the headers of a TIFF file say: its slices, their layout, the size of a pixel."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import Iterator
+from math import prod
+from typing import NamedTuple
+
+from tifffile import TiffFile, TiffPage
+
+from pystack3d_dask.io.dtypes import DTYPES
+from pystack3d_dask.io.tiff_page import Layout, Plane, layout_of, segment_count
+
+COLOURED = (2, 6)  # RGB, and YCbCr, which decodes to RGB
+COARSEST_PIXEL = 20.0
+RESOLUTION_UNITS = {2: 25_400.0, 3: 10_000.0}  # inch and centimetre, in micrometres
+IMAGEJ_UNITS = {"micron": 1.0, "um": 1.0, "µm": 1.0, "μm": 1.0, r"\u00B5m": 1.0, "nm": 1e-3}
+
+
+class Slice(NamedTuple):
+    """A slice as its header describes it."""
+
+    plane: Plane
+    layout: Layout
+    is_rgb: bool
+
+
+def slices_of(path: str, *, alone: bool) -> list[Slice]:
+    """Return the slices of a file.
+
+    Parameters
+    ----------
+    path : str
+        The file.
+    alone : bool
+        Whether it is the only file of its channel. Then each of its pages is a slice, and
+        so is each image of a stack that is described by one header, as ImageJ does beyond
+        4 GB. Otherwise it is one slice. Thumbnails and masks are skipped.
+
+    Raises
+    ------
+    OSError
+        When the file cannot be opened.
+    ValueError
+        When a header is damaged, or the pixels are of a kind that is not supported.
+    """
+    status = os.stat(path)
+    if not status.st_size:
+        msg = "the file is empty"
+        raise ValueError(msg)
+    with TiffFile(path) as tif:
+        file = Plane(os.path.basename(path), status.st_size, status.st_mtime_ns)
+        slices = [_slice(page, file) for page in _images(tif)]
+        if not slices:
+            msg = "it holds no image"
+            raise ValueError(msg)
+        first = next(_images(tif))
+        if len(slices) == 1:
+            slices = _images_of_one_header(first, slices[0])
+        if alone:
+            _check_chain(tif)
+            _check_order(first, len(slices))
+        elif len(slices) > 1:
+            msg = f"it holds {len(slices)} slices; expected one, as there are several files"
+            raise ValueError(msg)
+        return slices
+
+
+def pixel_size(path: str) -> tuple[float, float] | None:
+    """Return height and width of a pixel in micrometres; None when the file does not say.
+
+    ImageJ's unit counts when it is nm or micrometres, the resolution tags when they are
+    per inch or centimetre and finer than 20 micrometres: coarser ones are meant for
+    screens and printers.
+    """
+    with TiffFile(path) as tif:
+        page = tif.pages.first
+        across, down = page.resolution
+        unit = (tif.imagej_metadata or {}).get("unit", "")
+        scale = IMAGEJ_UNITS.get(unit) or RESOLUTION_UNITS.get(page.resolutionunit)
+    if scale is None or min(across, down) <= 0:
+        return None
+    size = scale / down, scale / across
+    return size if max(size) < COARSEST_PIXEL else None
+
+
+def _images(tif: TiffFile) -> Iterator[TiffPage]:
+    for k in range(len(tif.pages)):
+        page = tif.pages[k]
+        if not page.is_reduced and not page.is_mask:
+            yield page
+
+
+def _slice(page: TiffPage, file: Plane) -> Slice:
+    _check_page(page)
+    plane = file._replace(page=page.index, header=page.offset if page.index else 0)
+    return Slice(plane, layout_of(page), page.photometric in COLOURED)
+
+
+def _images_of_one_header(page: TiffPage, found: Slice) -> list[Slice]:
+    count = prod(_stacked(page).values())
+    # a description may be left over from the stack that a slice was taken from
+    fits = page.is_contiguous and page.dataoffsets[0] + 2 * page.nbytes <= found.plane.size
+    if count <= 1 or not fits:
+        return [found]
+    return [
+        found._replace(plane=found.plane._replace(page=k, skip=k * page.nbytes))
+        for k in range(count)
+    ]
+
+
+def _stacked(page: TiffPage) -> dict[str, int]:
+    """Return the axes along which the description says that images are stacked."""
+    text = page.description
+    if page.is_imagej:
+        found = re.findall(r"^(images|channels|slices|frames)=(\d+)", text, re.MULTILINE)
+        extents = {axis: int(count) for axis, count in found}
+        images = extents.pop("images", 1)
+        return extents if prod(extents.values()) > 1 else {"images": images}
+    if page.is_shaped and text.startswith("{"):
+        shape = json.loads(text)["shape"]
+        return {f"axis {k}": n for k, n in enumerate(shape[: len(shape) - page.ndim])}
+    if page.is_ome:
+        return {axis: int(n) for axis, n in re.findall(r'\bSize([ZCT])="(\d+)"', text)}
+    return {}
+
+
+def _check_order(first: TiffPage, slices: int) -> None:
+    """Refuse images that are not one stack but several, interleaved."""
+    extents = {axis: n for axis, n in _stacked(first).items() if n > 1}
+    if len(extents) > 1 and prod(extents.values()) == slices:
+        axes = ", ".join(f"{axis} = {n}" for axis, n in extents.items())
+        msg = f"its images are arranged by {axes}; expected one axis: save the others separately"
+        raise ValueError(msg)
+
+
+def _check_chain(tif: TiffFile) -> None:
+    """Refuse a file whose last page points to one that cannot be reached."""
+    size = tif.tiff.offsetsize
+    tif.filehandle.seek(tif.pages.next_page_offset)
+    pointer = tif.filehandle.read(size)
+    if len(pointer) < size or any(pointer):
+        msg = f"its headers break off after {len(tif.pages)} pages: it is truncated or damaged"
+        raise ValueError(msg)
+
+
+def _check_page(page: TiffPage) -> None:
+    """Refuse what cannot be read as a slice."""
+    layout = layout_of(page)
+    if not layout.rows or not layout.columns:
+        msg = f"page {page.index} has no size: the header is damaged"
+    elif page.imagedepth > 1:
+        msg = f"page {page.index} is a volume of depth {page.imagedepth}; expected one slice a page"
+    elif layout.dtype not in DTYPES:
+        kind = layout.dtype or f"of {page.bitspersample} bits in sample format {page.sampleformat}"
+        msg = f"its pixels are {kind}; expected {', '.join(DTYPES)}: convert it"
+    elif min(len(page.dataoffsets), len(page.databytecounts)) < segment_count(page):
+        msg = f"the header of page {page.index} does not say where all pixels are: it is damaged"
+    else:
+        return
+    raise ValueError(msg)

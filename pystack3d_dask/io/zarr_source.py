@@ -1,0 +1,383 @@
+"""Slices in a Zarr array or an OME-Zarr image, read where they are."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property, lru_cache
+from hashlib import sha256
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+import zarr
+
+from pystack3d_dask.errors import PixelError, SourceError
+from pystack3d_dask.io.dtypes import DTYPES, read_dtype
+from pystack3d_dask.spec import Array, Region, StackSpec, Triple
+
+METADATA = ("zarr.json", ".zarray", ".zgroup", ".zattrs")
+AXES_OF_PLAIN_ARRAYS = {2: "yx", 3: "zyx", 4: "czyx"}
+OURS = "pystack3d_dask"
+UNITS = {  # in micrometres
+    "picometer": 1e-6,
+    "angstrom": 1e-4,
+    "nanometer": 1e-3,
+    "micrometer": 1.0,
+    "millimeter": 1e3,
+    "centimeter": 1e4,
+    "meter": 1e6,
+}
+
+
+@dataclass(frozen=True)
+class ZarrChannel:
+    """Where one channel lies.
+
+    Parameters
+    ----------
+    path : str
+        Directory of the array.
+    axes : str
+        Names of its axes, some of ``tczyx`` in this order.
+    index : int
+        Position along ``c``, if there is such an axis.
+    first : int
+        Slice of the array that is the first of the stack.
+    """
+
+    path: str
+    axes: str
+    index: int = 0
+    first: int = 0
+
+
+@dataclass(frozen=True)
+class ZarrStack:
+    """A stack in Zarr arrays, version 2 or 3, made by `open_zarr`.
+
+    float64 is read as float32, beyond whose range it becomes infinite.
+
+    Parameters
+    ----------
+    channels : tuple of str
+        Names of the channels.
+    specs : tuple of StackSpec
+        One per channel.
+    names : tuple of str
+        Names made for the slices, with ``z=<number>um`` when positions are known.
+    arrays : tuple of ZarrChannel
+        One per channel.
+    stamps : tuple of str
+        Per channel, what `stamp` found.
+    """
+
+    channels: tuple[str, ...]
+    specs: tuple[StackSpec, ...]
+    names: tuple[str, ...]
+    arrays: tuple[ZarrChannel, ...]
+    stamps: tuple[str, ...]
+    chunked: ClassVar[bool] = True
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """SHA-256 of the stamps of the arrays and of the selection, wherever they lie."""
+        content = [
+            (name, spec.shape, spec.z, array.axes, array.index, array.first, found)
+            for name, spec, array, found in zip(
+                self.channels, self.specs, self.arrays, self.stamps, strict=True
+            )
+        ]
+        return sha256(repr(content).encode()).hexdigest()
+
+    def read(self, channel: int, region: Region) -> Array:
+        """Return the pixels of a region, C-contiguous, in the type of the channel's spec.
+
+        Raises
+        ------
+        PixelError
+            Naming the array, the slices and the reason.
+        ValueError
+            When the region is not inside the stack.
+        """
+        spec, where = self.specs[channel], self.arrays[channel]
+        if region.clipped(spec.shape) != region:
+            msg = f"{region} is not inside a stack of shape {spec.shape}"
+            raise ValueError(msg)
+        z, y, x = region.shifted((where.first, 0, 0)).slices
+        index = {"t": 0, "c": where.index, "z": z, "y": y, "x": x}
+        try:
+            array = _opened(where.path, self.stamps[channel])
+            values = array[tuple(index[axis] for axis in where.axes)]
+        except MemoryError:
+            raise
+        except Exception as error:  # codecs and stores may raise anything
+            msg = (
+                f"{where.path}, slices {z.start} to {z.stop - 1}: the pixels cannot be read: "
+                f"{str(error) or type(error).__name__}"
+            )
+            raise PixelError(msg) from error
+        with np.errstate(over="ignore"):
+            return np.ascontiguousarray(values, spec.dtype).reshape(region.shape)
+
+    def selected(self, start: int, stop: int) -> ZarrStack:
+        """Return the stack without the slices outside ``start:stop``."""
+        region = self.specs[0].region.with_z(start, stop).clipped(self.specs[0].shape)
+        first, last = region.start[0], region.stop[0]
+        return replace(
+            self,
+            specs=tuple(spec.cropped(region) for spec in self.specs),
+            names=self.names[first:last],
+            arrays=tuple(replace(array, first=array.first + first) for array in self.arrays),
+        )
+
+    def only(self, channels: Sequence[str]) -> ZarrStack:
+        """Return the stack with these channels, in this order.
+
+        Raises
+        ------
+        SourceError
+            Naming those that do not exist.
+        """
+        missing = [name for name in channels if name not in self.channels]
+        if missing:
+            msg = (
+                f"there is no channel {_listed(missing)}; expected some of {_listed(self.channels)}"
+            )
+            raise SourceError(msg)
+        kept = [self.channels.index(name) for name in channels]
+        return replace(
+            self,
+            channels=tuple(channels),
+            specs=tuple(self.specs[k] for k in kept),
+            arrays=tuple(self.arrays[k] for k in kept),
+            stamps=tuple(self.stamps[k] for k in kept),
+        )
+
+
+@lru_cache(maxsize=32)
+def _opened(path: str, stamp: str) -> zarr.Array[Any]:
+    """Open an array once per process, and again when it was replaced."""
+    return zarr.open_array(path, mode="r")
+
+
+def is_zarr(path: Path) -> bool:
+    """Return whether a directory is a Zarr array or group."""
+    return any((path / name).is_file() for name in METADATA[:3])
+
+
+def stamp(path: Path) -> str:
+    """Return what changes when an array is written anew, without reading its chunks.
+
+    It covers the metadata of the array, and the times at which its directory, that of its
+    chunks and their sub-directories were modified. A chunk replaced further down, in place,
+    goes unnoticed.
+    """
+    found: list[object] = [
+        (path / name).read_bytes() for name in METADATA if (path / name).is_file()
+    ]
+    for folder in (path, path / "c"):
+        if folder.is_dir():
+            with os.scandir(folder) as entries:
+                inside = [(e.name, e.stat().st_mtime_ns) for e in entries if e.is_dir()]
+            found += [folder.stat().st_mtime_ns, sorted(inside)]
+    return sha256(repr(found).encode()).hexdigest()
+
+
+def open_zarr(locations: Mapping[str, Path]) -> ZarrStack:
+    """Open Zarr arrays or images as one stack.
+
+    Parameters
+    ----------
+    locations : mapping of str to Path
+        By name of the channel: an array with axes (y, x), (z, y, x) or (c, z, y, x), or an
+        OME-Zarr image, version 0.4 or 0.5, of which the highest resolution is taken. Units
+        in its metadata give pixel size and slice positions; an array of coordinates named
+        ``z`` next to the image gives the true positions, in micrometres unless its
+        attribute ``units`` says otherwise. An image with several channels on its own keeps
+        their labels; among others its channels are named ``ESB:label``.
+
+    Raises
+    ------
+    SourceError
+        With everything that is wrong.
+    """
+    images: dict[str, _Image] = {}
+    problems = []
+    for name, path in locations.items():
+        try:
+            images[name] = _image(path)
+        except SourceError as error:
+            problems.append(str(error))
+    shapes = {name: image.shape for name, image in images.items()}
+    if len(set(shapes.values())) > 1:
+        problems.append(f"channels must have the same shape (z, y, x); found {shapes}")
+    if problems:
+        raise SourceError("\n  ".join(["the Zarr cannot be opened as a stack:", *problems]))
+    channels = {
+        label: (image, index)
+        for name, image in images.items()
+        for index, label in enumerate(image.named(name, alone=len(images) == 1))
+    }
+    first = next(iter(images.values()))
+    return ZarrStack(
+        channels=tuple(channels),
+        specs=tuple(image.spec(first.z) for image, _ in channels.values()),
+        names=tuple(_names(first)),
+        arrays=tuple(ZarrChannel(str(i.path), i.axes, k) for i, k in channels.values()),
+        stamps=tuple(stamp(image.path) for image, _ in channels.values()),
+    )
+
+
+@dataclass(frozen=True)
+class _Image:
+    """What the metadata of one location say."""
+
+    path: Path
+    axes: str
+    extents: dict[str, int]
+    dtype: np.dtype[Any]
+    labels: tuple[str, ...] = ()
+    z: tuple[float, ...] | None = None
+    pixel_size: tuple[float, float] | None = None
+
+    @property
+    def shape(self) -> Triple:
+        return self.extents.get("z", 1), self.extents["y"], self.extents["x"]
+
+    def named(self, location: str, *, alone: bool) -> tuple[str, ...]:
+        """Return the names of the channels."""
+        count = self.extents.get("c", 1)
+        labels = self.labels if len(set(self.labels)) == count else ()
+        if count == 1:
+            return labels if alone and labels else (location,)
+        labels = labels or tuple(str(k) for k in range(count))
+        return labels if alone else tuple(f"{location}:{label}" for label in labels)
+
+    def spec(self, z: tuple[float, ...] | None) -> StackSpec:
+        """Return the spec of any of the channels."""
+        return StackSpec(
+            shape=self.shape,
+            dtype=self.dtype,
+            source_dtype=self.dtype,
+            z=z,
+            pixel_size=self.pixel_size,
+        )
+
+
+def _names(image: _Image) -> Iterator[str]:
+    for k in range(image.shape[0]):
+        position = "" if image.z is None else f"_z={image.z[k]:.4f}um"
+        yield f"slice_{k:04d}{position}.tif"
+
+
+def _image(path: Path) -> _Image:
+    try:
+        node = zarr.open(path, mode="r")
+        if isinstance(node, zarr.Array):
+            return _plain(path, node)
+        return _multiscale(path, node)
+    except SourceError:
+        raise
+    except Exception as error:  # damaged metadata may raise anything
+        msg = f"{path}: its metadata are damaged: {type(error).__name__}: {error}"
+        raise SourceError(msg) from error
+
+
+def _plain(path: Path, array: zarr.Array[Any]) -> _Image:
+    if array.ndim not in AXES_OF_PLAIN_ARRAYS:
+        msg = f"{path}: the array has {array.ndim} axes; expected (y, x), (z, y, x) or (c, z, y, x)"
+        raise SourceError(msg)
+    return _checked(path, array, AXES_OF_PLAIN_ARRAYS[array.ndim])
+
+
+def _checked(path: Path, array: zarr.Array[Any], axes: str) -> _Image:
+    dtype = np.dtype(array.dtype).name
+    if dtype not in DTYPES:
+        msg = f"{path}: its values are {dtype}; expected {', '.join(DTYPES)}: convert it"
+        raise SourceError(msg)
+    if 0 in array.shape:
+        msg = f"{path}: the array is empty, its shape is {array.shape}"
+        raise SourceError(msg)
+    return _Image(path, axes, dict(zip(axes, array.shape, strict=True)), read_dtype(dtype))
+
+
+def _multiscale(path: Path, group: zarr.Group) -> _Image:
+    attrs = group.attrs.asdict()
+    metadata = attrs.get("ome", attrs)
+    if not metadata.get("multiscales"):
+        msg = (
+            f"{path}: a Zarr group without OME-Zarr image metadata (multiscales); give the path "
+            f"of an array or image; inside are {_listed(group.keys()) or 'nothing'}"
+        )
+        raise SourceError(msg)
+    if not attrs.get(OURS, {}).get("complete", True):
+        msg = f"{path}: the result is not complete; `pystack3d-dask run` continues it"
+        raise SourceError(msg)
+    multiscale = metadata["multiscales"][0]
+    dataset = multiscale["datasets"][0]  # the specification puts the highest resolution first
+    axes = _axes(path, multiscale)
+    image = _checked(path / dataset["path"], group[dataset["path"]], axes)
+    if image.extents.get("t", 1) > 1:
+        msg = f"{path}: its axis t has {image.extents['t']} times; expected one: extract it"
+        raise SourceError(msg)
+    scales = _scales(multiscale, dataset)
+    labels = [
+        str(channel.get("label", "")) for channel in metadata.get("omero", {}).get("channels", [])
+    ]
+    return replace(
+        image,
+        labels=tuple(labels) if all(labels) else (),
+        z=_coordinates(group, dataset["path"], image.shape[0])
+        or _positions(scales, image.shape[0]),
+        pixel_size=(scales["y"][0], scales["x"][0]) if {"y", "x"} <= scales.keys() else None,
+    )
+
+
+def _axes(path: Path, multiscale: Mapping[str, Any]) -> str:
+    names = [axis["name"] if isinstance(axis, dict) else "" for axis in multiscale.get("axes", [])]
+    if not {"y", "x"} <= set(names) or names != [axis for axis in "tczyx" if axis in names]:
+        found = f"{multiscale.get('axes')} in version {multiscale.get('version', '0.5')}"
+        msg = f"{path}: its axes are {found}; expected some of t, c, z, y, x as of version 0.4"
+        raise SourceError(msg)
+    return "".join(names)
+
+
+def _scales(
+    multiscale: Mapping[str, Any], dataset: Mapping[str, Any]
+) -> dict[str, tuple[float, float]]:
+    """Return step and start in micrometres of the axes that have a known unit."""
+    axes = multiscale["axes"]
+    step, start = np.ones(len(axes)), np.zeros(len(axes))
+    for holder in (dataset, multiscale):
+        for transformation in holder.get("coordinateTransformations", ()):
+            if transformation["type"] == "scale":
+                step, start = step * transformation["scale"], start * transformation["scale"]
+            elif transformation["type"] == "translation":
+                start = start + transformation["translation"]
+    return {
+        axis["name"]: (float(a * UNITS[axis["unit"]]), float(b * UNITS[axis["unit"]]))
+        for axis, a, b in zip(axes, step, start, strict=True)
+        if axis.get("unit") in UNITS
+    }
+
+
+def _positions(scales: Mapping[str, tuple[float, float]], count: int) -> tuple[float, ...] | None:
+    if "z" not in scales:
+        return None
+    step, start = scales["z"]
+    return tuple(start + k * step for k in range(count))
+
+
+def _coordinates(group: zarr.Group, dataset: str, count: int) -> tuple[float, ...] | None:
+    """Return the positions in the array ``z`` next to the image; None without it."""
+    array = group.get(f"{dataset.rpartition('/')[0]}/z".lstrip("/"))
+    if not isinstance(array, zarr.Array) or array.shape != (count,):
+        return None
+    unit = array.attrs.get("units", "micrometer")
+    return tuple((np.asarray(array[:]) * UNITS[unit]).tolist()) if unit in UNITS else None
+
+
+def _listed(names: Iterable[str]) -> str:
+    return ", ".join(repr(name) for name in sorted(names))

@@ -1,0 +1,263 @@
+"""The notebook face: corrections on lazy arrays, computed by the same block function.
+
+On a project, a block reads just its region of the source. On anybody's dask array, blocks
+are the array's own chunks: ``map_blocks`` where a slice needs only itself, one
+``map_overlap`` with the composed halo of all steps otherwise.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from itertools import accumulate
+from typing import TYPE_CHECKING, Any
+
+import dask.array as da
+import numpy as np
+import xarray as xr
+from dask.array.overlap import ensure_minimum_chunksize
+
+from pystack3d_dask.block import Partials, run_block
+from pystack3d_dask.chain import Chain, Gather, Work, demands
+from pystack3d_dask.errors import FitRequiredError, StackError
+from pystack3d_dask.io.ome import coordinates
+from pystack3d_dask.io.pyramid import slab_thickness
+from pystack3d_dask.io.source import Source
+from pystack3d_dask.spec import AXES, Array, Arrays, Region
+from pystack3d_dask.step import Step
+
+if TYPE_CHECKING:
+    from pystack3d_dask.pipeline import Pipeline
+
+Grid = tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...]]
+
+
+def lazy_source(source: Source) -> xr.DataArray:
+    """Return the slices of a source as a lazy array, dims (c, z, y, x)."""
+    return _lazy(source, [Chain((), spec) for spec in source.specs])
+
+
+def lazy_result(pipeline: Pipeline) -> xr.DataArray:
+    """Return the corrected stack; see `Pipeline.lazy`."""
+    from pystack3d_dask.run import known_work
+
+    fits = known_work(pipeline)[0] if pipeline.directory else {}
+    chains = pipeline.chains(fits)
+    for index, step in enumerate(pipeline.steps):
+        if not chains[0].is_applicable(index):
+            message = (
+                f"{step.name} needs its fit to the whole stack first: call Pipeline.fit() "
+                "(or run()), then lazy()"
+            )
+            raise FitRequiredError(message)
+    return _lazy(pipeline.source, chains)
+
+
+def correct(array: Any, chain: Chain) -> Any:
+    """Return one channel of a corrected stack, lazily and not yet rounded.
+
+    Parameters
+    ----------
+    array : dask.array.Array, shape (slices, rows, columns)
+        The uncorrected stack, any chunks.
+    chain : Chain
+        The steps with their fits; level 0 describes ``array``.
+
+    Returns
+    -------
+    dask.array.Array
+        In the type of the last level.
+    """
+    end = len(chain.steps)
+    work = Work(reads=0, end=end, stores=(end,))
+
+    def corrected(values: Array, origin: Region, block: Region) -> Array:
+        return _run(chain, work, block, lambda region: values[region.relative_to(origin).slices])
+
+    return _map(array, chain, work, corrected, chain.levels[-1].dtype)
+
+
+def summaries(array: Any, chain: Chain, gather: Gather, partials: Partials) -> dict[int, Arrays]:
+    """Compute the summaries of one fit from a dask array.
+
+    Parameters
+    ----------
+    array : dask.array.Array, shape (slices, rows, columns)
+        The uncorrected stack.
+    chain : Chain
+        The steps before the fitted one with their fits, and the fitted one.
+    gather : Gather
+        The fit.
+    partials : dict
+        Partial fits of earlier rounds.
+
+    Returns
+    -------
+    dict
+        By slice, ascending.
+    """
+    work = Work(reads=0, end=gather.index, gathers=(gather,))
+
+    def summarised(values: Array, origin: Region, block: Region) -> Array:
+        report = run_block(
+            chain,
+            work,
+            block,
+            lambda region: values[region.relative_to(origin).slices],
+            _discard,
+            partials,
+        )
+        found = np.empty((1, 1, 1), object)
+        found[0, 0, 0] = report.summaries
+        return found
+
+    whole = array.rechunk({1: -1, 2: -1})
+    blocks = _map(whole, chain, work, summarised, np.dtype(object), one_each=True).compute()
+    name = chain.steps[gather.index].name
+    merged: dict[int, Arrays] = {}
+    for block in blocks.ravel():
+        merged |= block[name]
+    return dict(sorted(merged.items()))
+
+
+def _discard(level: int, z: int, image: Array) -> None:
+    """Receive slices where only summaries are wanted."""
+
+
+def _run(chain: Chain, work: Work, block: Region, read: Callable[[Region], Array]) -> Array:
+    out: list[Array] = []
+    run_block(chain, work, block, read, lambda level, z, image: out.append(image))
+    return np.stack(out)
+
+
+def _map(
+    array: Any,
+    chain: Chain,
+    work: Work,
+    function: Callable[[Array, Region, Region], Array],
+    dtype: np.dtype[Any],
+    *,
+    one_each: bool = False,
+) -> Any:
+    """Map ``function(values, where they lie, block)`` over the blocks of the last level."""
+    end = chain.levels[work.end]
+    frame = chain.pulled(end.region, work.end, 0)
+    if frame.shape != end.shape:
+        message = (
+            f"the steps turn {frame.shape} voxels into {end.shape}: this cannot be done chunk "
+            "by chunk on an array; run them as a project"
+        )
+        raise StackError(message)
+    cut = _with_whole_axes(array[frame.slices], chain, work)
+    before, after = _halo(cut.chunks, chain, work, frame)
+    depth = {axis: (before[axis], after[axis]) for axis in range(3)}
+    chunks = tuple(
+        ensure_minimum_chunksize(max(depth[axis]), sizes) if max(depth[axis]) else sizes
+        for axis, sizes in enumerate(cut.chunks)
+    )
+    cut = cut.rechunk(chunks)
+    grid: Grid = cut.chunks
+    mapped = partial(
+        _at_block, function=function, grid=grid, frame=frame, before=before, after=after
+    )
+    options = {
+        "dtype": dtype,
+        "chunks": tuple((1,) * len(sizes) for sizes in grid) if one_each else grid,
+        "meta": np.empty((0, 0, 0), dtype),
+    }
+    if any(before) or any(after):
+        return da.map_overlap(
+            mapped, cut, depth=depth, boundary="none", trim=False, allow_rechunk=False, **options
+        )
+    return cut.map_blocks(mapped, **options)
+
+
+def _at_block(
+    values: Array,
+    *,
+    function: Callable[[Array, Region, Region], Array],
+    grid: Grid,
+    frame: Region,
+    before: tuple[int, ...],
+    after: tuple[int, ...],
+    block_id: tuple[int, ...],
+) -> Array:
+    block = _block_region(grid, block_id)
+    around = block.grown(before, after).clipped([sum(sizes) for sizes in grid])
+    return function(values, around.shifted(frame.start), block)
+
+
+def _block_region(grid: Grid, index: tuple[int, ...]) -> Region:
+    edges = [(0, *accumulate(sizes)) for sizes in grid]
+    z, y, x = ((edges[axis][k], edges[axis][k + 1]) for axis, k in enumerate(index))
+    return Region((z[0], y[0], x[0]), (z[1], y[1], x[1]))
+
+
+def _with_whole_axes(array: Any, chain: Chain, work: Work) -> Any:
+    whole = {axis for step in chain.steps[: work.end] for axis in step.whole}
+    return array.rechunk({AXES.index(axis): -1 for axis in whole}) if whole else array
+
+
+def _halo(
+    grid: Grid, chain: Chain, work: Work, frame: Region
+) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """Return how far blocks reach beyond their own voxels, before and after, per axis."""
+    before, after = [0, 0, 0], [0, 0, 0]
+    for axis, sizes in enumerate(grid):
+        for k in range(len(sizes)):
+            index = tuple(k if a == axis else 0 for a in range(3))
+            block = _block_region(grid, index)
+            own = block.shifted(frame.start)
+            need = demands(chain, work, block)[0].region
+            if need.size:
+                before[axis] = max(before[axis], own.start[axis] - need.start[axis])
+                after[axis] = max(after[axis], need.stop[axis] - own.stop[axis])
+    return tuple(before), tuple(after)
+
+
+def _lazy(source: Source, chains: list[Chain] | tuple[Chain, ...]) -> xr.DataArray:
+    dtype = np.result_type(*(chain.result_dtype for chain in chains))
+    channels = [_from_source(source, index, chain, dtype) for index, chain in enumerate(chains)]
+    spec = chains[0].levels[-1]
+    return xr.DataArray(
+        da.stack(channels), dims=("c", *AXES), coords=coordinates(source.channels, spec)
+    )
+
+
+def _from_source(source: Source, channel: int, chain: Chain, dtype: np.dtype[Any]) -> Any:
+    end = len(chain.steps)
+    work = Work(reads=0, end=end, stores=(end,), finishes=True)
+    spec = chain.levels[-1]
+    slab = slab_thickness(spec.shape, dtype.itemsize)
+    grid = da.core.normalize_chunks((slab, -1, -1), shape=spec.shape)
+
+    def block(block_id: tuple[int, ...]) -> Array:
+        region = _block_region(grid, block_id)
+        return _run(chain, work, region, partial(source.read, channel)).astype(dtype, copy=False)
+
+    return da.map_blocks(block, chunks=grid, dtype=dtype, meta=np.empty((0, 0, 0), dtype))
+
+
+def fit_chain(array: Any, chain: Chain, index: int) -> Arrays:
+    """Compute the stack-wide fit of a step from a dask array.
+
+    Parameters
+    ----------
+    array : dask.array.Array, shape (slices, rows, columns)
+        The uncorrected stack.
+    chain : Chain
+        The steps, with the fits that those before ``index`` need.
+    index : int
+        The step to fit.
+
+    Returns
+    -------
+    dict of ndarray
+    """
+    step: Step = chain.steps[index]
+    spec = chain.levels[index]
+    partials: Partials = {}
+    for number in range(step.fit_rounds(spec)):
+        found = summaries(array, chain, Gather(index, number), partials)
+        partials[step.name] = step.finalize(found, spec, partials.get(step.name))
+    return partials[step.name]

@@ -1,0 +1,409 @@
+"""From steps to passes over the stack. Pure: it reads declarations, never a pixel."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from math import prod
+
+from pystack3d_dask.chain import Chain, Gather, Work, demands, halo_depth, slabs
+from pystack3d_dask.io.pyramid import pooled_shape, pyramid, slab_thickness
+from pystack3d_dask.spec import StackSpec
+from pystack3d_dask.step import Step
+
+MIB = 2**20
+WORKER_BASE = 260 * MIB  # a worker process with everything imported, before its first block
+NANOSECONDS_PER_BYTE = 1.5  # reading or writing one byte, codec included
+NANOSECONDS_OF_STATISTICS = 1.0  # per pixel and level
+
+
+@dataclass(frozen=True, kw_only=True)
+class Known:
+    """What earlier runs left that is still valid.
+
+    Parameters
+    ----------
+    stored : frozenset of int
+        Levels that are on disk, complete.
+    fits : frozenset of str
+        Steps whose stack-wide fits are known.
+    rounds : mapping of str to int
+        Rounds that are done of fits that take several.
+    """
+
+    stored: frozenset[int] = frozenset()
+    fits: frozenset[str] = frozenset()
+    rounds: Mapping[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pass:
+    """One task per block over the whole stack.
+
+    Parameters
+    ----------
+    work : Work
+        Levels read, computed, stored; fits gathered.
+    slab : int
+        Slices per block, counted on level ``work.end``.
+    blocks : tuple of range
+        The slices of each block; there is a task for each block and channel.
+    is_bound : bool
+        True when a fit of an earlier pass may make it smaller.
+    bytes_read, bytes_written : int
+        Pixels, before compression, over all channels.
+    bytes_on_disk : int
+        What the stored levels take, the coarser copies of the result included.
+    memory : int
+        Largest resident size of a worker that runs one block at a time.
+    seconds : float
+        Rough time on one core.
+    """
+
+    work: Work
+    slab: int
+    blocks: tuple[range, ...]
+    is_bound: bool
+    bytes_read: int
+    bytes_written: int
+    bytes_on_disk: int
+    memory: int
+    seconds: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """The passes that are left to do.
+
+    Parameters
+    ----------
+    chains : tuple of Chain
+        One per channel.
+    channels : tuple of str
+        Their names.
+    passes : tuple of Pass
+        In order; empty when the result is there.
+    """
+
+    chains: tuple[Chain, ...]
+    channels: tuple[str, ...]
+    passes: tuple[Pass, ...]
+
+    @property
+    def reads(self) -> int:
+        """How often the stack is read, ingestion included."""
+        return sum(1 for item in self.passes if item.bytes_read)
+
+    @property
+    def writes(self) -> int:
+        """How often the stack is written, ingestion included."""
+        return sum(len(item.work.stores) for item in self.passes)
+
+    @property
+    def tasks(self) -> int:
+        """Number of tasks."""
+        return sum(len(item.blocks) for item in self.passes) * len(self.channels)
+
+    @property
+    def memory(self) -> int:
+        """Largest resident size of a worker."""
+        return max((item.memory for item in self.passes), default=0)
+
+    @property
+    def peak_disk(self) -> int:
+        """Bytes that all stored levels take, before compression, coarser copies included."""
+        return sum(item.bytes_on_disk for item in self.passes)
+
+    @property
+    def seconds(self) -> float:
+        """Rough time on one core."""
+        return sum(item.seconds for item in self.passes)
+
+    def __str__(self) -> str:
+        return _describe(self)
+
+
+def make_plan(
+    chains: Sequence[Chain],
+    channels: Sequence[str],
+    *,
+    chunked_source: bool,
+    known: Known | None = None,
+) -> Plan:
+    """Group the steps into passes.
+
+    Parameters
+    ----------
+    chains : sequence of Chain
+        One per channel; they differ in type at most.
+    channels : sequence of str
+        Names of the channels.
+    chunked_source : bool
+        Whether the source can be read again at will; else it is ingested once.
+    known : Known, optional
+        What need not be done again.
+
+    Returns
+    -------
+    Plan
+    """
+    first = chains[0]
+    works = split_passes(
+        first.steps,
+        level_bytes=[sum(c.levels[i].nbytes for c in chains) for i in range(len(first.levels))],
+        rounds=[
+            step.fit_rounds(spec) for step, spec in zip(first.steps, first.levels, strict=False)
+        ],
+        chunked_source=chunked_source,
+        known=known or Known(),
+    )
+    passes = tuple(_measure(work, chains) for work in works)
+    return Plan(chains=tuple(chains), channels=tuple(channels), passes=passes)
+
+
+def split_passes(
+    steps: Sequence[Step],
+    *,
+    level_bytes: Sequence[int],
+    rounds: Sequence[int],
+    chunked_source: bool,
+    known: Known,
+) -> tuple[Work, ...]:
+    """Return the passes that a chain takes. The rule, all of it:
+
+    1. Only a fit ends a pass: a pass computes as far as the fits that it knows allow, and
+       gathers the summaries of every unknown fit that lies on its way.
+    2. The last pass stores the result.
+    3. An earlier pass stores if a heavy step lies in it, or if it reads a source that is
+       not chunked (the ingestion). It stores the level, behind the last heavy step, with
+       the fewest bytes; of equals the last one. Everything later starts from there.
+    4. A step with ``checkpoint`` has its output stored where it is first computed.
+    5. What is known is not done again: the first pass reads the last stored level that
+       has all fits before it, and a known fit is not gathered.
+
+    Parameters
+    ----------
+    steps : sequence of Step
+        The chain.
+    level_bytes : sequence of int
+        Size of each level, one more than steps.
+    rounds : sequence of int
+        Rounds that the fit of each step takes.
+    chunked_source : bool
+        Whether the source can be read in place.
+    known : Known
+        Stored levels, fits and rounds from before.
+
+    Returns
+    -------
+    tuple of Work
+    """
+    last = len(steps)
+    if last in known.stored:
+        return ()
+    fits, done = set(known.fits), dict(known.rounds)
+    reads = _starting_level(steps, known)
+    works: list[Work] = []
+    while True:
+        reach = reads
+        while reach < last and set(steps[reach].needs) <= fits:
+            reach += 1
+        gathers = tuple(
+            Gather(index, done.get(step.name, 0))
+            for index, step in enumerate(steps[reads : reach + 1], start=reads)
+            if step.fit_scope == "stack" and step.name not in fits
+        )
+        unfinished = any(rounds[gather.index] - gather.round > 1 for gather in gathers)
+        if reach == last and not unfinished:
+            stores = (*_checkpoints(steps, reads, last - 1), last)
+            works.append(Work(reads=reads, end=last, stores=stores, gathers=gathers, finishes=True))
+            return tuple(works)
+        end = max(gather.index for gather in gathers)
+        is_ingestion = reads == 0 and not chunked_source and 0 not in known.stored
+        stores = _stores(steps, level_bytes, reads, end, is_ingestion)
+        works.append(Work(reads=reads, end=end, stores=stores, gathers=gathers))
+        reads = max(stores, default=reads)
+        for gather in gathers:
+            name = steps[gather.index].name
+            done[name] = gather.round + 1
+            if done[name] == rounds[gather.index]:
+                fits.add(name)
+
+
+def _starting_level(steps: Sequence[Step], known: Known) -> int:
+    gathered = {step.name: index for index, step in enumerate(steps) if step.fit_scope == "stack"}
+    for level in sorted(known.stored, reverse=True):
+        missing = {name for step in steps[level:] for name in step.needs} - known.fits
+        if all(gathered[name] >= level for name in missing):
+            return level
+    return 0
+
+
+def _stores(
+    steps: Sequence[Step], level_bytes: Sequence[int], reads: int, end: int, is_ingestion: bool
+) -> tuple[int, ...]:
+    heavy = [level + 1 for level in range(reads, end) if steps[level].cost == "heavy"]
+    stores = set(_checkpoints(steps, reads, end))
+    if heavy or is_ingestion:
+        candidates = range(max(heavy, default=reads), end + 1)
+        stores.add(min(candidates, key=lambda level: (level_bytes[level], -level)))
+    return tuple(sorted(stores))
+
+
+def _checkpoints(steps: Sequence[Step], reads: int, end: int) -> list[int]:
+    return [level + 1 for level in range(reads, end) if steps[level].checkpoint]
+
+
+def _measure(work: Work, chains: Sequence[Chain]) -> Pass:
+    chain = chains[0]
+    end = chain.levels[work.end]
+    slab = slab_thickness(end.shape, _stored_itemsize(chains, work))
+    blocks = slabs(end.shape[0], slab)
+    voxels = sum(
+        demands(chain, work, end.region.with_z(block.start, block.stop))[work.reads].region.size
+        for block in blocks
+    )
+    read = voxels * sum(each.levels[work.reads].dtype.itemsize for each in chains)
+    written = sum(_stored_bytes(each, level) for each in chains for level in work.stores)
+    pixels = sum(prod(spec.shape) for spec in chain.levels[work.reads : work.end + 1])
+    computing = sum(
+        prod(chain.levels[index + 1].shape) * chain.steps[index].nanoseconds
+        for index in range(work.reads, work.end)
+    )
+    nanoseconds = (read + written) * NANOSECONDS_PER_BYTE + len(chains) * (
+        computing + (pixels * NANOSECONDS_OF_STATISTICS if work.stores else 0)
+    )
+    return Pass(
+        work=work,
+        slab=slab,
+        blocks=blocks,
+        is_bound=any(level.is_bound for level in chain.levels[: work.end + 1]),
+        bytes_read=read,
+        bytes_written=written,
+        bytes_on_disk=written + _copies_bytes(chains, work, slab),
+        memory=WORKER_BASE + max(_block_bytes(each, work, blocks) for each in chains),
+        seconds=nanoseconds * 1e-9,
+    )
+
+
+def _stored_itemsize(chains: Sequence[Chain], work: Work) -> int:
+    if work.finishes:
+        return max(chain.result_dtype.itemsize for chain in chains)
+    return max(chain.levels[work.end].dtype.itemsize for chain in chains)
+
+
+def _stored_bytes(chain: Chain, level: int) -> int:
+    spec = chain.levels[level]
+    itemsize = chain.result_dtype.itemsize if level == len(chain.steps) else spec.dtype.itemsize
+    return prod(spec.shape) * itemsize
+
+
+def _copies_bytes(chains: Sequence[Chain], work: Work, slab: int) -> int:
+    """Return the bytes of the coarser copies that come with the result."""
+    if not work.finishes:
+        return 0
+    spec = chains[0].levels[-1]
+    coarser = pyramid(spec.shape, spec.spacing(), slab)[1:]
+    voxels = sum(prod(pooled_shape(spec.shape, factor)) for factor in coarser)
+    return voxels * sum(chain.result_dtype.itemsize for chain in chains)
+
+
+def _block_bytes(chain: Chain, work: Work, blocks: Sequence[range]) -> int:
+    """Return what a block holds at once: windows, scratch, and the slab of the result."""
+    block = blocks[len(blocks) // 2]
+    batch = max(1, halo_depth(chain, work))
+    end = chain.levels[work.end].region
+    wanted = demands(chain, work, end.with_z(block.start, min(block.start + batch, block.stop)))
+    windows = 0
+    scratch = 0
+    for level, demand in wanted.items():
+        spec = chain.levels[level]
+        size = demand.region.size
+        windows += size * spec.dtype.itemsize
+        if level > work.reads and size:
+            step, source = chain.steps[level - 1], chain.levels[level - 1]
+            block_in = wanted[level - 1].region
+            copied = block_in.size * source.dtype.itemsize if block_in.shape[0] > 1 else 0
+            computed = size * spec.arithmetic.itemsize
+            scratch = max(scratch, copied + computed + step.scratch_bytes(demand.region, source))
+    slab = 0
+    if work.finishes:
+        image = chain.levels[-1]
+        slab = len(block) * prod(image.shape[1:]) * chain.result_dtype.itemsize
+    return windows + scratch + 2 * slab
+
+
+def _describe(plan: Plan) -> str:
+    lines = [_headline(plan)]
+    for number, item in enumerate(plan.passes, start=1):
+        lines.append(f"pass {number}  {_sentence(plan, item)}")
+        bound = "<= " if item.is_bound else ""
+        lines.append(
+            f"        {len(item.blocks) * len(plan.channels)} tasks of up to {item.slab} slices, "
+            f"reads {bound}{_size(item.bytes_read)}, writes {bound}{_size(item.bytes_written)}, "
+            f"{_size(item.memory)} per worker"
+        )
+    if not plan.passes:
+        lines.append("nothing to do: the result is complete")
+        return "\n".join(lines)
+    lines.append(
+        f"in all  {plan.reads} reads and {plan.writes} writes of the stack, {plan.tasks} tasks, "
+        f"at most {_size(plan.memory)} per worker, {_size(plan.peak_disk)} of disk before "
+        f"compression"
+    )
+    lines.append(
+        f"        about {_duration(plan.seconds)} on one core "
+        "(from each step's typical time per pixel, not measured here)"
+    )
+    return "\n".join(lines)
+
+
+def _headline(plan: Plan) -> str:
+    chain = plan.chains[0]
+    count = len(plan.channels)
+    channels = f"{count} channel{'s' if count != 1 else ''} ({', '.join(plan.channels)})"
+    steps = ", ".join(step.name for step in chain.steps) or "no steps"
+    bound = "<= " if chain.levels[-1].is_bound else ""
+    return (
+        f"{channels}: {_extent(chain.levels[0])} {chain.levels[0].dtype} -> "
+        f"{bound}{_extent(chain.levels[-1])} {chain.result_dtype}\nsteps   {steps}"
+    )
+
+
+def _sentence(plan: Plan, item: Pass) -> str:
+    work, steps = item.work, plan.chains[0].steps
+    parts = [f"reads {_level_name(plan, work.reads)}"]
+    if work.end > work.reads:
+        parts.append("applies " + ", ".join(step.name for step in steps[work.reads : work.end]))
+    if work.gathers:
+        parts.append("fits " + ", ".join(steps[gather.index].name for gather in work.gathers))
+    if work.stores:
+        parts.append("stores " + ", ".join(_level_name(plan, level) for level in work.stores))
+    return "; ".join(parts)
+
+
+def _level_name(plan: Plan, level: int) -> str:
+    if level == len(plan.chains[0].steps):
+        return "the result"
+    return "the source" if level == 0 else f"what {plan.chains[0].steps[level - 1].name} leaves"
+
+
+def _extent(spec: StackSpec) -> str:
+    slices, height, width = spec.shape
+    return f"{slices} slices of {width} x {height}"
+
+
+def _size(count: float) -> str:
+    for unit in ("B", "KiB", "MiB", "GiB"):
+        if count < 1024:
+            return f"{count:.0f} {unit}" if unit == "B" else f"{count:.3g} {unit}"
+        count /= 1024
+    return f"{count:.3g} TiB"
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    if seconds < 5400:
+        return f"{seconds / 60:.0f} min"
+    return f"{seconds / 3600:.1f} h"

@@ -1,0 +1,299 @@
+"""What is known to be done: fits, figures, levels and finished blocks, each under its token.
+
+A *token* is a digest of everything that decides the values: the source, the steps with
+their parameters and versions, the precision. Whatever carries another token is stale: it
+is never used, and removed when the next run begins.
+
+A block is done when its record is there. The record is written after the pixels, by
+renaming a complete file, so a process that is killed leaves either a whole record or none.
+Nothing is flushed to the disk for it: records survive the death of processes, not
+necessarily a power cut.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import zarr
+
+from pystack3d_dask.block import BlockReport
+from pystack3d_dask.chain import Work
+from pystack3d_dask.io.work import level_attrs
+from pystack3d_dask.spec import Array, Arrays, Precision
+from pystack3d_dask.step import Step
+
+BLOCK_VERSION = 1  # to be raised when the engine itself changes values
+
+
+def digest(*parts: Any) -> str:
+    """Return a short digest of values that JSON can hold."""
+    text = json.dumps(parts, sort_keys=True, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+@dataclass(frozen=True)
+class Tokens:
+    """Digests of what decides the values of each level and fit.
+
+    Parameters
+    ----------
+    fingerprint : str
+        That of the source.
+    precision : {"float32", "source"}
+        Precision of the chain.
+    steps : tuple of Step
+        The chain.
+    """
+
+    fingerprint: str
+    precision: Precision
+    steps: tuple[Step, ...]
+
+    @cached_property
+    def levels(self) -> tuple[str, ...]:
+        """Token of each level."""
+        tokens = [digest(BLOCK_VERSION, self.fingerprint, self.precision)]
+        for step in self.steps:
+            tokens.append(digest(tokens[-1], self._step(step)))
+        return tuple(tokens)
+
+    def fit(self, index: int) -> str:
+        """Return the token of the fit of a step."""
+        return digest("fit", self.levels[index], self._step(self.steps[index]))
+
+    def work(self, work: Work, slab: int) -> str:
+        """Return the token of a pass; it begins with that of the pass's last level."""
+        gathers = [[gather.index, gather.round, self.fit(gather.index)] for gather in work.gathers]
+        rest = digest(work.reads, work.stores, gathers, slab)
+        return f"{self.levels[work.end]}-{rest}"
+
+    @staticmethod
+    def _step(step: Step) -> list[Any]:
+        values = {k: v for k, v in step.parameters().items() if k != "checkpoint"}
+        return [step.name, step.version, values]
+
+
+@dataclass(frozen=True)
+class BlockRecord:
+    """The files that say that a block is done, and what it found out.
+
+    Parameters
+    ----------
+    directory : Path
+        The directory of the pass.
+    channel, number : int
+        The block.
+    """
+
+    directory: Path
+    channel: int
+    number: int
+
+    @property
+    def path(self) -> Path:
+        """The file whose existence says that the block is done."""
+        return self.directory / f"{self.channel}.{self.number}.json"
+
+    @property
+    def summaries_path(self) -> Path:
+        """The file with the summaries."""
+        return self.path.with_suffix(".npz")
+
+    def write(self, report: BlockReport, receipt: Mapping[str, Any]) -> None:
+        """Write a finished block's record, all of it or nothing."""
+        arrays = {
+            f"{step}|{z}|{key}": np.asarray(value)
+            for step, by_slice in report.summaries.items()
+            for z, values in by_slice.items()
+            for key, value in values.items()
+        }
+        if arrays:
+            partial = self.summaries_path.with_suffix(f".{os.getpid()}.partial")
+            with partial.open("wb") as file:
+                np.savez(file, allow_pickle=False, **arrays)
+            partial.replace(self.summaries_path)
+        figures = {
+            level: {
+                z: {k: np.asarray(v).tolist() for k, v in values.items()} for z, values in s.items()
+            }
+            for level, s in report.figures.items()
+        }
+        partial = self.path.with_suffix(f".{os.getpid()}.partial")
+        partial.write_text(json.dumps({"receipt": dict(receipt), "figures": figures}))
+        partial.replace(self.path)
+
+    def read(self) -> dict[str, Any]:
+        """Return receipt and figures."""
+        content: dict[str, Any] = json.loads(self.path.read_text())
+        return content
+
+    def summaries(self, step: str) -> dict[int, Arrays]:
+        """Return the summaries of a step, by slice."""
+        found: dict[int, Arrays] = {}
+        if self.summaries_path.exists():
+            with np.load(self.summaries_path, allow_pickle=False) as file:
+                for name in file.files:
+                    owner, z, key = name.split("|")
+                    if owner == step:
+                        found.setdefault(int(z), {})[key] = file[name]
+        return found
+
+
+class StoredSummaries(Mapping[int, Arrays]):
+    """Summaries of a step, by slice in ascending order, loaded block by block when asked for.
+
+    Parameters
+    ----------
+    records : sequence of BlockRecord
+        The blocks of one channel, in order.
+    step : str
+        Name of the step.
+    cache_bytes : int
+        Blocks are kept in memory until they take this much.
+    """
+
+    def __init__(
+        self, records: Sequence[BlockRecord], step: str, cache_bytes: int = 512 * 2**20
+    ) -> None:
+        self._records = records
+        self._step = step
+        self._budget = cache_bytes
+        self._cache: dict[int, dict[int, Arrays]] = {}
+        self._owner: dict[int, int] = {}
+        for index in range(len(records)):
+            self._owner.update(dict.fromkeys(sorted(self._load(index)), index))
+
+    def __getitem__(self, z: int) -> Arrays:
+        return self._load(self._owner[z])[z]
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(self._owner)
+
+    def __len__(self) -> int:
+        return len(self._owner)
+
+    def _load(self, index: int) -> dict[int, Arrays]:
+        if index in self._cache:
+            return self._cache[index]
+        loaded = self._records[index].summaries(self._step)
+        size = sum(array.nbytes for arrays in loaded.values() for array in arrays.values())
+        if size <= self._budget:
+            self._budget -= size
+            self._cache[index] = loaded
+        return loaded
+
+
+@dataclass(frozen=True)
+class Workspace:
+    """Where a project's results and records live.
+
+    Parameters
+    ----------
+    process : Path
+        The directory ``process`` of the project.
+    """
+
+    process: Path
+
+    @property
+    def result(self) -> Path:
+        """The result, an OME-Zarr image."""
+        return self.process / "result.zarr"
+
+    @property
+    def work(self) -> Path:
+        """Levels, fits, figures and records."""
+        return self.process / "work.zarr"
+
+    @property
+    def summary(self) -> Path:
+        """The summary of the last run."""
+        return self.process / "summary.json"
+
+    def level(self, steps: Sequence[Step], level: int) -> Path:
+        """Return where a level is stored between passes."""
+        return self.work / "levels" / ("source" if level == 0 else steps[level - 1].name)
+
+    def records(self, token: str) -> Path:
+        """Return the directory with the records of a pass."""
+        return self.work / "records" / token
+
+    def create(self) -> None:
+        """Make the directories, where they are missing."""
+        self.process.mkdir(parents=True, exist_ok=True)
+        for group in ("", "levels", "fits", "figures"):
+            if not (self.work / group / "zarr.json").exists():
+                zarr.create_group(self.work / group)
+
+    def clear(self) -> None:
+        """Remove everything that runs have made here."""
+        for path in (self.result, self.work):
+            if path.exists():
+                shutil.rmtree(path)
+        self.summary.unlink(missing_ok=True)
+
+    def save_fit(
+        self, name: str, fits: Sequence[Arrays], token: str, rounds_done: int, is_final: bool
+    ) -> None:
+        """Store the fit of a step, one per channel; it counts once its token is written."""
+        path = self.work / "fits" / name
+        if path.exists():
+            shutil.rmtree(path)
+        group = zarr.create_group(path)
+        for channel, arrays in enumerate(fits):
+            store_arrays(group.create_group(str(channel)), arrays)
+        group.update_attributes({"token": token, "rounds": rounds_done, "final": is_final})
+
+    def load_fit(self, name: str, token: str) -> tuple[list[Arrays], int, bool] | None:
+        """Return fits per channel, rounds done and whether that is all; None if stale."""
+        path = self.work / "fits" / name
+        if not (path / "zarr.json").exists():
+            return None
+        group = zarr.open_group(path, mode="r")
+        if group.attrs.get("token") != token:
+            return None
+        channels = sorted(group.group_keys(), key=int)
+        fits = [load_arrays(group[channel]) for channel in channels]
+        return fits, int(group.attrs["rounds"]), bool(group.attrs["final"])
+
+    def remove_stale(self, tokens: Tokens) -> None:
+        """Remove levels, fits and records that no longer belong to the chain."""
+        levels = {self.level(tokens.steps, i).name: t for i, t in enumerate(tokens.levels)}
+        for path in _children(self.work / "levels"):
+            if level_attrs(path).get("token") != levels.get(path.name):
+                shutil.rmtree(path)
+        fits = {step.name: tokens.fit(i) for i, step in enumerate(tokens.steps)}
+        for path in _children(self.work / "fits"):
+            if self.load_fit(path.name, fits.get(path.name, "")) is None:
+                shutil.rmtree(path)
+        for path in _children(self.work / "records"):
+            if path.name.split("-")[0] not in tokens.levels:
+                shutil.rmtree(path)
+
+
+def _plain(values: Arrays) -> dict[str, Any]:
+    return {key: np.asarray(value).tolist() for key, value in values.items()}
+
+
+def _children(path: Path) -> list[Path]:
+    return sorted(child for child in path.iterdir() if child.is_dir()) if path.exists() else []
+
+
+def store_arrays(group: Any, arrays: Mapping[str, Array]) -> None:
+    """Write small arrays into a group."""
+    for name, value in arrays.items():
+        group.create_array(name, data=np.asarray(value), compressors=None)
+
+
+def load_arrays(group: Any) -> Arrays:
+    """Return the arrays of a group."""
+    return {name: np.asarray(array[...]) for name, array in group.arrays()}

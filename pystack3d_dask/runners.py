@@ -1,0 +1,99 @@
+"""Where blocks are computed: in this process, or on the workers of a distributed client."""
+
+from __future__ import annotations
+
+from asyncio import CancelledError
+from collections.abc import Iterator, Sequence
+from typing import Protocol
+
+import dask
+from distributed import Client, Future, as_completed
+
+from pystack3d_dask.task import Program, Receipt, run_task
+
+Block = tuple[int, int]
+Outcome = tuple[Block, Receipt | BaseException]
+
+BLOCKS_PER_THREAD = 2  # in flight: one computing, one waiting at the worker
+
+
+class Runner(Protocol):
+    """Runs blocks of a pass, in any order."""
+
+    def run(self, program: Program, blocks: Sequence[Block]) -> Iterator[Outcome]:
+        """Yield each block, (channel, number), with its receipt or what went wrong."""
+        ...
+
+
+class InProcess:
+    """Runs blocks one after the other, here."""
+
+    def run(self, program: Program, blocks: Sequence[Block]) -> Iterator[Outcome]:
+        for block in blocks:
+            try:
+                yield block, run_task(program, *block)
+            except Exception as error:
+                yield block, error
+
+
+class OnClient:
+    """Runs blocks on a distributed cluster, a bounded number at a time.
+
+    The program travels once, as a task that every block depends on: unlike scattered
+    data it is computed again if the workers that hold it die.
+
+    Parameters
+    ----------
+    client : distributed.Client
+        The cluster. The project must be on a file system that its workers share.
+    """
+
+    def __init__(self, client: Client) -> None:
+        self._client = client
+
+    def run(self, program: Program, blocks: Sequence[Block]) -> Iterator[Outcome]:
+        with dask.config.set({"distributed.admin.large-graph-warning-threshold": "1 GiB"}):
+            shared = self._client.submit(_same, program, key=f"program-{program.token}", pure=False)
+        waiting = iter(blocks)
+        pending: dict[Future, Block] = {}
+        finished = as_completed()
+
+        def submit_next() -> None:
+            block = next(waiting, None)
+            if block is not None:
+                key = _task_key(program, block)
+                future = self._client.submit(run_task, shared, *block, key=key, pure=False)
+                pending[future] = block
+                finished.add(future)
+
+        try:
+            for _ in range(BLOCKS_PER_THREAD * max(1, sum(self._client.nthreads().values()))):
+                submit_next()
+            for future in finished:
+                block = pending.pop(future)
+                yield block, _outcome(future)
+                submit_next()
+        finally:
+            self._client.cancel(list(pending))
+
+
+def _outcome(future: Future) -> Receipt | BaseException:
+    try:
+        receipt: Receipt = future.result()
+    except (Exception, CancelledError) as error:
+        return error
+    return receipt
+
+
+def _same(program: Program) -> Program:
+    return program
+
+
+def _task_key(program: Program, block: Block) -> str:
+    """Return a key that the dashboard shows well: steps, channel, slices."""
+    channel, number = block
+    work, chain = program.work, program.chains[channel]
+    steps = "+".join(step.name for step in chain.steps[work.reads : work.end]) or "read"
+    slices = program.blocks[number]
+    name = program.source.channels[channel]
+    return f"{steps}-{name}-z{slices.start}..{slices.stop - 1}-{program.token}"

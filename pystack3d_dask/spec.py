@@ -1,0 +1,189 @@
+"""What is known about a stack without touching its pixels."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from math import prod
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[Any]
+Arrays = dict[str, Array]
+Triple = tuple[int, int, int]
+Precision = Literal["float32", "source"]
+
+AXES = ("z", "y", "x")
+
+
+@dataclass(frozen=True, slots=True)
+class Region:
+    """A half-open box of voxels, axis order (z, y, x).
+
+    Parameters
+    ----------
+    start, stop : tuple of int
+        First voxel, and the one after the last, along z, y and x.
+    """
+
+    start: Triple
+    stop: Triple
+
+    @classmethod
+    def full(cls, shape: Sequence[int]) -> Region:
+        """Return the region that covers an array of ``shape``."""
+        return cls((0, 0, 0), _triple(shape))
+
+    @property
+    def shape(self) -> Triple:
+        """Extent along z, y and x, never negative."""
+        return _triple(max(0, b - a) for a, b in zip(self.start, self.stop, strict=True))
+
+    @property
+    def size(self) -> int:
+        """Number of voxels."""
+        return prod(self.shape)
+
+    @property
+    def slices(self) -> tuple[slice, slice, slice]:
+        """The region as an index into an array."""
+        z, y, x = (slice(a, b) for a, b in zip(self.start, self.stop, strict=True))
+        return z, y, x
+
+    @property
+    def z(self) -> range:
+        """Indices of the slices."""
+        return range(self.start[0], self.stop[0])
+
+    def with_z(self, start: int, stop: int) -> Region:
+        """Return the same rows and columns over other slices."""
+        return Region((start, *self.start[1:]), (stop, *self.stop[1:]))
+
+    def shifted(self, offset: Sequence[int]) -> Region:
+        """Return the region moved by ``offset`` voxels along (z, y, x)."""
+        return Region(
+            _triple(a + d for a, d in zip(self.start, offset, strict=True)),
+            _triple(b + d for b, d in zip(self.stop, offset, strict=True)),
+        )
+
+    def grown(self, before: Sequence[int], after: Sequence[int]) -> Region:
+        """Return the region with a halo of ``before`` and ``after`` voxels per axis."""
+        return Region(
+            _triple(a - d for a, d in zip(self.start, before, strict=True)),
+            _triple(b + d for b, d in zip(self.stop, after, strict=True)),
+        )
+
+    def clipped(self, shape: Sequence[int]) -> Region:
+        """Return the part of the region that lies inside an array of ``shape``."""
+        return Region(
+            _triple(min(max(a, 0), n) for a, n in zip(self.start, shape, strict=True)),
+            _triple(min(max(b, 0), n) for b, n in zip(self.stop, shape, strict=True)),
+        )
+
+    def joined(self, other: Region) -> Region:
+        """Return the smallest region that covers both; an empty one adds nothing."""
+        if not self.size:
+            return other
+        if not other.size:
+            return self
+        return Region(
+            _triple(map(min, self.start, other.start)), _triple(map(max, self.stop, other.stop))
+        )
+
+    def relative_to(self, outer: Region) -> Region:
+        """Return the region in coordinates that start where ``outer`` starts."""
+        return self.shifted([-a for a in outer.start])
+
+
+EMPTY = Region((0, 0, 0), (0, 0, 0))
+
+
+@dataclass(frozen=True, kw_only=True)
+class StackSpec:
+    """One channel of a stack at one point of the chain, without its pixels.
+
+    Parameters
+    ----------
+    shape : tuple of int
+        Slices, rows, columns.
+    dtype : numpy.dtype
+        Type of the values at this point of the chain.
+    source_dtype : numpy.dtype
+        Type of the acquisition, which is also that of the final result.
+    precision : {"float32", "source"}
+        Whether values stay float32 between steps, or are truncated to
+        ``source_dtype`` after each one.
+    z : tuple of float, optional
+        Position of each slice in micrometres; None when unknown.
+    pixel_size : tuple of float, optional
+        Height and width of a pixel in micrometres; None when unknown.
+    origin : tuple of int
+        Row and column, in the acquisition, of the first pixel.
+    is_bound : bool
+        True while a fit that is still to come decides the shape; ``shape`` is then
+        the largest possible.
+    """
+
+    shape: Triple
+    dtype: np.dtype[Any]
+    source_dtype: np.dtype[Any]
+    precision: Precision = "float32"
+    z: tuple[float, ...] | None = None
+    pixel_size: tuple[float, float] | None = None
+    origin: tuple[int, int] = (0, 0)
+    is_bound: bool = False
+
+    @property
+    def region(self) -> Region:
+        """The whole stack."""
+        return Region.full(self.shape)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the whole stack at this point of the chain."""
+        return prod(self.shape) * self.dtype.itemsize
+
+    @property
+    def is_integer(self) -> bool:
+        """Whether the acquisition holds integers."""
+        return self.source_dtype.kind in "iu"
+
+    @property
+    def arithmetic(self) -> np.dtype[Any]:
+        """Float type to compute in: float32, but float64 where 16 bit are to be truncated.
+
+        There a float32 rounds up to the next integer about once in 500 pixels.
+        """
+        wide = self.precision == "source" and self.is_integer and self.source_dtype.itemsize > 1
+        return np.dtype(np.float64 if wide else np.float32)
+
+    def computed(self) -> StackSpec:
+        """Return the spec of values that come out of arithmetic on these."""
+        dtype = np.dtype(np.float32) if self.precision == "float32" else self.source_dtype
+        return replace(self, dtype=dtype)
+
+    def cropped(self, region: Region) -> StackSpec:
+        """Return the spec of a region of this stack."""
+        return replace(
+            self,
+            shape=region.shape,
+            z=None if self.z is None else self.z[region.start[0] : region.stop[0]],
+            origin=(self.origin[0] + region.start[1], self.origin[1] + region.start[2]),
+        )
+
+    def spacing(self) -> tuple[float, float, float]:
+        """Return the mean slice distance, pixel height and width in micrometres, or ones."""
+        dz = 1.0
+        if self.z is not None and len(self.z) > 1 and self.z[-1] != self.z[0]:
+            dz = abs(self.z[-1] - self.z[0]) / (len(self.z) - 1)
+        elif self.pixel_size is not None:
+            dz = self.pixel_size[0]
+        dy, dx = self.pixel_size or (1.0, 1.0)
+        return dz, dy, dx
+
+
+def _triple(values: Any) -> Triple:
+    z, y, x = (int(value) for value in values)
+    return z, y, x

@@ -1,0 +1,191 @@
+"""The central abstraction: a correction that is declared, not run.
+
+A step says what it must know about the whole stack first (its *fit*), which region of
+its input a region of its output needs, and what shape and type come out. The planner
+reads these declarations and touches no pixel; the block runner calls the kernels.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import warnings
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, fields
+from functools import cache
+from typing import Any, ClassVar, Literal
+
+from pystack3d_dask.errors import FitRequiredError, Problem
+from pystack3d_dask.spec import Array, Arrays, Region, StackSpec
+
+ENTRY_POINTS = "pystack3d_dask.steps"
+FitScope = Literal["slice", "stack"] | None
+Summaries = Mapping[int, Arrays]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Step(ABC):
+    """A correction; the fields of the dataclass are its parameters.
+
+    A step sees one channel. It never changes its input, and what it computes for a
+    slice does not depend on how the stack is cut into blocks.
+
+    Parameters
+    ----------
+    checkpoint : bool
+        Store what comes out of this step, to look at it.
+
+    Attributes
+    ----------
+    name : str
+        Name in ``process_steps`` and of the table in ``params.toml``.
+    version : int
+        To be raised when the same parameters give other values; finished blocks of
+        the older version are then computed again.
+    devices : tuple of {"cpu", "gpu"}
+        Where the kernel can run.
+    cost : {"light", "heavy"}
+        A heavy step is never computed twice: what follows it is stored.
+    nanoseconds : float
+        Rough time per pixel on one core, for the estimate that a plan shows.
+    """
+
+    name: ClassVar[str]
+    version: ClassVar[int] = 1
+    devices: ClassVar[tuple[str, ...]] = ("cpu",)
+    cost: ClassVar[Literal["light", "heavy"]] = "light"
+    nanoseconds: ClassVar[float] = 2.0
+    __pydantic_config__: ClassVar[dict[str, Any]] = {"extra": "forbid"}
+
+    checkpoint: bool = False
+
+    @property
+    def whole(self) -> tuple[str, ...]:
+        """Axes, among "y" and "x", that the kernel needs entire."""
+        return ()
+
+    @property
+    def fit_scope(self) -> FitScope:
+        """What `apply` has to know first: nothing, its own slice, or the whole stack."""
+        return None
+
+    @property
+    def needs(self) -> tuple[str, ...]:
+        """Names of the steps whose stack-wide fits `apply` needs: its own if it has one."""
+        return (self.name,) if self.fit_scope == "stack" else ()
+
+    def parameters(self) -> dict[str, Any]:
+        """Return the parameters by name."""
+        return {field.name: getattr(self, field.name) for field in fields(self)}
+
+    def check(self, spec: StackSpec) -> Iterator[Problem]:
+        """Yield what is wrong with the parameters for a stack of this spec."""
+        yield from ()
+
+    def output_spec(self, spec: StackSpec, fitted: Arrays | None = None) -> StackSpec:
+        """Return the spec of the output; a bound while a fit is missing that decides it."""
+        return spec
+
+    def source(self, out: Region, spec: StackSpec, fitted: Arrays | None = None) -> Region:
+        """Return the input region that an output region needs, inside ``spec.shape``."""
+        return out
+
+    def scratch_bytes(self, region: Region, spec: StackSpec) -> int:
+        """Return the bytes that `apply` allocates for itself, beside input and output."""
+        return 0
+
+    @abstractmethod
+    def apply(
+        self,
+        block: Array,
+        source: Region,
+        out: Region,
+        spec: StackSpec,
+        fitted: Arrays | None = None,
+    ) -> tuple[Array, Arrays]:
+        """Correct one block.
+
+        Parameters
+        ----------
+        block : ndarray, shape ``source.shape``
+            Input values, read-only.
+        source, out : Region
+            Where ``block`` lies in the input, and the wanted region of the output.
+        spec : StackSpec
+            The whole input.
+        fitted : dict of ndarray, optional
+            What `finalize` returned.
+
+        Returns
+        -------
+        values : ndarray, shape ``out.shape``
+            Floats where there was arithmetic; the runner casts them.
+        figures : dict of ndarray
+            Per-slice results worth keeping, first axis along ``out.z``.
+        """
+
+    def fit_rounds(self, spec: StackSpec) -> int:
+        """Return how often the stack must be seen to fit it: 1 for nearly every step."""
+        return 1
+
+    def summary_source(self, out: Region, spec: StackSpec) -> Region:
+        """Return the input region that `summarise` needs for the slices of ``out``.
+
+        An empty region says that these slices take no part in the fit.
+        """
+        return out
+
+    def summarise(
+        self,
+        block: Array,
+        source: Region,
+        out: Region,
+        spec: StackSpec,
+        partial: Arrays | None = None,
+    ) -> dict[int, Arrays]:
+        """Return small arrays per slice of ``out``, from which the fit is finished.
+
+        ``block`` covers ``source``, the region that `summary_source` named; ``partial``
+        is what `finalize` returned in the round before.
+        """
+        return {}
+
+    def finalize(
+        self, summaries: Summaries, spec: StackSpec, partial: Arrays | None = None
+    ) -> Arrays:
+        """Return the fit, or the partial one that the next round needs.
+
+        ``summaries`` may load its values when they are asked for: go through it slice
+        by slice, in order, and do not hold all of it.
+        """
+        return {}
+
+
+def known(fitted: Arrays | None) -> Arrays:
+    """Return the fit, or say that one is missing."""
+    if fitted is None:
+        message = "this correction needs its stack-wide fit: compute it first"
+        raise FitRequiredError(message)
+    return fitted
+
+
+@cache
+def registry() -> dict[str, type[Step]]:
+    """Return the known steps by name, ours and those that other packages bring.
+
+    A step is announced by an entry point in the group ``pystack3d_dask.steps``. One that
+    cannot be loaded is skipped with a warning.
+    """
+    steps: dict[str, type[Step]] = {}
+    for entry in importlib.metadata.entry_points(group=ENTRY_POINTS):
+        try:
+            step = entry.load()
+        except Exception as error:  # a broken plug-in may raise anything
+            warnings.warn(
+                f"the correction {entry.name!r} ({entry.value}) cannot be loaded and is "
+                f"skipped: {type(error).__name__}: {error}",
+                stacklevel=2,
+            )
+        else:
+            steps[entry.name] = step
+    return steps

@@ -1,0 +1,1 @@
+"""The corrections: each file holds the kernels of one, and its declaration."""

@@ -1,0 +1,299 @@
+"""Intensity rescaling: each slice's histogram is matched to that of its neighbours.
+
+Method: histogram specification (Gonzalez and Woods, Digital Image Processing, section
+3.3), with the mean histogram of the stack or a running mean over slices as target, as
+PyStack3D has it (Quéméré and David, JOSS 2024).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+
+from pystack3d_dask.compiled import compiled
+from pystack3d_dask.errors import Problem
+from pystack3d_dask.spec import Array, Arrays, Precision, Region, StackSpec
+from pystack3d_dask.step import FitScope, Step, Summaries, known
+
+ALL_SLICES = -1
+
+
+@dataclass(frozen=True, kw_only=True)
+class IntensityRescaling(Step):
+    """Match the histogram of each slice to that of the slices around it.
+
+    Parameters
+    ----------
+    nbins : int
+        Bins of the histograms.
+    range_bins : tuple of float, optional
+        Grey levels that the bins cover; values outside count in the outer bins. The
+        minimum and maximum of the stack by default.
+    filter_size : int
+        Slices in the running mean that makes the target; -1 for all of them.
+    """
+
+    name: ClassVar[str] = "intensity_rescaling"
+    nanoseconds: ClassVar[float] = 3.0
+
+    nbins: int = 256
+    range_bins: tuple[float, float] | None = None
+    filter_size: int = 10
+
+    @property
+    def fit_scope(self) -> FitScope:
+        return "stack"
+
+    def check(self, spec: StackSpec) -> Iterator[Problem]:
+        if self.nbins < 2:
+            yield Problem(f"{self.name}.nbins", f"2 or more bins expected, found {self.nbins}")
+        if self.filter_size < 1 and self.filter_size != ALL_SLICES:
+            yield Problem(
+                f"{self.name}.filter_size",
+                f"1 or more slices, or -1 for all, expected, found {self.filter_size}",
+            )
+        if self.range_bins is not None and not self.range_bins[0] < self.range_bins[1]:
+            yield Problem(
+                f"{self.name}.range_bins",
+                f"[min, max] with min < max expected, found {list(self.range_bins)}",
+            )
+
+    def output_spec(self, spec: StackSpec, fitted: Arrays | None = None) -> StackSpec:
+        return spec.computed()
+
+    def fit_rounds(self, spec: StackSpec) -> int:
+        # integers are counted value by value, so that their range needs no round of its own
+        return 1 if spec.is_integer or self.range_bins is not None else 2
+
+    def summarise(
+        self,
+        block: Array,
+        source: Region,
+        out: Region,
+        spec: StackSpec,
+        partial: Arrays | None = None,
+    ) -> dict[int, Arrays]:
+        return {
+            z: self._count(image, spec, partial) for z, image in zip(source.z, block, strict=True)
+        }
+
+    def finalize(
+        self, summaries: Summaries, spec: StackSpec, partial: Arrays | None = None
+    ) -> Arrays:
+        limits = self._range(summaries, spec, partial)
+        if self.fit_rounds(spec) == 2 and partial is None:
+            return {"range": np.array(limits)}
+        histograms = np.zeros((spec.shape[0], self.nbins), np.int64)
+        for z, summary in summaries.items():
+            histograms[z] = (
+                _histogram(summary["first"], summary["counts"], limits, self.nbins)
+                if spec.is_integer
+                else summary["counts"]
+            )
+        target = targets(histograms, self.filter_size, spec.precision)
+        return {
+            "range": np.array(limits),
+            "histograms": histograms,
+            "maps": match(histograms, target, limits),
+        }
+
+    def apply(
+        self,
+        block: Array,
+        source: Region,
+        out: Region,
+        spec: StackSpec,
+        fitted: Arrays | None = None,
+    ) -> tuple[Array, Arrays]:
+        fit = known(fitted)
+        low, high = (float(limit) for limit in fit["range"])
+        if not low < high:
+            return block.astype(spec.arithmetic), {}
+        values = np.empty(block.shape, spec.arithmetic)
+        for k, z in enumerate(out.z):
+            _map_slice(block[k], low, high, fit["maps"][z], spec.precision, values[k])
+        return values, {}
+
+    def _count(self, image: Array, spec: StackSpec, partial: Arrays | None) -> Arrays:
+        if spec.is_integer:
+            first, counts = count_values(image, spec.source_dtype)
+            return {"first": np.array(first), "counts": counts}
+        limits = self.range_bins if partial is None else tuple(partial["range"])
+        if limits is None:
+            return {"range": np.array([image.min(), image.max()], np.float64)}
+        low, high = limits
+        if not low < high:
+            return {"counts": np.zeros(self.nbins, np.int64)}
+        clipped = np.clip(image, low, high)
+        return {"counts": np.histogram(clipped, self.nbins, (float(low), float(high)))[0]}
+
+    def _range(
+        self, summaries: Summaries, spec: StackSpec, partial: Arrays | None
+    ) -> tuple[float, float]:
+        if self.range_bins is not None:
+            return self.range_bins
+        if partial is not None:
+            return float(partial["range"][0]), float(partial["range"][1])
+        ranges = [
+            (float(s["first"]), float(s["first"]) + len(s["counts"]) - 1)
+            if spec.is_integer
+            else (float(s["range"][0]), float(s["range"][1]))
+            for s in summaries.values()
+        ]
+        return min(low for low, _ in ranges), max(high for _, high in ranges)
+
+
+def count_values(image: Array, dtype: np.dtype[Any]) -> tuple[int, Array]:
+    """Count the grey levels of a slice, rounded and clipped to an integer type.
+
+    Parameters
+    ----------
+    image : ndarray, shape (rows, columns)
+        Any real type.
+    dtype : numpy.dtype
+        Integer type of at most 16 bits.
+
+    Returns
+    -------
+    first : int
+        The smallest level that occurs.
+    counts : ndarray of int64
+        How often it and those above it occur, up to the largest.
+    """
+    limits = np.iinfo(dtype)
+    counts = np.zeros(int(limits.max) - int(limits.min) + 1, np.int64)
+    _count_values(image, float(limits.min), float(limits.max), counts)
+    occurring = np.flatnonzero(counts)
+    return int(occurring[0]) + int(limits.min), counts[occurring[0] : occurring[-1] + 1]
+
+
+def targets(histograms: Array, filter_size: int, precision: Precision) -> Array:
+    """Return the histogram that each slice is to have.
+
+    Parameters
+    ----------
+    histograms : ndarray of int, shape (slices, bins)
+        Those of the slices.
+    filter_size : int
+        Slices i - n//2 to i - n//2 + n - 1 are averaged, reflecting at the ends of the
+        stack with the outer slices repeated; -1 averages all.
+    precision : {"float32", "source"}
+        "source" truncates the running mean to integers. Otherwise empty bins count one
+        beforehand, like in the slice itself, so that a slice equal to its target is mapped
+        to itself.
+
+    Returns
+    -------
+    ndarray of float64, shape (slices, bins)
+    """
+    count = len(histograms)
+    if precision == "float32":
+        histograms = np.maximum(histograms, 1)
+    if filter_size == ALL_SLICES:
+        return np.broadcast_to(histograms.mean(axis=0), histograms.shape)
+    means = np.empty(histograms.shape)
+    for k in range(count):
+        window = (k - filter_size // 2 + np.arange(filter_size)) % (2 * count)
+        window = np.where(window >= count, 2 * count - 1 - window, window)
+        means[k] = histograms[window].mean(axis=0)
+    return np.trunc(means) if precision == "source" else means
+
+
+def match(histograms: Array, target: Array, limits: tuple[float, float]) -> Array:
+    """Return the grey level that the centre of each bin is mapped to.
+
+    Parameters
+    ----------
+    histograms, target : ndarray, shape (slices, bins)
+        Those of the slices, and those that they are to have. A slice whose target is
+        empty is mapped to itself.
+    limits : tuple of float
+        Range of the bins.
+
+    Returns
+    -------
+    ndarray of float64, shape (slices, bins)
+        Non-decreasing in each row.
+    """
+    centres = bin_centres(limits, histograms.shape[1])
+    maps = np.tile(centres, (len(histograms), 1))
+    for own, wanted, out in zip(np.maximum(histograms, 1), target, maps, strict=True):
+        if wanted.any():
+            out[:] = np.interp(_cumulative(own), _cumulative(wanted), centres)
+    return maps
+
+
+def bin_centres(limits: tuple[float, float], nbins: int) -> Array:
+    """Return the centres of the bins."""
+    edges = np.linspace(*limits, nbins + 1)
+    return (edges[1:] + edges[:-1]) / 2
+
+
+def _cumulative(histogram: Array) -> Array:
+    total = np.cumsum(histogram)
+    return np.asarray(total / total[-1])
+
+
+def _histogram(first: Array, counts: Array, limits: tuple[float, float], nbins: int) -> Array:
+    low, high = limits
+    if not low < high:
+        return np.zeros(nbins, np.int64)
+    levels = np.clip(int(first) + np.arange(len(counts)), low, high)
+    return np.histogram(levels, nbins, (low, high), weights=counts)[0].astype(np.int64)
+
+
+def _map_slice(
+    image: Array, low: float, high: float, mapped: Array, precision: Precision, out: Array
+) -> None:
+    if image.dtype.kind in "iu":
+        limits = np.iinfo(image.dtype)
+        levels = np.arange(limits.min, limits.max + 1, dtype=np.float64)
+        table = np.empty((1, levels.size), out.dtype)
+        _map_floats(levels[np.newaxis], low, high, mapped, precision == "float32", table)
+        _look_up(image, limits.min, table[0], out)
+    else:
+        _map_floats(image, low, high, mapped, precision == "float32", out)
+
+
+@compiled()
+def _count_values(image: Array, low: float, high: float, counts: Array) -> None:
+    base = np.int64(low)
+    for y in range(image.shape[0]):
+        for x in range(image.shape[1]):
+            value = min(max(np.float64(image[y, x]), low), high)
+            counts[np.int64(np.rint(value)) - base] += 1
+
+
+@compiled()
+def _look_up(image: Array, first: int, table: Array, out: Array) -> None:
+    for y in range(image.shape[0]):
+        for x in range(image.shape[1]):
+            out[y, x] = table[np.int64(image[y, x]) - first]
+
+
+@compiled()
+def _map_floats(
+    image: Array, low: float, high: float, mapped: Array, interpolate: bool, out: Array
+) -> None:
+    nbins = mapped.size
+    width = (high - low) / nbins
+    first = low + width / 2
+    last = high - width / 2
+    for y in range(image.shape[0]):
+        for x in range(image.shape[1]):
+            value = np.float64(image[y, x])
+            if not interpolate:
+                position = np.floor((value - low) / (high - low) * nbins)
+                out[y, x] = mapped[int(min(max(position, 0.0), nbins - 1.0))]
+            elif value <= first:
+                out[y, x] = mapped[0] + (value - first)
+            elif value >= last:
+                out[y, x] = mapped[nbins - 1] + (value - last)
+            else:
+                position = (value - first) / width
+                left = min(int(position), nbins - 2)
+                share = position - left
+                out[y, x] = mapped[left] + share * (mapped[left + 1] - mapped[left])

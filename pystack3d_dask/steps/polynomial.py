@@ -1,0 +1,172 @@
+"""Polynomials in x, y and z on coordinates from 0 to 1: parsing, evaluation, moments."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from itertools import product
+
+import numpy as np
+
+from pystack3d_dask.spec import Array
+
+Exponents = tuple[int, int, int]
+
+_FACTOR = re.compile(r"(?P<variable>[xyz])(?:\*\*(?P<power>\d+))?")
+
+
+class BasisError(ValueError):
+    """A polynomial basis that cannot be understood."""
+
+
+@dataclass(frozen=True)
+class Basis:
+    """The terms of a polynomial in ascending order, the constant always among them.
+
+    Parameters
+    ----------
+    terms : tuple of tuple of int
+        ``(i, j, k)`` stands for ``x**i * y**j * z**k``.
+    """
+
+    terms: tuple[Exponents, ...]
+
+    @classmethod
+    def from_orders(cls, orders: Sequence[int], cross_terms: bool) -> Basis:
+        """Return all powers up to ``orders`` of x, y (and z): products, or pure powers only."""
+        ox, oy, oz = (*orders, 0)[:3]
+        every = product(range(ox + 1), range(oy + 1), range(oz + 1))
+        return cls.of(term for term in every if cross_terms or term.count(0) >= 2)
+
+    @classmethod
+    def parse(cls, text: str) -> Basis:
+        """Return the basis written as a sum of products, such as ``1 + x + x*y + z**2``.
+
+        Raises
+        ------
+        BasisError
+            When the text holds anything but sums of products of integer powers.
+        """
+        return cls.of(_term(term.strip(), text) for term in text.split("+"))
+
+    @classmethod
+    def of(cls, terms: Iterable[Exponents]) -> Basis:
+        """Return the basis of these terms in ascending order, the constant included."""
+        return cls(tuple(sorted({(0, 0, 0), *terms})))
+
+    @property
+    def orders(self) -> Exponents:
+        """Largest power of x, y and z."""
+        i, j, k = (max(powers) for powers in zip(*self.terms, strict=True))
+        return i, j, k
+
+    def names(self) -> list[str]:
+        """Return the terms as text."""
+        return [_name(term) for term in self.terms]
+
+    def tensor(self, coefficients: Array) -> Array:
+        """Return coefficients as an array indexed by the powers of (x, y, z)."""
+        full = np.zeros([order + 1 for order in self.orders])
+        for term, value in zip(self.terms, coefficients, strict=True):
+            full[term] = value
+        return full
+
+
+def coordinates(count: int) -> Array:
+    """Return ``count`` coordinates from 0 to 1; a single one is 0."""
+    return np.arange(count) / max(count - 1, 1)
+
+
+def plane_coefficients(basis: Basis, coefficients: Array, z: float) -> Array:
+    """Return the coefficients, indexed by the powers of (y, x), in the plane at ``z``."""
+    full = basis.tensor(coefficients)
+    return np.asarray(np.tensordot(full, z ** np.arange(full.shape[2]), axes=(2, 0)).T)
+
+
+def evaluate_grid(plane: Array, y: Array, x: Array) -> Array:
+    """Return a polynomial in a plane on the grid of rows ``y`` and columns ``x``."""
+    rows = np.vander(y, len(plane), increasing=True)
+    columns = np.vander(x, plane.shape[1], increasing=True)
+    return np.asarray(rows @ plane @ columns.T)
+
+
+class OrthogonalFrame:
+    """A basis of monomials, expressed in products of Legendre polynomials on 0 to 1.
+
+    Monomials of higher order can hardly be told apart in floating point; Legendre
+    polynomials can. Fits are made in this frame and their result is given back in
+    monomials.
+
+    Parameters
+    ----------
+    basis : Basis
+        The monomials.
+
+    Attributes
+    ----------
+    span : ndarray of float64, shape (products, terms)
+        Orthonormal combinations of products that span the same functions as the terms.
+        Products are ordered like the ravelled powers of (x, y, z).
+    """
+
+    def __init__(self, basis: Basis) -> None:
+        self.orders = basis.orders
+        self._to_monomials = [_legendre_to_monomial(order) for order in basis.orders]
+        to_legendre = [np.linalg.inv(matrix) for matrix in self._to_monomials]
+        columns = [
+            np.einsum("i,j,k->ijk", *(m[:, p] for m, p in zip(to_legendre, term, strict=True)))
+            for term in basis.terms
+        ]
+        self.span = np.linalg.qr(np.stack([column.ravel() for column in columns], axis=1))[0]
+        self._terms = tuple(np.array(basis.terms).T)
+
+    def values(self, coordinates: Array, axis: int) -> Array:
+        """Return the polynomials of an axis (0: x, 1: y, 2: z), shape (points, order + 1)."""
+        order = self.orders[axis]
+        return np.asarray(np.polynomial.legendre.legvander(2 * coordinates - 1, order))
+
+    def tensor(self, combination: Array) -> Array:
+        """Return coefficients of the products, indexed by the orders in (x, y, z)."""
+        return np.asarray(self.span @ combination).reshape([order + 1 for order in self.orders])
+
+    def monomials(self, combination: Array) -> Array:
+        """Return the coefficients of the terms of the basis."""
+        powers = np.einsum(
+            "ai,bj,ck,ijk->abc", *self._to_monomials, self.tensor(combination), optimize=True
+        )
+        return np.asarray(powers[self._terms])
+
+
+def _legendre_to_monomial(order: int) -> Array:
+    matrix = np.zeros((order + 1, order + 1))
+    for degree in range(order + 1):
+        legendre = np.polynomial.Legendre.basis(degree, domain=[0, 1])
+        matrix[: degree + 1, degree] = legendre.convert(kind=np.polynomial.Polynomial).coef
+    return matrix
+
+
+def _term(term: str, text: str) -> Exponents:
+    powers = dict.fromkeys("xyz", 0)
+    for factor in re.split(r"(?<!\*)\*(?!\*)", term):
+        factor = factor.strip().replace(" ", "")
+        if factor == "1":
+            continue
+        match = _FACTOR.fullmatch(factor)
+        if match is None:
+            message = (
+                f"{text!r}: cannot read {factor or 'an empty term'!r}; a sum of products of "
+                "integer powers is expected, such as '1 + x + x*y + z**2'"
+            )
+            raise BasisError(message)
+        powers[match["variable"]] += int(match["power"] or 1)
+    return powers["x"], powers["y"], powers["z"]
+
+
+def _name(term: Exponents) -> str:
+    factors = [
+        variable if power == 1 else f"{variable}**{power}"
+        for variable, power in zip("xyz", term, strict=True)
+        if power
+    ]
+    return "*".join(factors) or "1"

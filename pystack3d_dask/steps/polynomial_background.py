@@ -1,0 +1,235 @@
+"""A background that is a polynomial in x, y (and z), fitted robustly to a grid of samples.
+
+It is subtracted without its constant term, so that the grey level stays, as PyStack3D does
+(Quéméré and David, JOSS 2024).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from pystack3d_dask.compiled import compiled
+from pystack3d_dask.spec import EMPTY, Array, Arrays, Region, StackSpec, Triple
+from pystack3d_dask.step import Summaries, known
+from pystack3d_dask.steps.cells import cell_sums
+from pystack3d_dask.steps.polynomial import (
+    Basis,
+    coordinates,
+    evaluate_grid,
+    plane_coefficients,
+)
+from pystack3d_dask.steps.robust import (
+    Plane,
+    Planes,
+    PolynomialFit,
+    WeightFunction,
+    fit_polynomial,
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class PolynomialBackground:
+    """The method "polynomial" of the background removal, on one stack.
+
+    Parameters
+    ----------
+    spec : StackSpec
+        The stack.
+    basis : Basis
+        Terms of the polynomial.
+    skips : tuple of int
+        Every how many slices, rows and columns a sample is taken.
+    averaging : bool
+        Samples are means over cells of that size.
+    low, high : float
+        Thresholds, inclusive.
+    weights : {"HuberT", "Hampel", "None"}
+        Weight function.
+    per_slice : bool
+        Each slice has a fit of its own.
+    preserve_avg : bool
+        Keep the mean over the samples, instead of leaving out the constant term.
+    """
+
+    spec: StackSpec
+    basis: Basis
+    skips: Triple
+    averaging: bool
+    low: float
+    high: float
+    weights: WeightFunction
+    per_slice: bool
+    preserve_avg: bool
+
+    def source(self, out: Region) -> Region:
+        """Return the region that ``out`` needs: itself."""
+        return out
+
+    def scratch_bytes(self, region: Region) -> int:
+        """Return what the fit of a slice allocates: some arrays of samples."""
+        _, sy, sx = self.skips
+        return 12 * 8 * (region.size // (sy * sx)) if self.per_slice else 0
+
+    def summary_source(self, out: Region) -> Region:
+        """Return the slices of ``out`` that are sampled."""
+        if self.averaging:
+            return out
+        skip = self.skips[0]
+        start, stop = -(-out.start[0] // skip) * skip, (out.stop[0] - 1) // skip * skip + 1
+        return out.with_z(start, stop) if start < stop else EMPTY
+
+    def summarise(self, image: Array, z: int) -> Arrays | None:
+        """Return the samples of a slice: sums of their pixels, and how many they have."""
+        if not self.averaging and z % self.skips[0]:
+            return None
+        return self._sample(image)
+
+    def finalize(self, summaries: Summaries) -> Arrays:
+        """Return the fit to the whole stack."""
+        positions = self._positions(0)
+
+        def planes() -> Iterator[Plane]:
+            for z, group in zip(positions, self._groups(summaries), strict=False):
+                yield Plane(z, _mean_of(group))
+
+        fit = self._fit(planes)
+        offset = self._constant(fit)
+        if self.preserve_avg:
+            offset = self._sampled_mean(planes(), fit)
+        return {
+            "coefficients": fit.coefficients,
+            "powers": np.array(self.basis.terms),
+            "offset": np.array(offset),
+            "scale": np.array(fit.scale),
+            "iterations": np.array(fit.iterations),
+            "converged": np.array(fit.converged),
+            "samples": np.array(fit.count),
+        }
+
+    def apply(
+        self, block: Array, source: Region, out: Region, fitted: Arrays | None
+    ) -> tuple[Array, Arrays]:
+        """Return the corrected block; with a fit per slice, also what was found."""
+        if not self.per_slice:
+            fit = known(fitted)
+            count = len(block)
+            offsets = [float(fit["offset"])] * count
+            return self._subtract(block, out, [fit["coefficients"]] * count, offsets), {}
+        fits = [self._fit_slice(image) for image in block]
+        figures = {
+            "coefficients": np.array([fit.coefficients for fit in fits]),
+            "iterations": np.array([fit.iterations for fit in fits]),
+            "converged": np.array([fit.converged for fit in fits]),
+            "samples": np.array([fit.count for fit in fits]),
+        }
+        offsets = [self._constant(fit) for fit in fits]
+        return self._subtract(block, out, [fit.coefficients for fit in fits], offsets), figures
+
+    def _sample(self, image: Array) -> Arrays:
+        _, sy, sx = self.skips
+        if not self.averaging:
+            image, sy, sx = np.ascontiguousarray(image[::sy, ::sx]), 1, 1
+        sums, counts = cell_sums(image, sy, sx, self.low, self.high)
+        return {"sums": sums, "counts": counts.astype(np.uint32)}
+
+    def _groups(self, summaries: Summaries) -> Iterator[list[Arrays]]:
+        """Yield the summaries of the slices that make one plane of samples."""
+        group: list[Arrays] = []
+        for z, summary in summaries.items():
+            if group and z % self.skips[0] == 0:
+                yield group
+                group = []
+            group.append(summary)
+        if group:
+            yield group
+
+    def _positions(self, axis: int) -> Array:
+        """Return where samples lie, 0 to 1: on the first voxel of a cell, or in its middle."""
+        count, skip = self.spec.shape[axis], self.skips[axis]
+        every = coordinates(count)
+        if not self.averaging:
+            return np.asarray(every[::skip])
+        starts = np.arange(0, count, skip)
+        return np.asarray(np.add.reduceat(every, starts) / np.diff([*starts, count]))
+
+    def _fit(self, planes: Planes) -> PolynomialFit:
+        y, x = self._positions(1), self._positions(2)
+        return fit_polynomial(planes, self.basis, y, x, self.weights)
+
+    def _fit_slice(self, image: Array) -> PolynomialFit:
+        values = _mean_of([self._sample(image)])
+        valid = values[~np.isnan(values)]
+        if valid.size and np.all(valid == valid[0]):
+            values = np.full_like(values, np.nan)  # nothing to fit: no background
+        return self._fit(lambda: [Plane(0.0, values)])
+
+    def _constant(self, fit: PolynomialFit) -> float:
+        return float(fit.coefficients[self.basis.terms.index((0, 0, 0))])
+
+    def _sampled_mean(self, planes: Iterator[Plane], fit: PolynomialFit) -> float:
+        y, x = self._positions(1), self._positions(2)
+        total = 0.0
+        for plane in planes:
+            surface = plane_coefficients(self.basis, fit.coefficients, plane.z)
+            total += float(np.sum(evaluate_grid(surface, y, x), where=~np.isnan(plane.values)))
+        return total / max(fit.count, 1)
+
+    def _subtract(
+        self, block: Array, out: Region, coefficients: Sequence[Array], offsets: Sequence[float]
+    ) -> Array:
+        z, y, x = (
+            coordinates(count)[start:stop]
+            for count, start, stop in zip(self.spec.shape, out.start, out.stop, strict=True)
+        )
+        values = np.empty(block.shape, self.spec.arithmetic)
+        for k, image in enumerate(block):
+            plane = np.ascontiguousarray(plane_coefficients(self.basis, coefficients[k], z[k]))
+            plane[0, 0] -= offsets[k]
+            subtract_plane(image, plane, y, x, self.low, self.high, values[k])
+        return values
+
+
+def _mean_of(summaries: Sequence[Arrays]) -> Array:
+    sums = np.sum([summary["sums"] for summary in summaries], axis=0)
+    counts = np.sum([summary["counts"] for summary in summaries], axis=0, dtype=np.int64)
+    return np.asarray(np.divide(sums, counts, out=np.full(sums.shape, np.nan), where=counts > 0))
+
+
+@compiled(fastmath={"contract"})
+def subtract_plane(
+    image: Array, plane: Array, y: Array, x: Array, low: float, high: float, out: Array
+) -> None:
+    """Subtract a polynomial from the pixels between two thresholds.
+
+    Parameters
+    ----------
+    image : ndarray, shape (rows, columns)
+        Grey levels.
+    plane : ndarray of float64, shape (powers of y, powers of x)
+        Coefficients.
+    y, x : ndarray of float64
+        Coordinates of rows and columns.
+    low, high : float
+        Thresholds, inclusive.
+    out : ndarray of float, shape (rows, columns)
+        Receives the result.
+    """
+    powers_y, powers_x = plane.shape
+    row = np.empty(x.size)
+    for r in range(y.size):
+        for i in range(powers_x - 1, -1, -1):
+            coefficient = 0.0
+            for j in range(powers_y - 1, -1, -1):
+                coefficient = coefficient * y[r] + plane[j, i]
+            if i == powers_x - 1:
+                for c in range(x.size):
+                    row[c] = coefficient
+            else:
+                for c in range(x.size):
+                    row[c] = row[c] * x[c] + coefficient
+        for c in range(x.size):
+            value = np.float64(image[r, c])
+            out[r, c] = value - row[c] if low <= value <= high else value

@@ -1,0 +1,208 @@
+"""What a worker does with one block: read its region, run the pass, write, record."""
+
+from __future__ import annotations
+
+import os
+import socket
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import psutil
+
+from pystack3d_dask.block import Partials, run_block
+from pystack3d_dask.chain import Chain, Work
+from pystack3d_dask.io.ome import write_slab
+from pystack3d_dask.io.source import Source
+from pystack3d_dask.io.work import Level
+from pystack3d_dask.record import BlockRecord, Workspace
+from pystack3d_dask.spec import Array, Region
+
+
+@dataclass(frozen=True, kw_only=True)
+class Program:
+    """All that a worker needs to run any block of a pass; sent to it once.
+
+    Parameters
+    ----------
+    source : Source
+        The slices.
+    chains : tuple of Chain
+        One per channel, with the fits that the pass needs.
+    partials : tuple of dict
+        Partial fits per channel, by step name.
+    work : Work
+        The pass.
+    blocks : tuple of range
+        The slices of each block.
+    workspace : Workspace
+        Where levels and records live.
+    token : str
+        That of the pass.
+    """
+
+    source: Source
+    chains: tuple[Chain, ...]
+    partials: tuple[Partials, ...]
+    work: Work
+    blocks: tuple[range, ...]
+    workspace: Workspace
+    token: str
+
+    def record(self, channel: int, number: int) -> BlockRecord:
+        """Return the record of a block."""
+        return BlockRecord(self.workspace.records(self.token), channel, number)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Receipt:
+    """What a finished block tells the driving process.
+
+    Parameters
+    ----------
+    channel, number : int
+        The block.
+    seconds : float
+        Time that it took.
+    bytes_read, bytes_written : int
+        Pixels, before compression.
+    stored_bytes : int
+        What the result's part of it takes on disk.
+    peak_memory : int
+        Largest resident size of the worker so far, bytes.
+    worker : str
+        Host and process.
+    """
+
+    channel: int
+    number: int
+    seconds: float
+    bytes_read: int
+    bytes_written: int
+    stored_bytes: int
+    peak_memory: int
+    worker: str
+
+
+def run_task(program: Program, channel: int, number: int) -> Receipt:
+    """Run one block of a pass, and record it as done.
+
+    Raises
+    ------
+    PixelError
+        When pixels of the source cannot be read.
+    """
+    started = time.perf_counter()
+    chain, work = program.chains[channel], program.work
+    reader = _Reader(program, channel)
+    slices = program.blocks[number]
+    writer = _Writer(program, channel, slices)
+    report = run_block(
+        chain,
+        work,
+        chain.levels[work.end].region.with_z(slices.start, slices.stop),
+        reader.read,
+        writer.emit,
+        program.partials[channel],
+    )
+    stored_bytes = writer.finish()
+    receipt = Receipt(
+        channel=channel,
+        number=number,
+        seconds=time.perf_counter() - started,
+        bytes_read=reader.bytes,
+        bytes_written=writer.bytes,
+        stored_bytes=stored_bytes,
+        peak_memory=peak_memory(),
+        worker=f"{socket.gethostname()}:{os.getpid()}",
+    )
+    program.record(channel, number).write(report, asdict(receipt))
+    return receipt
+
+
+def peak_memory() -> int:
+    """Return the largest resident size of this process so far, in bytes."""
+    status = Path("/proc/self/status")
+    if status.exists():
+        line = next(line for line in status.read_text().splitlines() if line.startswith("VmHWM"))
+        return int(line.split()[1]) * 1024
+    if sys.platform == "win32":
+        return int(psutil.Process().memory_info().peak_wset)
+    import resource
+
+    return int(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+
+
+class _Reader:
+    def __init__(self, program: Program, channel: int) -> None:
+        self.bytes = 0
+        self._channel = channel
+        level = program.work.reads
+        if level == 0:
+            self._read: Callable[[Region], Array] = lambda region: program.source.read(
+                channel, region
+            )
+        else:
+            chain = program.chains[channel]
+            stored = _open_level(program.workspace.level(chain.steps, level), program.token)
+            dtype = chain.levels[level].dtype
+            self._read = lambda region: stored.read(channel, region, dtype)
+
+    def read(self, region: Region) -> Array:
+        values = self._read(region)
+        self.bytes += values.nbytes
+        return values
+
+
+class _Writer:
+    """Writes slices of levels at once; collects those of the result until its slab is full."""
+
+    def __init__(self, program: Program, channel: int, block: range) -> None:
+        self.bytes = 0
+        chain = program.chains[channel]
+        self._program, self._channel, self._block = program, channel, block
+        self._result = len(chain.steps)
+        self._levels = {
+            level: _open_level(program.workspace.level(chain.steps, level), program.token)
+            for level in program.work.stores
+            if level != self._result
+        }
+        self._slab: Array | None = None
+
+    def emit(self, level: int, z: int, image: Array) -> None:
+        self.bytes += image.nbytes
+        if level != self._result:
+            self._levels[level].write(self._channel, z, image)
+            return
+        if self._slab is None:
+            dtype = result_dtype(self._program.chains)
+            self._slab = np.empty((len(self._block), *image.shape), dtype)
+        self._slab[z - self._block.start] = image
+
+    def finish(self) -> int:
+        if self._slab is None:
+            return 0
+        return write_slab(
+            self._program.workspace.result, self._channel, self._block.start, self._slab
+        )
+
+
+def result_dtype(chains: tuple[Chain, ...]) -> np.dtype[Any]:
+    """Return the type that holds the result of every channel."""
+    return np.result_type(*(chain.result_dtype for chain in chains))
+
+
+def level_dtype(chains: tuple[Chain, ...], level: int) -> np.dtype[Any]:
+    """Return the type that holds the values of every channel at a level."""
+    return np.result_type(*(chain.levels[level].dtype for chain in chains))
+
+
+@lru_cache(maxsize=16)
+def _open_level(path: Path, token: str) -> Level:
+    """Open a level once per process and pass: the token is there to tell passes apart."""
+    return Level(path)

@@ -1,0 +1,80 @@
+"""Shards are read by zarr, replaced in one step, and written in little memory."""
+
+import tracemalloc
+
+import numpy as np
+import pytest
+import zarr
+
+from pystack3d_dask.io import shard
+from pystack3d_dask.io.shard import CODECS, write_shard
+
+SLICES = 4
+
+
+def make_array(path, shape, dtype, tile):
+    whole = [-(-n // t) * t for n, t in zip(shape[1:], tile, strict=True)]
+    return zarr.create_array(
+        path,
+        shape=shape,
+        dtype=dtype,
+        chunks=(1, *tile),
+        shards=(SLICES, *whole),
+        compressors=CODECS,
+        fill_value=0,
+    )
+
+
+def noise(shape, dtype):
+    return np.random.default_rng(0).normal(100, 9, shape).astype(dtype)
+
+
+@pytest.mark.parametrize("dtype", ["u1", "i1", "u2", "i2", "f4", ">u2"])
+def test_zarr_reads_what_was_written(tmp_path, dtype):
+    values = noise((SLICES, 33, 20), dtype)
+    array = make_array(tmp_path / "a", values.shape, values.dtype.newbyteorder("="), (17, 20))
+    size = write_shard(tmp_path / "a/c/0/0/0", values, SLICES, (17, 20))
+    np.testing.assert_array_equal(array[:], values)
+    assert size == (tmp_path / "a/c/0/0/0").stat().st_size
+
+
+def test_the_last_shard_may_have_fewer_slices(tmp_path):
+    values = noise((SLICES + 1, 8, 8), "u1")
+    array = make_array(tmp_path / "a", values.shape, values.dtype, (8, 8))
+    for number in range(2):
+        part = values[number * SLICES : (number + 1) * SLICES]
+        write_shard(tmp_path / f"a/c/{number}/0/0", part, SLICES, (8, 8))
+    np.testing.assert_array_equal(array[:], values)
+
+
+def test_zarr_can_replace_what_was_written(tmp_path):
+    values = noise((SLICES, 8, 8), "u1")
+    array = make_array(tmp_path / "a", values.shape, values.dtype, (8, 8))
+    write_shard(tmp_path / "a/c/0/0/0", values, SLICES, (8, 8))
+    array[2] = 7
+    assert (array[2] == 7).all()
+    np.testing.assert_array_equal(array[1], values[1])
+
+
+def test_a_failed_write_leaves_the_old_shard_and_nothing_else(tmp_path, monkeypatch):
+    path = tmp_path / "shard"
+    write_shard(path, noise((SLICES, 8, 8), "u1"), SLICES, (8, 8))
+    before = path.read_bytes()
+
+    def fail(chunk):
+        raise MemoryError
+
+    monkeypatch.setattr(shard, "_encoded", fail)
+    with pytest.raises(MemoryError):
+        write_shard(path, noise((SLICES, 8, 8), "u1"), SLICES, (8, 8))
+    assert path.read_bytes() == before
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_writing_holds_chunks_not_shards(tmp_path):
+    values = noise((SLICES, 1000, 1000), "u1")
+    tracemalloc.start()
+    write_shard(tmp_path / "shard", values, SLICES, (250, 250))
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 8 * 250 * 250
