@@ -122,7 +122,7 @@ class _Stream:
         self._read = read
         self._block = demands(chain, work, block)
         self._windows: dict[int, dict[int, Array]] = {level: {} for level in self._block}
-        first = work.reads if work.reads == 0 else work.reads + 1
+        first = work.reads if work.from_source else work.reads + 1
         self._measured = range(first, max(work.stores, default=-1) + 1)
 
     def take(self, level: int, region: Region) -> Array:
@@ -163,7 +163,7 @@ class _Stream:
 
     def _input(self, region: Region) -> tuple[Array, Arrays]:
         values = self._read(region)
-        if values.dtype.kind != "f" or self.work.reads:
+        if values.dtype.kind != "f" or not self.work.from_source:
             return values, {}
         repaired = [repair(image) for image in values]
         figures = {"bad_pixels": np.array([count for _, count in repaired])}

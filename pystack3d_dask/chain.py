@@ -114,6 +114,8 @@ class Work:
     ----------
     reads, end : int
         Level that is read, and the deepest one that is computed.
+    from_source : bool
+        Whether it reads the source itself, not a stored level.
     stores : tuple of int
         Levels that are stored.
     gathers : tuple of Gather
@@ -124,6 +126,7 @@ class Work:
 
     reads: int
     end: int
+    from_source: bool = True
     stores: tuple[int, ...] = ()
     gathers: tuple[Gather, ...] = ()
     finishes: bool = False

@@ -26,14 +26,14 @@ WORKERS = click.option(
     "--workers",
     type=click.IntRange(min=0),
     help="Worker processes; 0 computes in this process. By default nproc of the parameters, "
-    "else as many as there are cores that may be used.",
+    "else one for each core that may be used.",
 )
 
 
 def main() -> None:
     """Run the command line; errors end in a message and an exit status, not in a traceback."""
-    arguments = [argument for argument in sys.argv[1:] if argument != "--debug"]
-    debug = len(arguments) < len(sys.argv) - 1
+    debug = "--debug" in sys.argv
+    arguments = ["--debug"] * debug + [each for each in sys.argv[1:] if each != "--debug"]
     warnings.showwarning = _show_warning
     try:
         status = cli.main(arguments, prog_name="pystack3d-dask", standalone_mode=False)
@@ -120,13 +120,14 @@ def run(
 ) -> None:
     """Correct a stack, continuing where an earlier run stopped."""
     pipeline = _open(project, steps)
-    if restart:
-        _restart(pipeline, yes)
-    if not pipeline.plan().passes:
+    anew = restart and _may_clear(pipeline, yes)
+    if not anew and not pipeline.plan().passes:
         click.echo(f"nothing to do: {pipeline.workspace.result} is complete")
         return
-    client = _client(pipeline, workers, threads_per_worker, scheduler, scheduler_file)
-    _print_summary(_run(pipeline, client))
+    with _client(pipeline, workers, threads_per_worker, scheduler, scheduler_file) as client:
+        if anew:
+            pipeline.workspace.clear()
+        _print_summary(_run(pipeline, client))
 
 
 @cli.command()
@@ -147,7 +148,8 @@ def demo(
     params = stack.write(directory)
     click.echo(f"{slices} slices of {size} x {size} pixels with known defects in {directory}")
     pipeline = _open(params, None)
-    _print_summary(_run(pipeline, _client(pipeline, workers, 1, None, None)))
+    with _client(pipeline, workers, 1, None, None) as client:
+        _print_summary(_run(pipeline, client))
     before = score(stack.uncorrected(), stack.truth())
     result = open_result(directory)
     after = score((result[0, z].values for z in range(result.sizes["z"])), stack.truth())
@@ -167,16 +169,17 @@ def _open(project: Path, steps: str | None) -> Pipeline:
     return pipeline
 
 
-def _restart(pipeline: Pipeline, yes: bool) -> None:
+def _may_clear(pipeline: Pipeline, yes: bool) -> bool:
+    """Return whether there is something to remove; asks first."""
     process = pipeline.workspace.process
     if not process.exists():
-        return
+        return False
     if not yes:
         if not sys.stdin.isatty():
-            message = f"--restart removes what is in {process}: add --yes to do it"
+            message = f"--restart removes the results and records in {process}: add --yes to do it"
             raise click.UsageError(message)
-        click.confirm(f"remove the results in {process}?", abort=True)
-    pipeline.workspace.clear()
+        click.confirm(f"remove the results and records in {process}?", abort=True)
+    return True
 
 
 def _client(
@@ -186,27 +189,35 @@ def _client(
     scheduler: str | None,
     scheduler_file: Path | None,
 ) -> AbstractContextManager[Client | None]:
-    if workers == 0:
+    if sum(given is not None for given in (workers, scheduler, scheduler_file)) > 1:
+        message = "one of --workers, --scheduler and --scheduler-file expected, found several"
+        raise click.UsageError(message)
+    is_remote = scheduler is not None or scheduler_file is not None
+    count = pipeline.workers if workers is None else workers
+    if count == 0 and not is_remote:
         return nullcontext()
     from pystack3d_dask.cluster import default_workers, local_client, remote_client
 
-    if scheduler is not None or scheduler_file is not None:
+    if is_remote:
         return remote_client(scheduler, scheduler_file)
-    return local_client(workers or pipeline.workers or default_workers(), threads_per_worker)
+    debug = bool(click.get_current_context().find_root().params["debug"])
+    return local_client(count or default_workers(), threads_per_worker, debug=debug)
 
 
-def _run(pipeline: Pipeline, client: AbstractContextManager[Client | None]) -> RunSummary:
-    with client as connected, _progress() as on_block:
-        if connected is not None and connected.dashboard_link:
-            click.echo(f"dashboard: {connected.dashboard_link}", err=True)
-        return pipeline.run(connected, on_block)
+def _run(pipeline: Pipeline, client: Client | None) -> RunSummary:
+    with _progress() as on_block:
+        if client is not None and client.dashboard_link:
+            click.echo(f"dashboard: {client.dashboard_link}", err=True)
+        return pipeline.run(client, on_block)
 
 
 def _print_summary(summary: RunSummary) -> None:
+    from dask.utils import format_bytes
+
     for number, item in enumerate(summary.passes, start=1):
         click.echo(
             f"pass {number}  {item.label}: {item.tasks} tasks, {item.seconds:.1f} s, "
-            f"read {item.bytes_read / 2**20:.0f} MiB, wrote {item.bytes_written / 2**20:.0f} MiB"
+            f"read {format_bytes(item.bytes_read)}, wrote {format_bytes(item.bytes_written)}"
         )
     click.echo(f"result: {summary.result} ({summary.seconds:.1f} s)")
 

@@ -28,6 +28,9 @@ SINGLE_THREADED = {
     "MALLOC_TRIM_THRESHOLD_": "65536",
 }
 
+# what fails in a block is told once, by the run, and not with a traceback by each worker
+QUIET = {"DASK_LOGGING": "{'distributed.worker': 'critical', 'distributed.worker.memory': 'info'}"}
+
 
 def default_workers(environment: Mapping[str, str] = os.environ) -> int:
     """Return how many worker processes to start: the cores that this process may use.
@@ -39,7 +42,9 @@ def default_workers(environment: Mapping[str, str] = os.environ) -> int:
 
 
 @contextmanager
-def local_client(workers: int, threads_per_worker: int = 1) -> Iterator[Client]:
+def local_client(
+    workers: int, threads_per_worker: int = 1, *, debug: bool = False
+) -> Iterator[Client]:
     """Start worker processes on this machine, and stop them in the end.
 
     Scheduler and dashboard listen on the loopback interface only.
@@ -50,13 +55,15 @@ def local_client(workers: int, threads_per_worker: int = 1) -> Iterator[Client]:
         Processes, at least 1.
     threads_per_worker : int
         Blocks that a process computes at once.
+    debug : bool
+        Workers show the tracebacks of what fails.
 
     Yields
     ------
     distributed.Client
     """
     settings = {
-        "distributed.nanny.pre-spawn-environ": SINGLE_THREADED,
+        "distributed.nanny.pre-spawn-environ": SINGLE_THREADED | ({} if debug else QUIET),
         "distributed.worker.daemon": True,
     }
     with (

@@ -7,23 +7,41 @@ PyStack3D's files are read unchanged, with its deprecated keys and its empty str
 from __future__ import annotations
 
 import difflib
+import json
 import tomllib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
+import numpy as np
+from pydantic import BaseModel, ConfigDict, NonNegativeInt, TypeAdapter, ValidationError
 
 from pystack3d_dask.errors import ParameterError, Problem, SourceError
 from pystack3d_dask.io.source import Source
 from pystack3d_dask.io.sources import open_source
 from pystack3d_dask.pipeline import KEEP_ALL, Keep, Pipeline, check_steps
-from pystack3d_dask.spec import Precision
+from pystack3d_dask.spec import Precision, StackSpec
 from pystack3d_dask.step import Step, registry
 
 PARAMS_NAME = "params.toml"
-DEPRECATED = {"dirname": "project_dir", "input_dirname": "project_dir"}
+DEPRECATED = ("dirname", "input_dirname")  # of project_dir, in this order
+WHERE = {"channels", "project_dir", "samples"}  # without them no slices can be opened
+EXPECTED = {
+    "tuple_type": "a list",
+    "int_type": "a whole number",
+    "float_type": "a number",
+    "bool_type": "true or false",
+    "string_type": "text in quotes",
+    "dataclass_type": "a table",
+}
+UNKNOWN = StackSpec(  # stands for slices that cannot be opened: whatever may fit, fits
+    shape=(99999, 99999, 99999),
+    dtype=np.dtype(np.uint8),
+    source_dtype=np.dtype(np.uint8),
+    z=(0.0,),
+    pixel_size=(1.0, 1.0),
+)
 
 
 class Settings(BaseModel):
@@ -35,7 +53,7 @@ class Settings(BaseModel):
     channels: tuple[str, ...] = (".",)
     ind_min: int = 0
     ind_max: int | None = None
-    nproc: int | None = None
+    nproc: NonNegativeInt | None = None
     project_dir: str | None = None
     history: tuple[str, ...] = ()
     precision: Precision = "float32"
@@ -82,22 +100,18 @@ def load_pipeline(path: Path, *, steps: Sequence[str] | None = None) -> Pipeline
     params = find_params(path)
     content = _parse(params)
     problems: list[Problem] = []
-    cleaned = _cleaned(content, problems)
-    tables = {key: value for key, value in cleaned.items() if isinstance(value, dict)}
+    cleaned = _cleaned(content, path.is_dir(), problems)
+    tables = _tables(cleaned, problems)
     top = {key: value for key, value in cleaned.items() if key not in tables}
-    settings = _validated(TypeAdapter(Settings), top, "", problems)
+    settings, wrong = _settings(top, problems)
     names = _selected(top.get("process_steps"), steps, problems)
     built = _build_steps(names, tables, problems)
-    source = None
-    directory = params.parent.resolve()
-    if settings is not None:
-        directory = (params.parent / (settings.project_dir or ".")).resolve()
-        source = _open_source(directory, settings, problems)
-    if settings is not None and source is not None:
-        specs = [replace(spec, precision=settings.precision) for spec in source.specs]
-        problems += check_steps(built, specs)
+    directory = (params.parent / (settings.project_dir or ".")).resolve()
+    source = None if wrong & WHERE else _open_source(directory, settings, problems)
+    specs = [UNKNOWN] if source is None else source.specs
+    problems += check_steps(built, [replace(spec, precision=settings.precision) for spec in specs])
     errors = [problem for problem in problems if problem.severity == "error"]
-    if errors or settings is None or source is None:
+    if errors or source is None:
         raise ParameterError(errors, str(params))
     return Pipeline(
         source=source,
@@ -128,29 +142,75 @@ def build_step(name: str, parameters: Mapping[str, Any]) -> Step:
 
 def _parse(params: Path) -> dict[str, Any]:
     try:
-        return tomllib.loads(params.read_text(encoding="utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        return tomllib.loads(params.read_text(encoding="utf-8-sig"))
+    except tomllib.TOMLDecodeError as error:
         raise ParameterError([Problem("", f"not valid TOML: {error}")], str(params)) from None
+    except UnicodeDecodeError as error:
+        message = f"not a text file in UTF-8, as TOML has to be: {error}"
+        raise ParameterError([Problem("", message)], str(params)) from None
     except OSError as error:
         raise ParameterError([Problem("", f"cannot be read: {error}")], str(params)) from None
 
 
-def _cleaned(content: Mapping[str, Any], problems: list[Problem]) -> dict[str, Any]:
+def _cleaned(
+    content: Mapping[str, Any], is_directory: bool, problems: list[Problem]
+) -> dict[str, Any]:
     """Return the content with today's names, and without empty strings."""
     cleaned: dict[str, Any] = {}
     for key, value in content.items():
         if key in DEPRECATED:
-            now = DEPRECATED[key]
-            problems.append(
-                Problem(key, f"deprecated and ignored, {now} is the key now", "warning")
-            )
-        elif key == "channels" and value == "":
+            continue
+        if key == "channels" and value == "":
             cleaned[key] = ["."]
         elif isinstance(value, dict):
             cleaned[key] = _without_empty(key, value, problems)
         else:
             cleaned.update(_without_empty("", {key: value}, problems))
+    for key in DEPRECATED:
+        if key in content:
+            _replace_deprecated(key, content[key], cleaned, is_directory, problems)
     return cleaned
+
+
+def _replace_deprecated(
+    key: str, value: Any, cleaned: dict[str, Any], is_directory: bool, problems: list[Problem]
+) -> None:
+    """Take an old key for ``project_dir`` where PyStack3D did: when it was given the file."""
+    if is_directory or value == "" or "project_dir" in cleaned:
+        why = "and ignored: the project is the directory given" if is_directory else "and ignored"
+    else:
+        cleaned["project_dir"] = value
+        why = "and taken as project_dir"
+    problems.append(Problem(key, f"deprecated {why}; use project_dir", "warning"))
+
+
+def _tables(cleaned: dict[str, Any], problems: list[Problem]) -> dict[str, Any]:
+    """Return the tables; takes what should be one and is not out of ``cleaned``."""
+    for name in [key for key in cleaned if key in registry()]:
+        if not isinstance(cleaned[name], dict):
+            found = _shown(cleaned.pop(name))
+            problems.append(Problem(name, f"a table, [{name}], expected, found {found}"))
+    tables = {key: value for key, value in cleaned.items() if isinstance(value, dict)}
+    listed = cleaned.get("process_steps")
+    wanted = [name for name in listed if name not in tables] if isinstance(listed, list) else []
+    for name in tables:
+        close = difflib.get_close_matches(name, [str(each) for each in wanted], n=1, cutoff=0.8)
+        if close and name not in registry():
+            message = f"this table belongs to no correction and is ignored; is {close[0]!r} meant?"
+            problems.append(Problem(name, message, "warning"))
+    return tables
+
+
+def _settings(top: Mapping[str, Any], problems: list[Problem]) -> tuple[Settings, set[str]]:
+    """Return the settings, and which are wrong: those have their defaults."""
+    found: list[Problem] = []
+    settings = _validated(TypeAdapter(Settings), top, "", found)
+    wrong = {problem.path.split("[")[0] for problem in found}
+    if settings is None:
+        valid = {key: value for key, value in top.items() if key not in wrong}
+        settings = Settings.model_construct(**({"process_steps": ()} | valid))
+    problems += found
+    return settings, wrong
 
 
 def _without_empty(
@@ -172,7 +232,8 @@ def _selected(listed: Any, wanted: Sequence[str] | None, problems: list[Problem]
     for name in wanted:
         if name not in listed:
             known = ", ".join(listed) or "none"
-            problems.append(Problem("process_steps", f"{name!r} is not among them ({known})"))
+            message = f"{name!r} is not one of process_steps ({known})"
+            problems.append(Problem("steps asked for", message))
     return [name for name in listed if name in wanted]
 
 
@@ -196,11 +257,30 @@ def _validated(
     adapter: TypeAdapter[Any], values: Mapping[str, Any], table: str, problems: list[Problem]
 ) -> Any:
     try:
-        return adapter.validate_python(dict(values))
+        # as JSON: checked strictly, Python's lists would be no tuples
+        return adapter.validate_json(json.dumps(_plain(values)), strict=True)
     except ValidationError as error:
-        names = [name for name in adapter.json_schema().get("properties", {})]
-        problems += [_problem(details, table, names) for details in error.errors()]
+        names = list(adapter.json_schema().get("properties", {}))
+        found = {
+            (details["type"], problem.path): problem
+            for details in error.errors()
+            for problem in [_problem(details, table, names)]
+        }
+        problems += found.values()
         return None
+
+
+def _plain(value: Any) -> Any:
+    """Return a value as JSON has it; whole numbers written as floats, 1e7, are whole numbers."""
+    if hasattr(value, "tolist"):
+        value = value.tolist()
+    if isinstance(value, Mapping):
+        return {str(key): _plain(each) for key, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(each) for each in value]
+    if isinstance(value, float) and value.is_integer() and abs(value) < 2**53:
+        return int(value)
+    return value if value is None or isinstance(value, str | int | float) else str(value)
 
 
 def _problem(details: Any, table: str, names: Sequence[str]) -> Problem:
@@ -210,12 +290,29 @@ def _problem(details: Any, table: str, names: Sequence[str]) -> Problem:
     path = table
     for key in keys:
         path += f"[{key}]" if isinstance(key, int) else f".{key}" if path else str(key)
-    if details["type"] == "extra_forbidden":
+    kind, context, found = details["type"], details.get("ctx", {}), _shown(details["input"])
+    if kind in ("extra_forbidden", "unexpected_keyword_argument"):
         return Problem(path, f"unknown parameter{_suggestion(str(name), names)}")
-    if details["type"] == "missing":
+    if kind == "missing" and isinstance(keys[-1], int):
+        path = path.rpartition("[")[0]
+        return Problem(path, f"{keys[-1] + 1} values expected, found {found}")
+    if kind == "missing":
         return Problem(path, "missing")
+    if kind == "too_long":
+        return Problem(path, f"{context['max_length']} values expected, found {found}")
+    if kind == "tuple_type" and not table and isinstance(details["input"], str):
+        return Problem(path, f"a list expected, such as [{found}], found {found}")
+    if kind == "literal_error":
+        return Problem(path, f"{context['expected']} expected, found {found}")
+    if kind in EXPECTED:
+        return Problem(path, f"{EXPECTED[kind]} expected, found {found}")
     message = details["msg"]
-    return Problem(path, f"{message[:1].lower()}{message[1:]}, found {details['input']!r}")
+    return Problem(path, f"{message[:1].lower()}{message[1:]}, found {found}")
+
+
+def _shown(value: Any) -> str:
+    """Return a value as TOML has it, nearly."""
+    return json.dumps(value, ensure_ascii=False, default=str)
 
 
 def _suggestion(name: str, known: Iterable[str]) -> str:
@@ -225,6 +322,9 @@ def _suggestion(name: str, known: Iterable[str]) -> str:
 
 
 def _open_source(directory: Path, settings: Settings, problems: list[Problem]) -> Source | None:
+    if settings.project_dir is not None and not directory.is_dir():
+        problems.append(Problem("project_dir", f"there is no such directory: {directory}"))
+        return None
     try:
         source = open_source(directory, channels=settings.channels, samples=settings.samples)
     except SourceError as error:
@@ -234,12 +334,13 @@ def _open_source(directory: Path, settings: Settings, problems: list[Problem]) -
     last = count - 1 if settings.ind_max is None else min(settings.ind_max, count - 1)
     first = max(settings.ind_min, 0)
     if first > last:
+        upper = "not set" if settings.ind_max is None else settings.ind_max
         problems.append(
             Problem(
                 "ind_min",
-                f"no slice is kept: ind_min = {settings.ind_min}, ind_max = {settings.ind_max}, "
+                f"no slice is kept: ind_min = {settings.ind_min}, ind_max = {upper}, "
                 f"and there are {count} slices, 0 to {count - 1}",
             )
         )
-        return None
+        return source  # to check the corrections with
     return source if (first, last) == (0, count - 1) else source.selected(first, last + 1)

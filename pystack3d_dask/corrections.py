@@ -8,6 +8,7 @@ the end, once, as the engine does.
 from __future__ import annotations
 
 import json
+import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,11 +21,12 @@ import xarray as xr
 from pystack3d_dask.chain import Chain
 from pystack3d_dask.config import build_step
 from pystack3d_dask.errors import FitRequiredError, ParameterError, StackError
+from pystack3d_dask.io.dtypes import DTYPES
 from pystack3d_dask.io.ome import open_result as open_result_at
 from pystack3d_dask.io.sources import open_source
 from pystack3d_dask.lazy import correct, fit_chain, lazy_source
 from pystack3d_dask.pipeline import check_steps
-from pystack3d_dask.spec import AXES, Arrays, StackSpec
+from pystack3d_dask.spec import AXES, Arrays, StackSpec, Triple
 from pystack3d_dask.step import Step
 from pystack3d_dask.values import cast
 
@@ -41,14 +43,21 @@ class Fit:
         The correction with its parameters.
     channels : tuple of dict
         Arrays per channel.
+    shape : tuple of int
+        Slices, rows and columns of the stack: it fits no other.
     """
 
     step: Step
     channels: tuple[Arrays, ...]
+    shape: Triple
 
     def save(self, path: str | Path) -> None:
         """Write the fit to a file ``*.npz``."""
-        about = {"step": self.step.name, "parameters": self.step.parameters()}
+        about = {
+            "step": self.step.name,
+            "parameters": self.step.parameters(),
+            "shape": self.shape,
+        }
         arrays = {
             f"{index}|{name}": array
             for index, arrays in enumerate(self.channels)
@@ -59,7 +68,21 @@ class Fit:
 
     @classmethod
     def load(cls, path: str | Path) -> Fit:
-        """Read a fit that `save` wrote."""
+        """Read a fit that `save` wrote.
+
+        Raises
+        ------
+        StackError
+            When the file is something else.
+        """
+        try:
+            return cls._load(Path(path))
+        except (KeyError, ValueError, EOFError, zipfile.BadZipFile) as error:
+            message = f"{path}: a fit that was saved expected, found something else ({error})"
+            raise StackError(message) from error
+
+    @classmethod
+    def _load(cls, path: Path) -> Fit:
         with np.load(path, allow_pickle=False) as file:
             about = json.loads(str(file["about"]))
             channels: dict[int, Arrays] = {}
@@ -69,7 +92,9 @@ class Fit:
                     channels.setdefault(int(index), {})[key] = file[name]
         given = {key: value for key, value in about["parameters"].items() if value is not None}
         step = build_step(about["step"], given)
-        return cls(step, tuple(channels[index] for index in sorted(channels)))
+        slices, rows, columns = about["shape"]
+        arrays = tuple(channels[index] for index in sorted(channels))
+        return cls(step, arrays, (slices, rows, columns))
 
 
 def open_stack(path: str | Path, channels: tuple[str, ...] = (".",)) -> xr.DataArray:
@@ -196,8 +221,8 @@ def _with_fit(
         step = build_step(name, parameters)
         if step.fit_scope == "stack":
             message = (
-                f"this needs a fit to the whole stack: fit = {fitter}(stack, ...), then "
-                "pass that fit"
+                f"{name} needs a fit to the whole stack first: fit = {fitter}(stack, ...), "
+                "then pass that fit"
             )
             raise FitRequiredError(message)
         return _applied(stack, step)
@@ -219,7 +244,8 @@ def _fitted(stack: xr.DataArray, step: Step, function: str) -> Fit:
         raise StackError(message)
     spec = _checked_spec(stack, step)
     chain = Chain((step,), spec)
-    return Fit(step, tuple(fit_chain(channel, chain, 0) for channel in _channels(stack)))
+    fits = tuple(fit_chain(channel, chain, 0) for channel in _channels(stack))
+    return Fit(step, fits, spec.shape)
 
 
 def _applied(stack: xr.DataArray, step: Step, fit: Fit | None = None) -> xr.DataArray:
@@ -227,6 +253,12 @@ def _applied(stack: xr.DataArray, step: Step, fit: Fit | None = None) -> xr.Data
     channels = _channels(stack)
     if fit is not None and len(fit.channels) != len(channels):
         message = f"the fit is one of {len(fit.channels)} channels, the stack has {len(channels)}"
+        raise StackError(message)
+    if fit is not None and fit.shape != spec.shape:
+        message = (
+            f"the fit is one of a stack of (z, y, x) = {fit.shape} voxels, this one has "
+            f"{spec.shape}: correct the whole stack, then select"
+        )
         raise StackError(message)
     fits = [{} if fit is None else {step.name: arrays} for arrays in _fits(fit, len(channels))]
     chains = [Chain((step,), spec, known) for known in fits]
@@ -251,8 +283,18 @@ def _checked_spec(stack: xr.DataArray, step: Step) -> StackSpec:
 
 
 def _spec(stack: xr.DataArray) -> StackSpec:
+    expected = "a DataArray with dims (z, y, x) or (c, z, y, x) expected"
+    if not isinstance(stack, xr.DataArray):
+        message = f"{expected}, found {type(stack).__name__}: xarray.DataArray(array, dims=...)"
+        raise StackError(message)
     if stack.dims not in (AXES, ("c", *AXES)):
-        message = f"dims (z, y, x) or (c, z, y, x) expected, found {stack.dims}"
+        message = f"{expected}, found {stack.dims}: stack.transpose(...) reorders them"
+        raise StackError(message)
+    if stack.dtype.name not in DTYPES:
+        message = f"values of type {', '.join(DTYPES)} expected, found {stack.dtype}"
+        raise StackError(message)
+    if not stack.size:
+        message = f"the stack is empty: {dict(stack.sizes)}"
         raise StackError(message)
     z, y, x = (_micrometres(stack, axis) for axis in AXES)
     shape = stack.shape[-3:]

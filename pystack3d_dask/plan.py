@@ -12,7 +12,8 @@ from pystack3d_dask.spec import StackSpec
 from pystack3d_dask.step import Step
 
 MIB = 2**20
-WORKER_BASE = 260 * MIB  # a worker process with everything imported, before its first block
+WORKER_BASE = 245 * MIB  # a worker process with everything imported, before its first block
+SLAB_AND_SHARDS = 1.4  # the slab of the result, and what its shards take while being written
 NANOSECONDS_PER_BYTE = 1.5  # reading or writing one byte, codec included
 NANOSECONDS_OF_STATISTICS = 1.0  # per pixel and level
 
@@ -203,6 +204,7 @@ def split_passes(
         return ()
     fits, done = set(known.fits), dict(known.rounds)
     reads = _starting_level(steps, known)
+    from_source = reads not in known.stored
     works: list[Work] = []
     while True:
         reach = reads
@@ -214,15 +216,27 @@ def split_passes(
             if step.fit_scope == "stack" and step.name not in fits
         )
         unfinished = any(rounds[gather.index] - gather.round > 1 for gather in gathers)
-        if reach == last and not unfinished:
+        is_last = reach == last and not unfinished
+        end = last if is_last else max(gather.index for gather in gathers)
+        if is_last:
             stores = (*_checkpoints(steps, reads, last - 1), last)
-            works.append(Work(reads=reads, end=last, stores=stores, gathers=gathers, finishes=True))
+        else:
+            is_ingestion = from_source and not chunked_source
+            stores = _stores(steps, level_bytes, reads, end, is_ingestion)
+        works.append(
+            Work(
+                reads=reads,
+                end=end,
+                from_source=from_source,
+                stores=stores,
+                gathers=gathers,
+                finishes=is_last,
+            )
+        )
+        if is_last:
             return tuple(works)
-        end = max(gather.index for gather in gathers)
-        is_ingestion = reads == 0 and not chunked_source and 0 not in known.stored
-        stores = _stores(steps, level_bytes, reads, end, is_ingestion)
-        works.append(Work(reads=reads, end=end, stores=stores, gathers=gathers))
-        reads = max(stores, default=reads)
+        if stores:
+            reads, from_source = stores[-1], False
         for gather in gathers:
             name = steps[gather.index].name
             done[name] = gather.round + 1
@@ -259,11 +273,9 @@ def _measure(work: Work, chains: Sequence[Chain]) -> Pass:
     end = chain.levels[work.end]
     slab = slab_thickness(end.shape, _stored_itemsize(chains, work))
     blocks = slabs(end.shape[0], slab)
-    voxels = sum(
-        demands(chain, work, end.region.with_z(block.start, block.stop))[work.reads].region.size
-        for block in blocks
+    read = _voxels_read(chain, work, blocks) * sum(
+        each.levels[work.reads].dtype.itemsize for each in chains
     )
-    read = voxels * sum(each.levels[work.reads].dtype.itemsize for each in chains)
     written = sum(_stored_bytes(each, level) for each in chains for level in work.stores)
     pixels = sum(prod(spec.shape) for spec in chain.levels[work.reads : work.end + 1])
     computing = sum(
@@ -283,6 +295,17 @@ def _measure(work: Work, chains: Sequence[Chain]) -> Pass:
         bytes_on_disk=written + _copies_bytes(chains, work, slab),
         memory=WORKER_BASE + max(_block_bytes(each, work, blocks) for each in chains),
         seconds=nanoseconds * 1e-9,
+    )
+
+
+def _voxels_read(chain: Chain, work: Work, blocks: Sequence[range]) -> int:
+    if not work.stores and not halo_depth(chain, work):
+        # slices that take no part in a fit are not read
+        blocks = [range(z, z + 1) for block in blocks for z in block]
+    end = chain.levels[work.end].region
+    return sum(
+        demands(chain, work, end.with_z(block.start, block.stop))[work.reads].region.size
+        for block in blocks
     )
 
 
@@ -330,7 +353,7 @@ def _block_bytes(chain: Chain, work: Work, blocks: Sequence[range]) -> int:
     if work.finishes:
         image = chain.levels[-1]
         slab = len(block) * prod(image.shape[1:]) * chain.result_dtype.itemsize
-    return windows + scratch + 2 * slab
+    return windows + scratch + round(SLAB_AND_SHARDS * slab)
 
 
 def _describe(plan: Plan) -> str:
@@ -372,7 +395,8 @@ def _headline(plan: Plan) -> str:
 
 def _sentence(plan: Plan, item: Pass) -> str:
     work, steps = item.work, plan.chains[0].steps
-    parts = [f"reads {_level_name(plan, work.reads)}"]
+    source = "the source" if work.from_source else _level_name(plan, work.reads)
+    parts = [f"reads {source}"]
     if work.end > work.reads:
         parts.append("applies " + ", ".join(step.name for step in steps[work.reads : work.end]))
     if work.gathers:
@@ -385,7 +409,11 @@ def _sentence(plan: Plan, item: Pass) -> str:
 def _level_name(plan: Plan, level: int) -> str:
     if level == len(plan.chains[0].steps):
         return "the result"
-    return "the source" if level == 0 else f"what {plan.chains[0].steps[level - 1].name} leaves"
+    return (
+        "the ingested source"
+        if level == 0
+        else f"what {plan.chains[0].steps[level - 1].name} leaves"
+    )
 
 
 def _extent(spec: StackSpec) -> str:

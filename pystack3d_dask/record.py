@@ -73,7 +73,7 @@ class Tokens:
     def work(self, work: Work, slab: int) -> str:
         """Return the token of a pass; it begins with that of the pass's last level."""
         gathers = [[gather.index, gather.round, self.fit(gather.index)] for gather in work.gathers]
-        rest = digest(work.reads, work.stores, gathers, slab)
+        rest = digest(work.reads, work.from_source, work.stores, gathers, slab)
         return f"{self.levels[work.end]}-{rest}"
 
     @staticmethod

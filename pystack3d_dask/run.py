@@ -278,7 +278,7 @@ class _PassRun:
         if level_attrs(path).get("pass") == self.token:
             return
         self._forget_blocks()
-        role = "ingested" if self.work.reads == 0 else "intermediates"
+        role = "ingested" if self.work.from_source else "intermediates"
         create_level(
             path,
             self.plan.chains[0].levels[level],
@@ -403,6 +403,23 @@ def save_figures(
     store_arrays(figures.create_group(name, overwrite=True), arrays)
 
 
+def bad_slices(pipeline: Pipeline) -> list[dict[str, Any]]:
+    """Return the slices in which NaN or infinite pixels were replaced, by channel and name."""
+    figures = zarr.open_group(pipeline.workspace.work / "figures", mode="r")
+    if "source/bad_pixels" not in figures:
+        return []
+    array: Any = figures["source/bad_pixels"]
+    counts = np.nan_to_num(array[...])
+    return [
+        {
+            "channel": pipeline.source.channels[channel],
+            "slice": pipeline.source.names[z],
+            "bad_pixels": int(counts[channel, z]),
+        }
+        for channel, z in zip(*np.nonzero(counts), strict=True)
+    ]
+
+
 def pass_label(plan: Plan, work: Work) -> str:
     """Return a few words for progress bars: the steps applied, or what is fitted."""
     steps = plan.chains[0].steps
@@ -460,7 +477,7 @@ def _write_summary(pipeline: Pipeline, summary: RunSummary) -> None:
         "result": str(summary.result.name),
         "seconds": summary.seconds,
         "passes": [asdict(item) for item in summary.passes],
-        "bad_slices": [],
+        "bad_slices": bad_slices(pipeline),
     }
     partial = pipeline.workspace.summary.with_suffix(".partial")
     partial.write_text(json.dumps(content, indent=2, default=str) + "\n")

@@ -142,13 +142,12 @@ class _Reader:
     def __init__(self, program: Program, channel: int) -> None:
         self.bytes = 0
         self._channel = channel
-        level = program.work.reads
-        if level == 0:
+        if program.work.from_source:
             self._read: Callable[[Region], Array] = lambda region: program.source.read(
                 channel, region
             )
         else:
-            chain = program.chains[channel]
+            chain, level = program.chains[channel], program.work.reads
             stored = _open_level(program.workspace.level(chain.steps, level), program.token)
             dtype = chain.levels[level].dtype
             self._read = lambda region: stored.read(channel, region, dtype)

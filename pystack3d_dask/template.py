@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 from pystack3d_dask.config import PARAMS_NAME
@@ -14,7 +15,7 @@ TEMPLATE = """\
 
 channels = {channels}
 ind_min = 0                     # first slice kept
-ind_max = {last:<22} # last slice kept
+ind_max = {last:<21} # last slice kept
 
 # The corrections, in this order; each may stand anywhere, once, or be left out.
 process_steps = [
@@ -25,7 +26,7 @@ process_steps = [
     # "cropping_final",
 ]
 
-# nproc = 4                     # worker processes; all cores by default
+# nproc = 4                     # worker processes; by default one for each core allowed
 # precision = "float32"         # "source" truncates after each step, as PyStack3D does
 # keep = ["ingested", "intermediates"]   # what stays on disk after a run
 
@@ -99,7 +100,10 @@ def render(source: Source, channels: tuple[str, ...]) -> str:
     spec = source.specs[0]
     slices, height, width = spec.shape
     summary = f"{slices} slices of {width} x {height} pixels, {spec.source_dtype}."
-    listed = ", ".join(f'"{name}"' for name in channels)
     return TEMPLATE.format(
-        summary=summary, channels=f"[{listed}]", last=slices - 1, width=width, height=height
+        summary=summary,
+        channels=json.dumps(channels, ensure_ascii=False),
+        last=slices - 1,
+        width=width,
+        height=height,
     )

@@ -250,12 +250,29 @@ def _map_slice(
 ) -> None:
     if image.dtype.kind in "iu":
         limits = np.iinfo(image.dtype)
-        levels = np.arange(limits.min, limits.max + 1, dtype=np.float64)
-        table = np.empty((1, levels.size), out.dtype)
-        _map_floats(levels[np.newaxis], low, high, mapped, precision == "float32", table)
+        levels = np.arange(limits.min, limits.max + 1, dtype=np.float64)[np.newaxis]
+        table = np.empty(levels.shape, out.dtype)
+        _map_floats(levels, low, high, mapped, precision, table)
         _look_up(image, limits.min, table[0], out)
     else:
-        _map_floats(image, low, high, mapped, precision == "float32", out)
+        _map_floats(image, low, high, mapped, precision, out)
+
+
+def _map_floats(
+    image: Array, low: float, high: float, mapped: Array, precision: Precision, out: Array
+) -> None:
+    nbins = len(mapped)
+    if precision == "source":
+        position = np.floor((image.astype(np.float64) - low) / (high - low) * nbins)
+        out[:] = mapped[np.clip(position, 0, nbins - 1).astype(np.intp)]
+        return
+    # straight lines between the centres; beyond the outer ones values keep their distance
+    width = (high - low) / nbins
+    centres = low + (np.arange(nbins) + 0.5) * width
+    slopes = np.concatenate([[1.0], np.diff(mapped) / width, [1.0]])
+    knots = np.concatenate([[0], np.arange(nbins)])
+    intercepts = mapped[knots] - slopes * centres[knots]
+    _interpolate(image, centres[0] - width, 1 / width, intercepts, slopes, out)
 
 
 @compiled()
@@ -275,25 +292,12 @@ def _look_up(image: Array, first: int, table: Array, out: Array) -> None:
 
 
 @compiled()
-def _map_floats(
-    image: Array, low: float, high: float, mapped: Array, interpolate: bool, out: Array
+def _interpolate(
+    image: Array, origin: float, scale: float, intercepts: Array, slopes: Array, out: Array
 ) -> None:
-    nbins = mapped.size
-    width = (high - low) / nbins
-    first = low + width / 2
-    last = high - width / 2
+    last = float(slopes.size - 1)
     for y in range(image.shape[0]):
         for x in range(image.shape[1]):
             value = np.float64(image[y, x])
-            if not interpolate:
-                position = np.floor((value - low) / (high - low) * nbins)
-                out[y, x] = mapped[int(min(max(position, 0.0), nbins - 1.0))]
-            elif value <= first:
-                out[y, x] = mapped[0] + (value - first)
-            elif value >= last:
-                out[y, x] = mapped[nbins - 1] + (value - last)
-            else:
-                position = (value - first) / width
-                left = min(int(position), nbins - 2)
-                share = position - left
-                out[y, x] = mapped[left] + share * (mapped[left + 1] - mapped[left])
+            line = int(min(max((value - origin) * scale, 0.0), last))
+            out[y, x] = intercepts[line] + slopes[line] * value

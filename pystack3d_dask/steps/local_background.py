@@ -62,11 +62,11 @@ class Window:
         _, y, x = self.cell
         start = (out.start[0], out.start[1] // y - 1, out.start[2] // x - 1)
         stop = (out.stop[0], (out.stop[1] - 1) // y + 2, (out.stop[2] - 1) // x + 2)
-        return Region(start, stop).clipped(self._cells)
+        return Region(start, stop).clipped(self.cells)
 
     def source(self, out: Region) -> Region:
         """Return the voxels that ``out`` needs: whole cells, with the halo of the window."""
-        cells = self.cells_around(out).grown(self.reach, self.reach).clipped(self._cells)
+        cells = self.cells_around(out).grown(self.reach, self.reach).clipped(self.cells)
         _, y, x = self.cell
         start, stop = cells.start, cells.stop
         return Region(
@@ -79,7 +79,8 @@ class Window:
         return np.asarray((edges[:-1] + edges[1:] - 1) / 2)
 
     @property
-    def _cells(self) -> Triple:
+    def cells(self) -> Triple:
+        """How many cells the stack has."""
         z, y, x = (-(-n // c) for n, c in zip(self.shape, self.cell, strict=True))
         return z, y, x
 
@@ -110,8 +111,15 @@ class LocalBackground:
         return self.window.source(out)
 
     def scratch_bytes(self, region: Region) -> int:
-        """Return what is allocated beside the output: background and mask."""
-        return region.size * (4 + 4 + self.spec.arithmetic.itemsize)
+        """Return what is allocated beside the output: sums over cells, or background and copies."""
+        bytes_out = self.spec.arithmetic.itemsize
+        masked = self.low > -np.inf or self.high < np.inf
+        copies = region.size * (4 + bytes_out + (bytes_out + 1 if masked else 0))
+        cells = self.window.cells_around(region)
+        source = cells.grown(self.window.reach, self.window.reach).clipped(self.window.cells)
+        # smoothing along z holds the sums twice, and twice again the slices that are left
+        sums = 4 * 8 * (source.shape[0] + cells.shape[0]) * source.shape[1] * source.shape[2]
+        return max(copies, sums - region.size * bytes_out)
 
     def summary_source(self, out: Region) -> Region:
         """Return all slices: each counts for the mean."""

@@ -69,9 +69,14 @@ class PolynomialBackground:
         return out
 
     def scratch_bytes(self, region: Region) -> int:
-        """Return what the fit of a slice allocates: some arrays of samples."""
+        """Return what the fit of a slice allocates beside the output: some arrays of samples."""
+        if not self.per_slice:
+            return 0
         _, sy, sx = self.skips
-        return 12 * 8 * (region.size // (sy * sx)) if self.per_slice else 0
+        samples = -(-region.shape[1] // sy) * -(-region.shape[2] // sx)
+        arrays = {"None": 6.2, "HuberT": 8.2, "Hampel": 11.2}[self.weights]
+        output = region.size * self.spec.arithmetic.itemsize
+        return max(0, round(8 * arrays * samples) - output)
 
     def summary_source(self, out: Region) -> Region:
         """Return the slices of ``out`` that are sampled."""

@@ -1,0 +1,62 @@
+"""Small projects for tests of the whole program."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tifffile
+
+CHAIN = """\
+channels = {channels}
+process_steps = ["cropping", "bkg_removal", "intensity_rescaling"]
+
+[cropping]
+area = [2, 38, 3, 30]
+
+[bkg_removal]
+orders = [1, 1, 1]
+skip_factors = [4, 4, 3]
+
+[intensity_rescaling]
+nbins = 64
+filter_size = 3
+"""
+
+
+def textured(shape: tuple[int, int, int], dtype: str = "uint8", seed: int = 0) -> np.ndarray:
+    """Return waves, a slope, noise, and a brightness of its own for each slice."""
+    rng = np.random.default_rng(seed)
+    z, y, x = np.meshgrid(*(np.arange(n) for n in shape), indexing="ij")
+    values = 90 + 30 * np.sin(x / 5 + z / 7) * np.cos(y / 4) + 0.5 * x + 0.3 * y
+    values = values * rng.uniform(0.9, 1.1, shape[0])[:, None, None] + rng.normal(0, 3, shape)
+    return np.clip(values * (200 if dtype == "uint16" else 1), 1, None).astype(dtype)
+
+
+@pytest.fixture
+def make_project(tmp_path: Path) -> Callable[..., Path]:
+    """Return a function that writes slices, and a params.toml where its text is given."""
+
+    def make(
+        params: str | None = CHAIN,
+        *,
+        channels: Sequence[str] = (".",),
+        shape: tuple[int, int, int] = (7, 36, 42),
+        dtype: str = "uint8",
+        name: str = "project",
+    ) -> Path:
+        directory = tmp_path / name
+        for seed, channel in enumerate(channels):
+            (directory / channel).mkdir(parents=True, exist_ok=True)
+            for z, image in enumerate(textured(shape, dtype, seed)):
+                path = directory / channel / f"slice_{z:04d}_z={z * 0.01:.4f}um.tif"
+                tifffile.imwrite(path, image, metadata=None)
+        if params is not None:
+            listed = "[" + ", ".join(f'"{channel}"' for channel in channels) + "]"
+            text = params.replace("{channels}", listed)
+            (directory / "params.toml").write_text(text, encoding="utf-8")
+        return directory
+
+    return make

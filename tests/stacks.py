@@ -1,0 +1,84 @@
+"""Small stacks with the defects that the corrections mend, and projects made of them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tifffile
+from scipy import ndimage
+
+Images = np.ndarray[Any, np.dtype[Any]]
+
+STEPS: Mapping[str, Mapping[str, Any]] = {
+    "cropping": {"area": [3, 60, 5, 48]},
+    "bkg_removal": {"orders": [1, 2, 1], "skip_factors": [3, 2, 2]},
+    "intensity_rescaling": {"filter_size": 5},
+    "intensity_rescaling_area": {"area": [5, 40, 5, 30]},
+    "cropping_final": {"area": [1, 50, 1, 40]},
+}
+
+
+def images(
+    shape: tuple[int, int, int] = (20, 50, 64), dtype: str = "uint8", seed: int = 0
+) -> Images:
+    """Return a textured stack with a background and brightness jumps."""
+    rng = np.random.default_rng(seed)
+    z, y, x = np.meshgrid(*(np.linspace(0, 1, n) for n in shape), indexing="ij")
+    texture = ndimage.gaussian_filter(rng.normal(size=shape), (2, 2, 2))
+    gains = 1 + 0.1 * rng.standard_normal(shape[0])
+    values = (110 + 25 * texture / texture.std() + 40 * x - 30 * y**2 + 10 * z * x) * gains[
+        :, None, None
+    ]
+    limits = np.iinfo(dtype) if np.dtype(dtype).kind in "iu" else None
+    scale = 1.0 if np.dtype(dtype).itemsize == 1 or limits is None else 200.0
+    scaled = values * scale
+    return (scaled if limits is None else np.clip(scaled, 0, limits.max)).astype(dtype)
+
+
+def write_slices(directory: Path, stack: Images) -> None:
+    """Write one TIFF per slice."""
+    directory.mkdir(parents=True, exist_ok=True)
+    for z, image in enumerate(stack):
+        tifffile.imwrite(directory / f"slice_{z:04d}_z={z * 0.01:.4f}um.tif", image)
+
+
+def write_params(
+    directory: Path,
+    steps: Sequence[str] | Mapping[str, Mapping[str, Any]],
+    settings: Mapping[str, Any] | None = None,
+) -> Path:
+    """Write ``params.toml`` with some steps: by name with the parameters above, or given."""
+    tables = steps if isinstance(steps, Mapping) else {name: STEPS[name] for name in steps}
+    lines = [f"process_steps = {json.dumps(list(tables))}"]
+    lines += [f"{key} = {_toml(value)}" for key, value in (settings or {}).items()]
+    for name, parameters in tables.items():
+        lines.append(f"[{name}]")
+        lines += [f"{key} = {_toml(value)}" for key, value in parameters.items()]
+    path = directory / "params.toml"
+    path.write_text("\n".join(lines) + "\n")
+    return path
+
+
+def make_project(
+    directory: Path,
+    steps: Sequence[str] | Mapping[str, Mapping[str, Any]],
+    stack: Images | Mapping[str, Images] | None = None,
+    **settings: Any,
+) -> Path:
+    """Write slices and parameters; several channels when ``stack`` is a mapping."""
+    if isinstance(stack, Mapping):
+        for channel, values in stack.items():
+            write_slices(directory / channel, values)
+        settings.setdefault("channels", list(stack))
+    else:
+        write_slices(directory, images() if stack is None else stack)
+    write_params(directory, steps, settings)
+    return directory
+
+
+def _toml(value: Any) -> str:
+    return json.dumps(value)

@@ -1,0 +1,99 @@
+"""How many workers there are, and where they listen."""
+
+from __future__ import annotations
+
+import logging
+import os
+import subprocess
+import sys
+from urllib.parse import urlsplit
+
+import pytest
+
+from pystack3d_dask import cluster
+from pystack3d_dask.cluster import BATCH_LIMITS, default_workers, local_client, remote_client
+from pystack3d_dask.errors import StackError
+
+
+@pytest.fixture
+def many_cores(monkeypatch):
+    monkeypatch.setattr(cluster, "CPU_COUNT", 64)
+
+
+@pytest.mark.usefixtures("many_cores")
+@pytest.mark.parametrize("name", BATCH_LIMITS)
+def test_limits_of_batch_systems_are_kept(name):
+    assert default_workers({name: "3"}) == 3
+    assert default_workers({name: "999"}) == 64
+
+
+@pytest.mark.usefixtures("many_cores")
+def test_the_smallest_limit_counts():
+    assert default_workers({"SLURM_CPUS_ON_NODE": "16", "SLURM_CPUS_PER_TASK": "4"}) == 4
+
+
+@pytest.mark.usefixtures("many_cores")
+@pytest.mark.parametrize("value", ["", "all", "-3", "2.5", "16(x2)"])
+def test_limits_that_are_no_numbers_are_ignored(value):
+    assert default_workers({"SLURM_CPUS_PER_TASK": value}) == 64
+
+
+@pytest.mark.usefixtures("many_cores")
+def test_there_is_at_least_one_worker():
+    assert default_workers({"NSLOTS": "0"}) == 1
+
+
+def test_processor_affinity_is_kept():
+    if not hasattr(os, "sched_setaffinity"):
+        pytest.skip("this system has no processor affinity")
+    core = min(os.sched_getaffinity(0))
+    program = (
+        f"import os; os.sched_setaffinity(0, {{{core}}})\n"
+        "from pystack3d_dask.cluster import default_workers; print(default_workers({}))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True
+    )
+    assert done.stdout.strip() == "1"
+
+
+def _logging_levels() -> tuple[int, int]:
+    names = ("distributed.worker", "distributed.worker.memory")
+    return tuple(logging.getLogger(name).getEffectiveLevel() for name in names)
+
+
+def _environment() -> dict[str, str]:
+    return {name: os.environ.get(name, "") for name in cluster.SINGLE_THREADED}
+
+
+def test_local_workers_are_single_threaded_processes_on_loopback():
+    with local_client(2) as client:
+        addresses = [client.scheduler.address, *client.scheduler_info(n_workers=-1)["workers"]]
+        assert {urlsplit(address).hostname for address in addresses} == {"127.0.0.1"}
+        assert urlsplit(client.dashboard_link).hostname == "127.0.0.1"
+        listening = client.run_on_scheduler(_listening)
+        assert {urlsplit(address).hostname for address in listening["scheduler"]} == {"127.0.0.1"}
+        assert set(listening["http"]) == {"127.0.0.1"}
+        assert list(client.nthreads().values()) == [1, 1]
+        processes = set(client.run(os.getpid).values())
+        assert len(processes) == 2
+        assert os.getpid() not in processes
+        assert all(found == cluster.SINGLE_THREADED for found in client.run(_environment).values())
+        levels = set(client.run(_logging_levels).values())
+        assert levels == {(logging.CRITICAL, logging.INFO)}
+
+
+def _listening(dask_scheduler) -> dict[str, list[str]]:
+    sockets = dask_scheduler.http_server._sockets.values()
+    return {
+        "scheduler": [listener.contact_address for listener in dask_scheduler.listeners],
+        "http": [each.getsockname()[0] for each in sockets],
+    }
+
+
+def test_nobody_at_the_address_is_said_so(monkeypatch):
+    with (
+        pytest.raises(StackError, match="no scheduler answers at nonsense"),
+        remote_client("nonsense", None),
+    ):
+        pass

@@ -1,0 +1,76 @@
+"""Every snippet of the documentation runs."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import pytest
+from stacks import images, write_slices
+
+from pystack3d_dask.cli import cli
+from pystack3d_dask.pipeline import Pipeline
+
+ROOT = Path(__file__).parents[1]
+FENCE = re.compile(r"^```(\w+)\n(.*?)^```", re.MULTILINE | re.DOTALL)
+PATHS = re.compile(r"\]\(([^)#]+)\)")
+
+
+def snippets(document: str, language: str) -> list[str]:
+    text = (ROOT / document).read_text()
+    return [body for kind, body in FENCE.findall(text) if kind == language]
+
+
+@pytest.fixture
+def readme_project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    project = tmp_path / "my_stack"
+    write_slices(project, images((24, 256, 256)))
+    (params,) = snippets("README.md", "toml")
+    (project / "params.toml").write_text(params)
+    monkeypatch.chdir(tmp_path)
+    return project
+
+
+def test_the_python_of_the_readme_runs_on_its_parameters(readme_project: Path) -> None:
+    namespace: dict[str, Any] = {}
+    for snippet in snippets("README.md", "python"):
+        exec(snippet, namespace)
+    assert namespace["corrected"].shape == (1, 24, 208, 224)
+    assert namespace["one_slice"].dtype == "uint8"
+
+
+def test_the_commands_of_the_readme_are_those_of_the_program() -> None:
+    lines = [line for body in snippets("README.md", "bash") for line in body.splitlines()]
+    named = {m[1] for line in lines if (m := re.search(r"pystack3d-dask (\w+)", line))}
+    assert named == {"demo", "init", "plan", "run"}
+    assert named <= set(cli.commands)
+
+
+def test_the_parameters_of_the_readme_take_three_reads_and_two_writes(
+    readme_project: Path,
+) -> None:
+    plan = Pipeline.from_toml(readme_project).plan()
+    assert (plan.reads, plan.writes) == (3, 2)
+
+
+def test_the_step_of_the_contributing_guide_keeps_the_contract(tmp_path: Path) -> None:
+    (code,) = snippets("CONTRIBUTING.md", "python")
+    script = tmp_path / "gamma.py"
+    script.write_text(code)
+    done = subprocess.run([sys.executable, script], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+def test_the_tables_of_the_contributing_guide_are_toml() -> None:
+    (table,) = snippets("CONTRIBUTING.md", "toml")
+    assert tomllib.loads(table)
+
+
+@pytest.mark.parametrize("document", ["README.md", "CONTRIBUTING.md"])
+def test_links_lead_somewhere(document: str) -> None:
+    links = PATHS.findall((ROOT / document).read_text())
+    assert all(link.startswith("https://") or (ROOT / link).exists() for link in links)

@@ -1,0 +1,304 @@
+"""The engine: what a run reads, writes, records, repeats and reports."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import tifffile
+import zarr
+from distributed import Client, LocalCluster
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from stacks import STEPS, images, make_project, write_params
+
+from pystack3d_dask import open_result
+from pystack3d_dask.errors import RunError
+from pystack3d_dask.pipeline import Pipeline
+from pystack3d_dask.run import BlockDone, RunSummary
+
+CHAINS = [
+    [],
+    ["cropping"],
+    ["cropping", "bkg_removal"],
+    ["bkg_removal", "cropping"],
+    ["cropping", "bkg_removal", "intensity_rescaling"],
+    ["intensity_rescaling", "bkg_removal", "intensity_rescaling_area", "cropping_final"],
+]
+
+
+def run(project: Path, **keywords: Any) -> RunSummary:
+    return Pipeline.from_toml(project).run(**keywords)
+
+
+def result(project: Path) -> np.ndarray[Any, Any]:
+    values: np.ndarray[Any, Any] = open_result(project).values
+    return values
+
+
+@pytest.mark.parametrize("precision", ["float32", "source"])
+@pytest.mark.parametrize("steps", CHAINS, ids="-".join)
+def test_a_run_reads_and_writes_what_the_plan_says(
+    tmp_path: Path, steps: list[str], precision: str
+) -> None:
+    project = make_project(tmp_path, steps, precision=precision)
+    plan = Pipeline.from_toml(project).plan()
+    summary = run(project)
+    assert [p.bytes_read for p in summary.passes] == [p.bytes_read for p in plan.passes]
+    assert [p.bytes_written for p in summary.passes] == [p.bytes_written for p in plan.passes]
+    assert [p.tasks for p in summary.passes] == [len(p.blocks) for p in plan.passes]
+
+
+def test_the_usual_chain_reads_the_stack_three_times_and_writes_it_twice(tmp_path: Path) -> None:
+    project = make_project(tmp_path, ["cropping", "bkg_removal", "intensity_rescaling"])
+    summary = run(project)
+    cropped = 20 * 43 * 57
+    assert [p.bytes_read for p in summary.passes] == [cropped, cropped, cropped]
+    assert [p.bytes_written for p in summary.passes] == [cropped, 0, cropped]
+
+
+@pytest.mark.parametrize("precision", ["float32", "source"])
+@settings(
+    max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(thickness=st.sampled_from([1, 2, 4, 8]), seed=st.integers(0, 99))
+def test_values_do_not_depend_on_the_blocks_nor_on_their_order(
+    tmp_path_factory: pytest.TempPathFactory, precision: str, thickness: int, seed: int
+) -> None:
+    steps = ["intensity_rescaling", "bkg_removal", "intensity_rescaling_area"]
+    plain = make_project(tmp_path_factory.mktemp("plain"), steps, precision=precision)
+    run(plain)
+    cut = make_project(tmp_path_factory.mktemp("cut"), steps, precision=precision)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("pystack3d_dask.plan.slab_thickness", lambda *_: thickness)
+        patch.setattr("pystack3d_dask.run.InProcess", lambda: Shuffled(seed))
+        run(cut)
+    np.testing.assert_array_equal(result(plain), result(cut))
+
+
+class Shuffled:
+    """Runs blocks in a random order."""
+
+    def __init__(self, seed: int) -> None:
+        self._rng = np.random.default_rng(seed)
+
+    def run(self, program: Any, blocks: Any) -> Any:
+        from pystack3d_dask.runners import InProcess
+
+        return InProcess().run(program, [blocks[i] for i in self._rng.permutation(len(blocks))])
+
+
+def test_processes_and_threads_give_the_values_of_this_process(tmp_path: Path) -> None:
+    local = {
+        "bkg_removal": {"method": "local", "size": [20, 15, 5]},
+        "intensity_rescaling": STEPS["intensity_rescaling"],
+    }
+    here = make_project(tmp_path / "here", local)
+    run(here)
+    for processes in (True, False):
+        there = make_project(tmp_path / f"processes-{processes}", local)
+        with (
+            LocalCluster(
+                n_workers=2,
+                threads_per_worker=2,
+                processes=processes,
+                dashboard_address=None,
+            ) as cluster,
+            Client(cluster) as client,
+        ):
+            run(there, client=client)
+        np.testing.assert_array_equal(result(here), result(there))
+
+
+def test_a_second_run_has_nothing_to_do(tmp_path: Path) -> None:
+    project = make_project(tmp_path, ["cropping", "bkg_removal"])
+    run(project)
+    before = result(project)
+    assert run(project).passes == ()
+    np.testing.assert_array_equal(result(project), before)
+
+
+def test_new_parameters_of_the_last_step_keep_everything_before_it(tmp_path: Path) -> None:
+    project = make_project(tmp_path, ["cropping", "bkg_removal", "intensity_rescaling"])
+    run(project)
+    steps = {name: STEPS[name] for name in ("cropping", "bkg_removal")}
+    write_params(project, {**steps, "intensity_rescaling": {"filter_size": -1}})
+    labels = [p.label for p in run(project).passes]
+    assert labels == ["bkg_removal, fit of intensity_rescaling", "bkg_removal, intensity_rescaling"]
+
+    fresh = make_project(tmp_path / "fresh", {**steps, "intensity_rescaling": {"filter_size": -1}})
+    run(fresh)
+    np.testing.assert_array_equal(result(project), result(fresh))
+
+
+def test_new_parameters_of_the_first_step_leave_nothing_stale(tmp_path: Path) -> None:
+    project = make_project(tmp_path, ["cropping", "bkg_removal"])
+    run(project)
+    other = {"cropping": {"area": [0, 50, 0, 40]}, "bkg_removal": STEPS["bkg_removal"]}
+    write_params(project, other)
+    run(project)
+    fresh = make_project(tmp_path / "fresh", other)
+    run(fresh)
+    np.testing.assert_array_equal(result(project), result(fresh))
+
+
+def test_a_replaced_slice_is_noticed(tmp_path: Path) -> None:
+    project = make_project(tmp_path, ["bkg_removal"])
+    run(project)
+    first = sorted(project.glob("*.tif"))[0]
+    tifffile.imwrite(first, images(seed=1)[0] // 2)
+    assert len(run(project).passes) == 2
+
+
+def test_a_corrupt_slice_is_named_the_rest_completes_and_the_same_call_continues(
+    tmp_path: Path,
+) -> None:
+    project = make_project(tmp_path, ["cropping", "bkg_removal"], images((40, 50, 64)))
+    victim = sorted(project.glob("*.tif"))[20]
+    good = victim.read_bytes()
+    victim.write_bytes(good[:1000])
+    with pytest.raises(RunError) as caught:
+        run(project)
+    assert victim.name in str(caught.value)
+    assert "slices 16 to 31" in str(caught.value)
+    assert "1 of 3 blocks failed" in str(caught.value)
+    victim.write_bytes(good)
+    run(project)
+    fresh = make_project(tmp_path / "fresh", ["cropping", "bkg_removal"], images((40, 50, 64)))
+    run(fresh)
+    np.testing.assert_array_equal(result(project), result(fresh))
+
+
+def test_finished_blocks_are_not_computed_again(tmp_path: Path) -> None:
+    project = make_project(tmp_path, ["cropping"], images((40, 50, 64)))
+
+    def interrupt(event: BlockDone) -> None:
+        if event.done == 2:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run(project, on_block=interrupt)
+    (last,) = run(project).passes
+    assert (last.resumed, last.tasks) == (2, 1)
+    np.testing.assert_array_equal(result(project)[0], images((40, 50, 64))[:, 2:45, 3:60])
+
+
+def test_channels_of_different_types_share_the_widest_and_keep_to_their_own(
+    tmp_path: Path,
+) -> None:
+    stack = {"ESB": images(dtype="uint8"), "SE2": images(dtype="uint16", seed=2)}
+    area = {"intensity_rescaling_area": {"factors_range": [1.2, 1.2]}}
+    project = make_project(tmp_path, area, stack)
+    run(project)
+    corrected = open_result(project)
+    assert list(corrected.c.values) == ["ESB", "SE2"]
+    assert corrected.dtype == np.uint16
+    for name, values in stack.items():
+        limit = np.iinfo(values.dtype).max
+        wanted = np.rint(np.minimum(values * np.float32(1.2), limit))
+        np.testing.assert_array_equal(corrected.sel(c=name), wanted)
+
+
+def test_channels_get_their_own_fits(tmp_path: Path) -> None:
+    stack = {"a": images(seed=1), "b": images(seed=2)}
+    both = make_project(tmp_path / "both", ["bkg_removal", "intensity_rescaling"], stack)
+    run(both)
+    for channel, values in stack.items():
+        alone = make_project(tmp_path / channel, ["bkg_removal", "intensity_rescaling"], values)
+        run(alone)
+        np.testing.assert_array_equal(open_result(both).sel(c=channel), result(alone)[0])
+
+
+def test_bad_pixels_take_the_nearest_valid_value_and_are_reported(tmp_path: Path) -> None:
+    stack = images(dtype="float32")
+    stack[3, 10, 10] = np.nan
+    stack[4, 20, 20] = np.inf
+    project = make_project(tmp_path, {"intensity_rescaling_area": {}}, stack)
+    run(project)
+    assert np.isfinite(result(project)).all()
+    summary = json.loads((project / "process" / "summary.json").read_text())
+    found = [(entry["slice"], entry["bad_pixels"]) for entry in summary["bad_slices"]]
+    assert found == [("slice_0003_z=0.0300um.tif", 1), ("slice_0004_z=0.0400um.tif", 1)]
+
+
+def test_only_the_kept_slices_are_corrected(tmp_path: Path) -> None:
+    project = make_project(tmp_path, ["bkg_removal"], ind_min=4, ind_max=99)
+    run(project)
+    alone = make_project(tmp_path / "alone", ["bkg_removal"], images()[4:])
+    run(alone)
+    np.testing.assert_array_equal(result(project), result(alone))
+
+
+def test_figures_tell_minimum_maximum_and_mean_of_each_slice(tmp_path: Path) -> None:
+    project = make_project(tmp_path, ["cropping", "bkg_removal"])
+    run(project)
+    work = zarr.open_group(project / "process" / "work.zarr", mode="r")
+    cast = np.asarray(work["figures/bkg_removal/cast"])
+    corrected = result(project)
+    wanted = np.stack(
+        [corrected.min((2, 3)), corrected.max((2, 3)), corrected.mean((2, 3))], axis=-1
+    )
+    np.testing.assert_allclose(cast, wanted, rtol=1e-12)
+    raw = np.asarray(work["figures/bkg_removal/raw"])
+    assert np.all(np.abs(raw[..., 2] - cast[..., 2]) < 0.5)
+    ingested = np.asarray(work["figures/cropping/cast"])[0, :, 2]
+    np.testing.assert_allclose(ingested, images()[:, 2:45, 3:60].mean((1, 2)), rtol=1e-12)
+
+
+def test_coordinates_tell_where_the_result_lies_in_the_acquisition(tmp_path: Path) -> None:
+    project = make_project(tmp_path, ["cropping"])
+    run(project)
+    corrected = open_result(project)
+    np.testing.assert_allclose(corrected.z, np.arange(20) * 0.01)
+    assert (float(corrected.y[0]), float(corrected.x[0])) == (2.0, 3.0)
+
+
+def test_the_summary_says_what_was_done(tmp_path: Path) -> None:
+    project = make_project(tmp_path, ["cropping", "bkg_removal"])
+    run(project)
+    summary = json.loads((project / "process" / "summary.json").read_text())
+    assert [p["label"] for p in summary["passes"]] == [
+        "cropping, fit of bkg_removal",
+        "bkg_removal",
+    ]
+    assert summary["parameters"]["bkg_removal"]["orders"] == [1, 2, 1]
+    assert summary["versions"]["zarr"]
+    assert summary["bad_slices"] == []
+
+
+@pytest.mark.parametrize(("keep", "left"), [([], False), (["ingested"], True)])
+def test_what_is_not_kept_is_freed_after_the_run(
+    tmp_path: Path, keep: list[str], left: bool
+) -> None:
+    project = make_project(tmp_path, ["cropping", "bkg_removal"], keep=keep)
+    run(project)
+    assert (project / "process" / "work.zarr" / "levels" / "cropping").exists() == left
+    assert run(project).passes == ()
+
+
+def test_a_zarr_source_is_read_in_place(tmp_path: Path) -> None:
+    stack = images()
+    zarr.create_array(tmp_path / "stack.zarr", data=stack, chunks=(4, 50, 64))
+    write_params(tmp_path, ["cropping", "bkg_removal"])
+    summary = run(tmp_path)
+    assert [p.bytes_written for p in summary.passes] == [0, 20 * 43 * 57]
+    same = make_project(tmp_path / "tiff", ["cropping", "bkg_removal"], stack)
+    run(same)
+    np.testing.assert_array_equal(result(tmp_path), result(same))
+
+
+def test_a_checkpoint_can_be_looked_at(tmp_path: Path) -> None:
+    steps = {
+        "bkg_removal": {**STEPS["bkg_removal"], "checkpoint": True},
+        "intensity_rescaling": {},
+    }
+    project = make_project(tmp_path, steps)
+    run(project)
+    stored = zarr.open_array(project / "process" / "work.zarr" / "levels" / "bkg_removal", mode="r")
+    assert stored.dtype == np.float32
+    alone = make_project(tmp_path / "alone", {"bkg_removal": STEPS["bkg_removal"]})
+    run(alone)
+    np.testing.assert_array_equal(np.rint(np.clip(stored[:], 0, 255)), result(alone))
