@@ -152,12 +152,12 @@ class StackSpec:
 
     @property
     def arithmetic(self) -> np.dtype[Any]:
-        """Float type to compute in: float32, but float64 where 16 bit are to be truncated.
+        """Float type to compute in: float32, or float64 where integers are truncated.
 
-        There a float32 rounds up to the next integer about once in 500 pixels.
+        A product such as 100 * 1.05 must not fall short of its integer.
         """
-        wide = self.precision == "source" and self.is_integer and self.source_dtype.itemsize > 1
-        return np.dtype(np.float64 if wide else np.float32)
+        is_truncated = self.precision == "source" and self.is_integer
+        return np.dtype(np.float64 if is_truncated else np.float32)
 
     def computed(self) -> StackSpec:
         """Return the spec of values that come out of arithmetic on these."""

@@ -226,7 +226,7 @@ def test_a_project_that_is_not_there_is_said_to_be_missing(tmp_path):
 @pytest.mark.parametrize(
     ("content", "expected"),
     [
-        (b"process_steps = [\n", "not valid TOML: .*line"),
+        (b"process_steps = [\n", "not valid TOML: .*end of document"),
         (b"a = 1\na = 2\n", "not valid TOML"),
         (b"# \xff\n", "UTF-8"),
     ],
@@ -284,7 +284,7 @@ def test_a_correction_is_possible_once(make_project):
         ("bkg_removal", "poly_basis = ['x']", "poly_basis", "text in quotes .* "),
         ("cropping", "area = [0, 5]", "area", r"4 values expected, found \[0, 5\]"),
         ("cropping", "area = [0, 5, 0, 5, 1]", "area", "4 values expected"),
-        ("cropping", "area = [0, 5, 0, 1979-05-27]", "area[3]", "a whole number .* 1979-05-27"),
+        ("cropping", "area = [0, 5, 0, 1979-05-27]", "area[3]", "a whole number .*1979-05-27"),
         ("intensity_rescaling", "nbins = '256'", "nbins", 'a whole number .* "256"'),
         ("intensity_rescaling", "range_bins = [0]", "range_bins", "2 values expected"),
     ],

@@ -62,11 +62,11 @@ class Window:
         _, y, x = self.cell
         start = (out.start[0], out.start[1] // y - 1, out.start[2] // x - 1)
         stop = (out.stop[0], (out.stop[1] - 1) // y + 2, (out.stop[2] - 1) // x + 2)
-        return Region(start, stop).clipped(self.cells)
+        return Region(start, stop).clipped(self._cells)
 
     def source(self, out: Region) -> Region:
         """Return the voxels that ``out`` needs: whole cells, with the halo of the window."""
-        cells = self.cells_around(out).grown(self.reach, self.reach).clipped(self.cells)
+        cells = self.cells_around(out).grown(self.reach, self.reach).clipped(self._cells)
         _, y, x = self.cell
         start, stop = cells.start, cells.stop
         return Region(
@@ -79,8 +79,7 @@ class Window:
         return np.asarray((edges[:-1] + edges[1:] - 1) / 2)
 
     @property
-    def cells(self) -> Triple:
-        """How many cells the stack has."""
+    def _cells(self) -> Triple:
         z, y, x = (-(-n // c) for n, c in zip(self.shape, self.cell, strict=True))
         return z, y, x
 
@@ -115,10 +114,10 @@ class LocalBackground:
         bytes_out = self.spec.arithmetic.itemsize
         masked = self.low > -np.inf or self.high < np.inf
         copies = region.size * (4 + bytes_out + (bytes_out + 1 if masked else 0))
-        cells = self.window.cells_around(region)
-        source = cells.grown(self.window.reach, self.window.reach).clipped(self.window.cells)
+        source, (_, cell_y, cell_x) = self.window.source(region).shape, self.window.cell
+        cells = -(-source[1] // cell_y) * -(-source[2] // cell_x)
         # smoothing along z holds the sums twice, and twice again the slices that are left
-        sums = 4 * 8 * (source.shape[0] + cells.shape[0]) * source.shape[1] * source.shape[2]
+        sums = 4 * 8 * cells * (source[0] + region.shape[0])
         return max(copies, sums - region.size * bytes_out)
 
     def summary_source(self, out: Region) -> Region:

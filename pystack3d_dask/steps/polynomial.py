@@ -108,18 +108,24 @@ class OrthogonalFrame:
     span : ndarray of float64, shape (products, terms)
         Orthonormal combinations of products that span the same functions as the terms.
         Products are ordered like the ravelled powers of (x, y, z).
+    conversion : ndarray of float64, shape (terms, terms)
+        Turns combinations of the columns of ``span`` into coefficients of the terms.
     """
 
     def __init__(self, basis: Basis) -> None:
         self.orders = basis.orders
-        self._to_monomials = [_legendre_to_monomial(order) for order in basis.orders]
-        to_legendre = [np.linalg.inv(matrix) for matrix in self._to_monomials]
+        to_monomials = [_legendre_to_monomial(order) for order in basis.orders]
+        to_legendre = [np.linalg.inv(matrix) for matrix in to_monomials]
         columns = [
             np.einsum("i,j,k->ijk", *(m[:, p] for m, p in zip(to_legendre, term, strict=True)))
             for term in basis.terms
         ]
         self.span = np.linalg.qr(np.stack([column.ravel() for column in columns], axis=1))[0]
-        self._terms = tuple(np.array(basis.terms).T)
+        shape = (*(order + 1 for order in self.orders), len(basis.terms))
+        powers = np.einsum(
+            "ai,bj,ck,ijkt->abct", *to_monomials, self.span.reshape(shape), optimize=True
+        )
+        self.conversion = powers[tuple(np.array(basis.terms).T)]
 
     def values(self, coordinates: Array, axis: int) -> Array:
         """Return the polynomials of an axis (0: x, 1: y, 2: z), shape (points, order + 1)."""
@@ -129,13 +135,6 @@ class OrthogonalFrame:
     def tensor(self, combination: Array) -> Array:
         """Return coefficients of the products, indexed by the orders in (x, y, z)."""
         return np.asarray(self.span @ combination).reshape([order + 1 for order in self.orders])
-
-    def monomials(self, combination: Array) -> Array:
-        """Return the coefficients of the terms of the basis."""
-        powers = np.einsum(
-            "ai,bj,ck,ijk->abc", *self._to_monomials, self.tensor(combination), optimize=True
-        )
-        return np.asarray(powers[self._terms])
 
 
 def _legendre_to_monomial(order: int) -> Array:

@@ -131,7 +131,8 @@ class PolynomialBackground:
             "samples": np.array([fit.count for fit in fits]),
         }
         offsets = [self._constant(fit) for fit in fits]
-        return self._subtract(block, out, [fit.coefficients for fit in fits], offsets), figures
+        wanted = block[out.relative_to(source).slices]
+        return self._subtract(wanted, out, [fit.coefficients for fit in fits], offsets), figures
 
     def _sample(self, image: Array) -> Arrays:
         _, sy, sx = self.skips

@@ -23,6 +23,7 @@ WeightFunction = Literal["HuberT", "Hampel", "None"]
 
 TOLERANCE = 1e-8
 MAX_ITERATIONS = 50
+RANK_TOLERANCE = 1e-13  # of eigenvalues, which are squares of singular values
 NORMAL_QUARTILE = float(ndtri(0.75))  # median |r| of a unit normal
 
 _HUBER_T = 1.345
@@ -110,7 +111,15 @@ def fit_polynomial(
         freedom = max(count - terms, 1)
         start = (solution, update.squares / freedom)
         solution, scale, iterations, converged = _reweight(problem, start, count, freedom, weights)
-    return PolynomialFit(problem.frame.monomials(solution), scale, iterations, converged, count)
+    coefficients = _smallest(problem.frame.conversion, solution, update.undetermined)
+    return PolynomialFit(coefficients, scale, iterations, converged, count)
+
+
+def _smallest(conversion: Array, solution: Array, undetermined: Array) -> Array:
+    """Return the smallest coefficients of monomials among all solutions of one fit."""
+    free = conversion @ undetermined
+    particular = conversion @ solution
+    return np.asarray(particular - free @ np.linalg.lstsq(free, particular)[0])
 
 
 def _reweight(
@@ -211,10 +220,21 @@ _NORMS: dict[str, tuple[_Weigh, _Weigh]] = {
 
 @dataclass(frozen=True)
 class _Update:
-    """A step to the weighted least squares solution, and the weighted squares left there."""
+    """A step to the weighted least squares solution.
+
+    Parameters
+    ----------
+    step : ndarray of float64, shape (terms,)
+        To be added to the solution.
+    squares : float
+        Sum of the weighted squares of the residuals that are left.
+    undetermined : ndarray of float64, shape (terms, n)
+        Orthonormal directions that the samples say nothing about.
+    """
 
     step: Array
     squares: float
+    undetermined: Array
 
 
 class _Problem:
@@ -246,8 +266,11 @@ class _Problem:
         products = len(span)
         normal = span.T @ matrix.reshape(products, products) @ span
         gradient = span.T @ vector.ravel()
-        step = np.linalg.lstsq(normal, gradient, rcond=1e-14)[0]
-        return _Update(step, squares - float(gradient @ step))
+        sizes, directions = np.linalg.eigh(normal)
+        is_known = sizes > RANK_TOLERANCE * sizes[-1]
+        known = directions[:, is_known]
+        step = known @ ((known.T @ gradient) / sizes[is_known])
+        return _Update(step, squares - float(gradient @ step), directions[:, ~is_known])
 
     def scale(self, solution: Array, count: int) -> float:
         """Return the median absolute residual as the standard deviation of a normal."""

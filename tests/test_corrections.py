@@ -1,0 +1,273 @@
+"""Corrections as functions on DataArrays."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import tifffile
+import xarray as xr
+from conftest import textured
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+import pystack3d_dask as ps
+from pystack3d_dask.errors import FitRequiredError, ParameterError, SourceError, StackError
+
+SHAPE = (6, 24, 30)
+POLYNOMIAL = {"orders": [1, 1, 1], "skip_factors": [3, 3, 2]}
+MICROMETRES = {"units": "micrometer"}
+
+
+@pytest.fixture(scope="module")
+def stack() -> xr.DataArray:
+    return xr.DataArray(textured(SHAPE), dims=("z", "y", "x"), name="sample")
+
+
+def two_channels() -> xr.DataArray:
+    values = np.stack([textured(SHAPE, seed=seed) for seed in (0, 1)])
+    return xr.DataArray(values, dims=("c", "z", "y", "x"), coords={"c": ["ESB", "SE2"]})
+
+
+def corrected(stack: xr.DataArray) -> xr.DataArray:
+    """Apply every correction that there is, each to what the one before leaves."""
+    cut = ps.crop(stack, (1, 29, 2, 22))
+    flat = ps.remove_background(cut, ps.fit_background(cut, **POLYNOMIAL))
+    even = ps.rescale_intensity_area(flat, ps.fit_intensity_area(flat, area=(0, 9, 0, 9)))
+    matched = ps.rescale_intensity(
+        even, ps.fit_intensity(even, nbins=32, filter_size=3, range_bins=(0, 255))
+    )
+    return ps.to_source_type(matched)
+
+
+def test_results_are_lazy_and_keep_dims_name_and_type_of_the_acquisition(stack):
+    result = corrected(stack)
+    assert result.dims == ("z", "y", "x")
+    assert result.name == "sample"
+    assert result.dtype == np.uint8
+    assert result.chunks is not None
+    assert result.compute().shape == (6, 20, 28)
+
+
+def test_values_stay_float_until_they_are_cast(stack):
+    flat = ps.remove_background(stack, ps.fit_background(stack, **POLYNOMIAL))
+    assert flat.dtype == np.float32
+    cast = ps.to_source_type(flat)
+    expected = np.clip(np.rint(flat.values), 0, 255)
+    np.testing.assert_array_equal(cast, expected.astype(np.uint8))
+
+
+def test_cropping_selects_from_the_bottom_left(stack):
+    found = ps.crop(stack, (2, 7, 3, 9))
+    np.testing.assert_array_equal(found, stack.values[:, 24 - 9 : 24 - 3, 2:7])
+    assert found.dtype == np.uint8
+
+
+def test_input_is_not_changed(stack):
+    before = stack.values.copy()
+    corrected(stack).compute()
+    np.testing.assert_array_equal(stack, before)
+    assert "source_dtype" not in stack.attrs
+
+
+@pytest.mark.parametrize("chunks", [{"z": 1}, {"z": 4, "y": 7, "x": 11}, {}])
+def test_chunks_do_not_change_values(stack, chunks):
+    np.testing.assert_array_equal(corrected(stack.chunk(chunks)), corrected(stack))
+
+
+@settings(max_examples=8, deadline=None, suppress_health_check=list(HealthCheck))
+@given(data=st.data())
+def test_no_chunking_changes_a_local_background(stack, data):
+    def cut(size: int) -> tuple[int, ...]:
+        edges = sorted(data.draw(st.sets(st.integers(1, size - 1), max_size=3)))
+        return tuple(np.diff([0, *edges, size]).tolist())
+
+    chunked = stack.chunk({name: cut(size) for name, size in stack.sizes.items()})
+    parameters = {"method": "local", "size": (7, 5, 3), "threshold_min": 40}
+    whole = ps.remove_background(stack, ps.fit_background(stack, **parameters))
+    parts = ps.remove_background(chunked, ps.fit_background(chunked, **parameters))
+    np.testing.assert_array_equal(parts, whole)
+
+
+def test_a_background_per_slice_needs_no_fit_of_its_own(stack):
+    found = ps.remove_background(stack, orders=[1, 1], skip_factors=[3, 3])
+    alone = ps.remove_background(stack[2:3], orders=[1, 1], skip_factors=[3, 3])
+    np.testing.assert_array_equal(found[2:3], alone)
+    assert abs(found.values.std()) < stack.values.std()
+
+
+def test_channels_are_corrected_each_for_itself():
+    both = two_channels()
+    found = corrected(both)
+    assert found.dims == ("c", "z", "y", "x")
+    assert list(found.c.values) == ["ESB", "SE2"]
+    for name in ("ESB", "SE2"):
+        np.testing.assert_array_equal(found.sel(c=name), corrected(both.sel(c=name)))
+
+
+def test_coordinates_survive_cropping(stack):
+    placed = stack.assign_coords(
+        z=("z", np.array([0.0, 0.1, 0.2, 0.4, 0.5, 0.6]), MICROMETRES),
+        y=("y", np.arange(24) * 0.5, MICROMETRES),
+        x=("x", np.arange(30) * 0.25, MICROMETRES),
+        quality=("z", np.arange(6)),
+    )
+    found = ps.remove_background(ps.crop(placed, (2, 7, 3, 9)), orders=[1, 1], skip_factors=[2, 2])
+    xr.testing.assert_identical(found.coords.to_dataset(), placed[:, 15:21, 2:7].coords.to_dataset())
+    assert found.x.attrs == MICROMETRES
+
+
+def test_a_window_in_micrometres_uses_the_coordinates(stack):
+    placed = stack.assign_coords(
+        z=("z", np.arange(6) * 0.5, MICROMETRES),
+        y=("y", np.arange(24) * 0.2, MICROMETRES),
+        x=("x", np.arange(30) * 0.1, MICROMETRES),
+    )
+    in_pixels = ps.fit_background(stack, method="local", size=(7, 5, 3))
+    in_um = ps.fit_background(placed, method="local", size=(0.7, 1, 1.5), size_unit="um")
+    np.testing.assert_allclose(
+        ps.remove_background(placed, in_um), ps.remove_background(stack, in_pixels), atol=1e-3
+    )
+
+
+@pytest.mark.parametrize(
+    ("function", "expected"),
+    [
+        (ps.remove_background, "fit_background"),
+        (ps.rescale_intensity, "fit_intensity"),
+        (ps.rescale_intensity_area, "fit_intensity_area"),
+    ],
+)
+def test_without_a_fit_the_function_that_makes_it_is_named(stack, function, expected):
+    with pytest.raises(FitRequiredError, match=rf"fit = {expected}\(stack, \.\.\.\)") as caught:
+        function(stack)
+    assert isinstance(caught.value, TypeError)
+
+
+def test_a_stack_wide_background_without_its_fit_names_the_function(stack):
+    for parameters in (POLYNOMIAL, {"method": "local", "size": (3, 3, 3)}):
+        with pytest.raises(FitRequiredError, match="fit_background"):
+            ps.remove_background(stack, **parameters)
+
+
+def test_a_fit_where_none_is_needed_names_the_function_to_call(stack):
+    with pytest.raises(StackError, match=r"needs no fit .* call remove_background\(stack"):
+        ps.fit_background(stack, orders=[1, 1])
+
+
+def test_parameters_beside_a_fit_are_refused(stack):
+    fit = ps.fit_background(stack, **POLYNOMIAL)
+    with pytest.raises(StackError, match="leave out orders"):
+        ps.remove_background(stack, fit, orders=[1, 1])
+
+
+def test_a_fit_of_another_correction_is_refused(stack):
+    fit = ps.fit_background(stack, **POLYNOMIAL)
+    with pytest.raises(StackError, match=r"one of bkg_removal; fit_intensity makes"):
+        ps.rescale_intensity(stack, fit)
+
+
+@pytest.mark.parametrize("part", [slice(2, 5), slice(0, 5)])
+def test_a_fit_of_another_stack_is_refused(stack, part):
+    fit = ps.fit_intensity(stack)
+    with pytest.raises(StackError, match=r"\(6, 24, 30\).*correct the whole stack, then select"):
+        ps.rescale_intensity(stack[part], fit)
+
+
+def test_a_fit_of_other_channels_is_refused(stack):
+    with pytest.raises(StackError, match="1 channels, the stack has 2"):
+        ps.remove_background(two_channels(), ps.fit_background(stack, **POLYNOMIAL))
+
+
+@pytest.mark.parametrize(
+    ("fit_function", "apply", "parameters"),
+    [
+        (ps.fit_background, ps.remove_background, POLYNOMIAL | {"threshold_min": 3}),
+        (ps.fit_background, ps.remove_background, {"method": "local", "size": (5, 5, 3)}),
+        (ps.fit_intensity, ps.rescale_intensity, {"nbins": 16, "range_bins": (0, 255)}),
+        (ps.fit_intensity_area, ps.rescale_intensity_area, {"area": (0, 9, 0, 9)}),
+    ],
+)
+def test_fits_can_be_saved_and_loaded(tmp_path, fit_function, apply, parameters):
+    both = two_channels()
+    fit = fit_function(both, **parameters)
+    path = tmp_path / "my fit.npz"
+    fit.save(path)
+    loaded = ps.Fit.load(path)
+    assert loaded.step == fit.step
+    assert loaded.shape == fit.shape
+    np.testing.assert_array_equal(apply(both, loaded), apply(both, fit))
+
+
+@pytest.mark.parametrize("content", ["text", "other arrays", "nothing"])
+def test_a_file_that_is_no_fit_is_said_to_be_none(tmp_path, content):
+    path = tmp_path / "other.npz"
+    if content == "other arrays":
+        np.savez(path, a=1)
+    else:
+        path.write_text("text" * (content == "text"))
+    with pytest.raises(StackError, match=r"other\.npz: a fit that was saved expected"):
+        ps.Fit.load(path)
+
+
+@pytest.mark.parametrize(
+    "dims", [("y", "x", "z"), ("z", "y", "x", "c"), ("t", "y", "x"), ("y", "x")]
+)
+def test_other_dims_are_refused(dims):
+    wrong = xr.DataArray(np.zeros((3, 4, 5, 6)[: len(dims)], np.uint8), dims=dims)
+    with pytest.raises(StackError, match=r"\(z, y, x\) or \(c, z, y, x\) expected, found"):
+        ps.crop(wrong, (0, 1, 0, 1))
+
+
+def test_a_plain_array_is_refused_with_what_to_do(stack):
+    with pytest.raises(StackError, match=r"found ndarray: xarray\.DataArray\(array"):
+        ps.crop(stack.values, (0, 1, 0, 1))
+
+
+@pytest.mark.parametrize("dtype", ["int64", "uint32", "bool", "complex64"])
+def test_types_that_would_lose_values_are_refused(stack, dtype):
+    with pytest.raises(StackError, match=f"uint16.*found {dtype}"):
+        ps.crop(stack.astype(dtype), (0, 1, 0, 1))
+
+
+def test_an_empty_stack_is_said_to_be_empty(stack):
+    with pytest.raises(StackError, match="the stack is empty"):
+        ps.crop(stack[:0], (0, 1, 0, 1))
+
+
+def test_wrong_parameters_are_named_all_at_once(stack):
+    with pytest.raises(ParameterError) as caught:
+        ps.fit_background(stack, order=[1], threshold_min="2", orders=[1, 1, 1])
+    assert {problem.path for problem in caught.value.problems} == {
+        "bkg_removal.order",
+        "bkg_removal.threshold_min",
+    }
+    with pytest.raises(ParameterError, match=r"cropping\.area: .*selects nothing"):
+        ps.crop(stack, (5, 5, 0, 9))
+
+
+def test_slices_on_disk_are_opened_with_their_positions(make_project):
+    project = make_project(None)
+    stack = ps.open_stack(project)
+    assert stack.dims == ("c", "z", "y", "x")
+    assert stack.shape == (1, 7, 36, 42)
+    assert stack.dtype == np.uint8
+    np.testing.assert_array_equal(stack[0], textured((7, 36, 42)))
+    assert stack.x.attrs["units"] == "pixel"
+
+
+def test_channels_on_disk_are_opened_by_name(make_project):
+    project = make_project(None, channels=["ESB", "SE2"])
+    assert list(ps.open_stack(project, ("SE2", "ESB")).c.values) == ["SE2", "ESB"]
+    with pytest.raises(SourceError, match=r'did you mean channels = \["ESB", "SE2"\]'):
+        ps.open_stack(project)
+
+
+def test_one_multi_page_file_is_a_stack(tmp_path):
+    path = tmp_path / "stack.tif"
+    tifffile.imwrite(path, textured(SHAPE), photometric="minisblack")
+    np.testing.assert_array_equal(ps.open_stack(path)[0], textured(SHAPE))
+
+
+def test_without_a_result_the_command_that_makes_it_is_named(tmp_path):
+    with pytest.raises(StackError, match="pystack3d-dask run"):
+        ps.open_result(tmp_path)
