@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import signal
+import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -68,16 +70,28 @@ def local_client(
     }
     with (
         dask.config.set(settings),
-        LocalCluster(
+        _started(workers, threads_per_worker) as cluster,
+        Client(cluster) as client,
+    ):
+        yield client
+
+
+def _started(workers: int, threads_per_worker: int) -> LocalCluster:
+    """Return workers that Ctrl-C in the terminal does not reach: they are stopped in order."""
+    handler = None
+    if threading.current_thread() is threading.main_thread():
+        handler = signal.signal(signal.SIGINT, signal.SIG_IGN)  # processes inherit it
+    try:
+        return LocalCluster(
             n_workers=workers,
             threads_per_worker=threads_per_worker,
             processes=True,
             host="127.0.0.1",
             dashboard_address="127.0.0.1:0",
-        ) as cluster,
-        Client(cluster) as client,
-    ):
-        yield client
+        )
+    finally:
+        if handler is not None:
+            signal.signal(signal.SIGINT, handler)
 
 
 @contextmanager

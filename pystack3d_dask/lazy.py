@@ -150,12 +150,12 @@ def _map(
         raise StackError(message)
     cut = _with_whole_axes(array[frame.slices], chain, work)
     before, after = _halo(cut.chunks, chain, work, frame)
+    while (chunks := _not_thinner(cut.chunks, before, after)) != cut.chunks:
+        cut = cut.rechunk(chunks)
+        # blocks with other edges may reach further: some steps need whole cells of pixels
+        more = _halo(cut.chunks, chain, work, frame)
+        before, after = _larger(before, more[0]), _larger(after, more[1])
     depth = {axis: (before[axis], after[axis]) for axis in range(3)}
-    chunks = tuple(
-        ensure_minimum_chunksize(max(depth[axis]), sizes) if max(depth[axis]) else sizes
-        for axis, sizes in enumerate(cut.chunks)
-    )
-    cut = cut.rechunk(chunks)
     grid: Grid = cut.chunks
     mapped = partial(
         _at_block, function=function, grid=grid, frame=frame, before=before, after=after
@@ -170,6 +170,19 @@ def _map(
             mapped, cut, depth=depth, boundary="none", trim=False, allow_rechunk=False, **options
         )
     return cut.map_blocks(mapped, **options)
+
+
+def _not_thinner(grid: Grid, before: tuple[int, ...], after: tuple[int, ...]) -> Grid:
+    """Return the grid with blocks joined that are thinner than the halo of their neighbours."""
+    z, y, x = (
+        ensure_minimum_chunksize(depth, sizes) if depth else sizes
+        for sizes, depth in zip(grid, _larger(before, after), strict=True)
+    )
+    return z, y, x
+
+
+def _larger(one: tuple[int, ...], other: tuple[int, ...]) -> tuple[int, ...]:
+    return tuple(map(max, one, other))
 
 
 def _at_block(

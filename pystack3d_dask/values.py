@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from scipy import ndimage
 
 from pystack3d_dask.compiled import compiled
 from pystack3d_dask.spec import Array, Precision, StackSpec
@@ -79,6 +78,8 @@ def repair(image: Array) -> tuple[Array, int]:
         return image, 0
     if count == image.size:
         return np.zeros_like(image), count
+    from scipy import ndimage  # not at the top: rarely needed, and workers start sooner
+
     rows, columns = ndimage.distance_transform_edt(bad, return_distances=False, return_indices=True)
     return image[rows, columns], count
 

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import sys
-from dataclasses import dataclass, field, replace
 from importlib.metadata import EntryPoint
 from types import SimpleNamespace
 
+import broken_steps as broken
 import numpy as np
 import pytest
+from broken_steps import FakeGpuArray, Smooth
 
 from pystack3d_dask import step as step_module
 from pystack3d_dask.errors import FitRequiredError
 from pystack3d_dask.spec import StackSpec
-from pystack3d_dask.step import Step, known, registry
+from pystack3d_dask.step import known, registry
 from pystack3d_dask.testing import check_step
 
 MASKED = {"threshold_min": 80, "threshold_max": 2500.0}
@@ -93,7 +94,7 @@ def test_a_broken_plug_in_warns_and_is_skipped(entry_points, value):
 class _Explodes:
     @property
     def now(self):
-        raise OSError("boom")
+        raise OSError
 
 
 EXPLODES = _Explodes()
@@ -114,176 +115,6 @@ def test_a_missing_fit_is_asked_for():
         known(None)
 
 
-@dataclass(frozen=True, kw_only=True)
-class Smooth(Step):
-    """The mean over three slices, minus the mean grey level of the stack: keeps every rule."""
-
-    name = "smooth"
-
-    @property
-    def fit_scope(self):
-        return "stack"
-
-    def output_spec(self, spec, fitted=None):
-        return spec.computed()
-
-    def source(self, out, spec, fitted=None):
-        return out.grown((1, 0, 0), (1, 0, 0)).clipped(spec.shape)
-
-    def scratch_bytes(self, region, spec):
-        return region.size * 8
-
-    def summarise(self, block, source, out, spec, partial=None):
-        return {z: {"mean": image.mean(dtype=float)} for z, image in zip(out.z, block, strict=True)}
-
-    def finalize(self, summaries, spec, partial=None):
-        return {"level": np.mean([s["mean"] for s in summaries.values()], keepdims=True)}
-
-    def apply(self, block, source, out, spec, fitted=None):
-        values = np.empty(out.shape, np.float32)
-        for k, z in enumerate(out.z):
-            first = max(z - 1, 0) - source.start[0]
-            count = min(z + 2, spec.shape[0]) - max(z - 1, 0)
-            total = block[first : first + count].sum(axis=0, dtype=np.float64)
-            np.subtract(total / count, known(fitted)["level"], out=values[k], casting="unsafe")
-        return values, {"where": np.array(out.z)}
-
-
-class MutatesItsInput(Smooth):
-    def apply(self, block, source, out, spec, fitted=None):
-        block.reshape(-1)[0] = 0
-        return super().apply(block, source, out, spec, fitted)
-
-
-class MutatesBehindOurBack(Smooth):
-    def apply(self, block, source, out, spec, fitted=None):
-        base = block if block.base is None else block.base
-        base[0, 0, 0] = 1 - base[0, 0, 0]
-        return super().apply(block, source, out, spec, fitted)
-
-
-class DependsOnTheCut(Smooth):
-    def apply(self, block, source, out, spec, fitted=None):
-        values, figures = super().apply(block, source, out, spec, fitted)
-        return values - block.min(), figures
-
-
-class SummariesDependOnTheCut(Smooth):
-    def summarise(self, block, source, out, spec, partial=None):
-        return {z: {"mean": block.mean()} for z in out.z}
-
-
-class FiguresDependOnTheCut(Smooth):
-    def apply(self, block, source, out, spec, fitted=None):
-        values, _ = super().apply(block, source, out, spec, fitted)
-        return values, {"where": np.arange(len(values))}
-
-
-class RemembersEarlierBlocks(Smooth):
-    seen = 0
-
-    def summarise(self, block, source, out, spec, partial=None):
-        type(self).seen += 1
-        return {z: {"mean": np.float64(self.seen)} for z in out.z}
-
-
-class LiesAboutItsShape(Smooth):
-    def output_spec(self, spec, fitted=None):
-        return replace(spec.computed(), shape=(spec.shape[0], spec.shape[1], spec.shape[2] - 1))
-
-
-class LiesAboutItsType(Smooth):
-    def output_spec(self, spec, fitted=None):
-        return replace(spec, dtype=spec.source_dtype)
-
-
-class GrowsBeyondItsBound(Smooth):
-    def output_spec(self, spec, fitted=None):
-        if fitted is not None:
-            return spec.computed()
-        return replace(spec.computed(), shape=(spec.shape[0], 5, 5), is_bound=True)
-
-
-class ReadsOutside(Smooth):
-    def source(self, out, spec, fitted=None):
-        return out.grown((1, 0, 0), (1, 0, 0))
-
-
-class SummarisesOutside(Smooth):
-    def summary_source(self, out, spec):
-        return out.grown((0, 0, 0), (0, 0, 1))
-
-
-class AsksForTooLittle(Smooth):
-    def source(self, out, spec, fitted=None):
-        return out
-
-
-@dataclass(frozen=True, kw_only=True)
-class CannotBePickled(Smooth):
-    function: object = field(default=lambda: None)
-
-
-@dataclass(frozen=True, kw_only=True)
-class CannotBeHashed(Smooth):
-    orders: list[int] = field(default_factory=list)
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class IsEqualToItselfOnly(Smooth):
-    __hash__ = object.__hash__
-    __eq__ = object.__eq__
-
-
-class KeepsObjectsInItsFit(Smooth):
-    def finalize(self, summaries, spec, partial=None):
-        return {**super().finalize(summaries, spec), "notes": np.array([None])}
-
-
-class KeepsNumbersInItsFit(Smooth):
-    def finalize(self, summaries, spec, partial=None):
-        return {"level": float(super().finalize(summaries, spec)["level"][0])}
-
-
-class AllocatesMoreThanItSays(Smooth):
-    def scratch_bytes(self, region, spec):
-        return 0
-
-
-class AllocatesLessThanItSays(Smooth):
-    def scratch_bytes(self, region, spec):
-        return region.size * 30
-
-
-class FiguresOfTheBlock(Smooth):
-    def apply(self, block, source, out, spec, fitted=None):
-        values, _ = super().apply(block, source, out, spec, fitted)
-        return values, {"total": values.sum()}
-
-
-class CannotStand(Smooth):
-    def apply(self, block, source, out, spec, fitted=None):
-        raise KeyError("lost")
-
-
-class DiffersOnAGpu(Smooth):
-    devices = ("cpu", "gpu")
-
-    def apply(self, block, source, out, spec, fitted=None):
-        values, figures = super().apply(np.asarray(block), source, out, spec, fitted)
-        is_fake = isinstance(block, FakeGpuArray)
-        return (values.view(FakeGpuArray) + 3 if is_fake else values), figures
-
-
-class LeavesTheGpu(DiffersOnAGpu):
-    def apply(self, block, source, out, spec, fitted=None):
-        return Smooth.apply(self, np.asarray(block), source, out, spec, fitted)
-
-
-class FakeGpuArray(np.ndarray):
-    """Stands for an array on a device."""
-
-
 @pytest.fixture
 def fake_gpu(monkeypatch):
     cupy = SimpleNamespace(
@@ -300,46 +131,46 @@ def test_a_step_that_keeps_every_rule_passes():
 
 
 @pytest.mark.parametrize(
-    ("broken", "rule"),
+    ("step", "rule"),
     [
-        (MutatesItsInput, "read-only input"),
-        (MutatesBehindOurBack, "read-only input"),
-        (DependsOnTheCut, "same under any cut"),
-        (SummariesDependOnTheCut, "same under any cut"),
-        (FiguresDependOnTheCut, "same under any cut"),
-        (RemembersEarlierBlocks, "same under any cut"),
-        (LiesAboutItsShape, "output_spec"),
-        (LiesAboutItsType, "output_spec"),
-        (GrowsBeyondItsBound, "output_spec"),
-        (ReadsOutside, "source"),
-        (SummarisesOutside, "source"),
-        (AsksForTooLittle, "runs|same under any cut"),
-        (CannotBePickled, "identity"),
-        (CannotBeHashed, "identity"),
-        (IsEqualToItselfOnly, "identity"),
-        (KeepsObjectsInItsFit, "fit"),
-        (KeepsNumbersInItsFit, "fit"),
-        (AllocatesMoreThanItSays, "scratch_bytes"),
-        (AllocatesLessThanItSays, "scratch_bytes"),
-        (FiguresOfTheBlock, "figures"),
-        (CannotStand, "runs"),
+        (broken.MutatesItsInput, "read-only input"),
+        (broken.MutatesBehindOurBack, "read-only input"),
+        (broken.DependsOnTheCut, "same under any cut"),
+        (broken.SummariesDependOnTheCut, "same under any cut"),
+        (broken.FiguresDependOnTheCut, "same under any cut"),
+        (broken.RemembersEarlierBlocks, "same under any cut"),
+        (broken.LiesAboutItsShape, "output_spec"),
+        (broken.LiesAboutItsType, "output_spec"),
+        (broken.GrowsBeyondItsBound, "output_spec"),
+        (broken.ReadsOutside, "source"),
+        (broken.SummarisesOutside, "source"),
+        (broken.AsksForTooLittle, "runs|same under any cut"),
+        (broken.CannotBePickled, "identity"),
+        (broken.CannotBeHashed, "identity"),
+        (broken.IsEqualToItselfOnly, "identity"),
+        (broken.KeepsObjectsInItsFit, "fit"),
+        (broken.KeepsNumbersInItsFit, "fit"),
+        (broken.AllocatesMoreThanItSays, "scratch_bytes"),
+        (broken.AllocatesLessThanItSays, "scratch_bytes"),
+        (broken.FiguresOfTheBlock, "figures"),
+        (broken.CannotStand, "runs"),
     ],
 )
-def test_a_step_that_breaks_a_rule_is_caught_by_name(broken, rule):
+def test_a_step_that_breaks_a_rule_is_caught_by_name(step, rule):
     with pytest.raises(AssertionError, match=f"smooth breaks the rule '({rule})': "):
-        check_step(broken())
+        check_step(step())
 
 
-@pytest.mark.parametrize("broken", [DiffersOnAGpu, LeavesTheGpu])
+@pytest.mark.parametrize("step", [broken.DiffersOnAGpu, broken.LeavesTheGpu])
 @pytest.mark.usefixtures("fake_gpu")
-def test_a_step_that_fails_on_a_gpu_is_caught(broken):
+def test_a_step_that_fails_on_a_gpu_is_caught(step):
     with pytest.raises(AssertionError, match="smooth breaks the rule 'gpu': "):
-        check_step(broken())
+        check_step(step())
 
 
 def test_without_a_gpu_that_rule_is_skipped(monkeypatch):
     monkeypatch.setitem(sys.modules, "cupy", None)
-    check_step(DiffersOnAGpu())
+    check_step(broken.DiffersOnAGpu())
 
 
 def test_parameters_that_do_not_suit_the_stack_are_named():
@@ -351,7 +182,7 @@ def test_parameters_that_do_not_suit_the_stack_are_named():
 def test_the_message_tells_the_stack_and_the_first_difference():
     spec = StackSpec(shape=(4, 20, 30), dtype=np.dtype("u1"), source_dtype=np.dtype("u1"))
     with pytest.raises(AssertionError) as caught:
-        check_step(DependsOnTheCut(), spec)
+        check_step(broken.DependsOnTheCut(), spec)
     message = str(caught.value)
     assert "uint8 of a uint8 stack, (4, 20, 30)" in message
     assert "block (" in message

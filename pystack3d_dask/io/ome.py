@@ -13,10 +13,9 @@ import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import xarray as xr
 import zarr
 from numpy.typing import NDArray
 
@@ -24,6 +23,9 @@ from pystack3d_dask.errors import StackError
 from pystack3d_dask.io.pyramid import pooled, pooled_positions, pooled_shape, pyramid
 from pystack3d_dask.io.shard import CODECS, write_shard
 from pystack3d_dask.spec import AXES, Array, StackSpec, Triple
+
+if TYPE_CHECKING:
+    import xarray as xr
 
 DIMS = ("c", *AXES)
 OURS = "pystack3d_dask"
@@ -188,6 +190,8 @@ def open_result(path: Path | str) -> xr.DataArray:
     StackError
         If there is no result, or an incomplete one.
     """
+    import xarray as xr  # not at the top: workers do without it, and start sooner
+
     state = _state(path)
     if state is None:
         msg = f"{path}: there is no result here; `pystack3d-dask run` makes one"

@@ -64,6 +64,12 @@ class IntensityRescaling(Step):
     def output_spec(self, spec: StackSpec, fitted: Arrays | None = None) -> StackSpec:
         return spec.computed()
 
+    def scratch_bytes(self, region: Region, spec: StackSpec) -> int:
+        """Return what the map of one slice takes: arrays of its grey levels, or of its pixels."""
+        if spec.dtype.kind in "iu":
+            return (40 if spec.precision == "source" else 12) << 8 * spec.dtype.itemsize
+        return 24 * region.shape[1] * region.shape[2] if spec.precision == "source" else 0
+
     def fit_rounds(self, spec: StackSpec) -> int:
         # integers are counted value by value, so that their range needs no round of its own
         return 1 if spec.is_integer or self.range_bins is not None else 2

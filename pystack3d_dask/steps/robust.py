@@ -11,10 +11,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from statistics import NormalDist
 from typing import Literal
 
 import numpy as np
-from scipy.special import ndtri
 
 from pystack3d_dask.spec import Array
 from pystack3d_dask.steps.polynomial import Basis, OrthogonalFrame
@@ -24,7 +24,7 @@ WeightFunction = Literal["HuberT", "Hampel", "None"]
 TOLERANCE = 1e-8
 MAX_ITERATIONS = 50
 RANK_TOLERANCE = 1e-13  # of eigenvalues, which are squares of singular values
-NORMAL_QUARTILE = float(ndtri(0.75))  # median |r| of a unit normal
+NORMAL_QUARTILE = NormalDist().inv_cdf(0.75)  # median |r| of a unit normal
 
 _HUBER_T = 1.345
 _HAMPEL = (2.0, 4.0, 8.0)

@@ -1,0 +1,182 @@
+"""A step that keeps every rule, and steps that break one each."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+
+from pystack3d_dask.step import Step, known
+
+
+@dataclass(frozen=True, kw_only=True)
+class Smooth(Step):
+    """The mean over three slices, minus the mean grey level of the stack: keeps every rule."""
+
+    name = "smooth"
+
+    @property
+    def fit_scope(self):
+        return "stack"
+
+    def output_spec(self, spec, fitted=None):
+        return spec.computed()
+
+    def source(self, out, spec, fitted=None):
+        return out.grown((1, 0, 0), (1, 0, 0)).clipped(spec.shape)
+
+    def scratch_bytes(self, region, spec):
+        return region.size * 16
+
+    def summarise(self, block, source, out, spec, partial=None):
+        return {z: {"mean": image.mean(dtype=float)} for z, image in zip(out.z, block, strict=True)}
+
+    def finalize(self, summaries, spec, partial=None):
+        return {"level": np.mean([s["mean"] for s in summaries.values()], keepdims=True)}
+
+    def apply(self, block, source, out, spec, fitted=None):
+        values = np.empty(out.shape, np.float32)
+        for k, z in enumerate(out.z):
+            first = max(z - 1, 0) - source.start[0]
+            count = min(z + 2, spec.shape[0]) - max(z - 1, 0)
+            total = block[first : first + count].sum(axis=0, dtype=np.float64)
+            np.subtract(total / count, known(fitted)["level"], out=values[k], casting="unsafe")
+        return values, {"where": np.array(out.z)}
+
+
+class MutatesItsInput(Smooth):
+    def apply(self, block, source, out, spec, fitted=None):
+        block.reshape(-1)[0] = 0
+        return super().apply(block, source, out, spec, fitted)
+
+
+class MutatesBehindOurBack(Smooth):
+    def apply(self, block, source, out, spec, fitted=None):
+        base = block if block.base is None else block.base
+        base[0, 0, 0] = 7
+        return super().apply(block, source, out, spec, fitted)
+
+
+class DependsOnTheCut(Smooth):
+    def apply(self, block, source, out, spec, fitted=None):
+        values, figures = super().apply(block, source, out, spec, fitted)
+        return values - block.min(), figures
+
+
+class SummariesDependOnTheCut(Smooth):
+    def summarise(self, block, source, out, spec, partial=None):
+        return {z: {"mean": block.mean()} for z in out.z}
+
+
+class FiguresDependOnTheCut(Smooth):
+    def apply(self, block, source, out, spec, fitted=None):
+        values, _ = super().apply(block, source, out, spec, fitted)
+        return values, {"where": np.arange(len(values))}
+
+
+class RemembersEarlierBlocks(Smooth):
+    seen = 0
+
+    def summarise(self, block, source, out, spec, partial=None):
+        type(self).seen += 1
+        return {z: {"mean": np.float64(self.seen)} for z in out.z}
+
+
+class LiesAboutItsShape(Smooth):
+    def output_spec(self, spec, fitted=None):
+        return replace(spec.computed(), shape=(spec.shape[0], 5, 5))
+
+    def apply(self, block, source, out, spec, fitted=None):
+        return Smooth.apply(self, block, source, spec.region, spec, fitted)
+
+
+class LiesAboutItsType(Smooth):
+    def output_spec(self, spec, fitted=None):
+        return replace(spec, dtype=spec.source_dtype)
+
+
+class GrowsBeyondItsBound(Smooth):
+    def output_spec(self, spec, fitted=None):
+        if fitted is not None:
+            return spec.computed()
+        return replace(spec.computed(), shape=(spec.shape[0], 5, 5), is_bound=True)
+
+
+class ReadsOutside(Smooth):
+    def source(self, out, spec, fitted=None):
+        return out.grown((1, 0, 0), (1, 0, 0))
+
+
+class SummarisesOutside(Smooth):
+    def summary_source(self, out, spec):
+        return out.grown((0, 0, 0), (0, 0, 1))
+
+
+class AsksForTooLittle(Smooth):
+    def source(self, out, spec, fitted=None):
+        return out
+
+
+@dataclass(frozen=True, kw_only=True)
+class CannotBePickled(Smooth):
+    function: object = field(default=lambda: None)
+
+
+@dataclass(frozen=True, kw_only=True)
+class CannotBeHashed(Smooth):
+    orders: list[int] = field(default_factory=list)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class IsEqualToItselfOnly(Smooth):
+    __hash__ = object.__hash__
+    __eq__ = object.__eq__
+
+
+class KeepsObjectsInItsFit(Smooth):
+    def finalize(self, summaries, spec, partial=None):
+        return {**super().finalize(summaries, spec), "notes": np.array([None])}
+
+
+class KeepsNumbersInItsFit(Smooth):
+    def finalize(self, summaries, spec, partial=None):
+        return {"level": float(super().finalize(summaries, spec)["level"][0])}
+
+
+class AllocatesMoreThanItSays(Smooth):
+    def scratch_bytes(self, region, spec):
+        return 0
+
+
+class AllocatesLessThanItSays(Smooth):
+    def scratch_bytes(self, region, spec):
+        return region.size * 30
+
+
+class FiguresOfTheBlock(Smooth):
+    def apply(self, block, source, out, spec, fitted=None):
+        values, _ = super().apply(block, source, out, spec, fitted)
+        return values, {"total": values.sum()}
+
+
+class CannotStand(Smooth):
+    def apply(self, block, source, out, spec, fitted=None):
+        raise KeyError
+
+
+class DiffersOnAGpu(Smooth):
+    devices = ("cpu", "gpu")
+
+    def apply(self, block, source, out, spec, fitted=None):
+        values, figures = super().apply(np.asarray(block), source, out, spec, fitted)
+        is_fake = isinstance(block, FakeGpuArray)
+        return (values.view(FakeGpuArray) + 3 if is_fake else values), figures
+
+
+class LeavesTheGpu(DiffersOnAGpu):
+    def apply(self, block, source, out, spec, fitted=None):
+        return Smooth.apply(self, np.asarray(block), source, out, spec, fitted)
+
+
+class FakeGpuArray(np.ndarray):
+    """Stands for an array on a device."""
