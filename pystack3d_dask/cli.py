@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from distributed import Client
 
     from pystack3d_dask.pipeline import Pipeline
-    from pystack3d_dask.run import RunSummary
+    from pystack3d_dask.summary import RunSummary
 
 INTERRUPTED = 130
 PROJECT = click.argument("project", type=click.Path(path_type=Path))

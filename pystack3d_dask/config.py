@@ -1,4 +1,4 @@
-"""Parameter files to pipelines: TOML in, checked objects out, every mistake named at once.
+"""Parameter files to projects: TOML in, checked objects out, every mistake named at once.
 
 PyStack3D's files are read unchanged, with its deprecated keys and its empty strings for
 "not set".
@@ -20,7 +20,7 @@ from pydantic import BaseModel, ConfigDict, NonNegativeInt, TypeAdapter, Validat
 from pystack3d_dask.errors import ParameterError, Problem, SourceError
 from pystack3d_dask.io.source import Source
 from pystack3d_dask.io.sources import open_source
-from pystack3d_dask.pipeline import KEEP_ALL, Keep, Pipeline, check_steps
+from pystack3d_dask.project import KEEP_ALL, Keep, Project, check_steps
 from pystack3d_dask.spec import Precision, StackSpec
 from pystack3d_dask.step import Step, registry
 
@@ -95,7 +95,7 @@ def find_params(path: Path) -> Path:
     raise ParameterError([problem], str(path))
 
 
-def load_pipeline(path: Path, *, steps: Sequence[str] | None = None) -> Pipeline:
+def load_project(path: Path, *, steps: Sequence[str] | None = None) -> Project:
     """Read a project; see `Pipeline.from_toml`."""
     params = find_params(path)
     content = _parse(params)
@@ -113,7 +113,7 @@ def load_pipeline(path: Path, *, steps: Sequence[str] | None = None) -> Pipeline
     errors = [problem for problem in problems if problem.severity == "error"]
     if errors or source is None:
         raise ParameterError(errors, str(params))
-    return Pipeline(
+    return Project(
         source=source,
         steps=tuple(built),
         precision=settings.precision,

@@ -25,7 +25,7 @@ from pystack3d_dask.io.dtypes import DTYPES
 from pystack3d_dask.io.ome import open_result as open_result_at
 from pystack3d_dask.io.sources import open_source
 from pystack3d_dask.lazy import correct, fit_chain, lazy_source
-from pystack3d_dask.pipeline import check_steps
+from pystack3d_dask.project import check_steps
 from pystack3d_dask.spec import AXES, Arrays, StackSpec, Triple
 from pystack3d_dask.step import Step
 from pystack3d_dask.values import cast

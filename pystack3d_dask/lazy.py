@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial
 from itertools import accumulate
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import dask.array as da
 import numpy as np
@@ -23,11 +23,10 @@ from pystack3d_dask.errors import FitRequiredError, StackError
 from pystack3d_dask.io.ome import coordinates
 from pystack3d_dask.io.pyramid import slab_thickness
 from pystack3d_dask.io.source import Source
+from pystack3d_dask.known import known_work
+from pystack3d_dask.project import Project
 from pystack3d_dask.spec import AXES, Array, Arrays, Region
 from pystack3d_dask.step import Step
-
-if TYPE_CHECKING:
-    from pystack3d_dask.pipeline import Pipeline
 
 Grid = tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...]]
 
@@ -37,20 +36,18 @@ def lazy_source(source: Source) -> xr.DataArray:
     return _lazy(source, [Chain((), spec) for spec in source.specs])
 
 
-def lazy_result(pipeline: Pipeline) -> xr.DataArray:
+def lazy_result(project: Project) -> xr.DataArray:
     """Return the corrected stack; see `Pipeline.lazy`."""
-    from pystack3d_dask.run import known_work
-
-    fits = known_work(pipeline)[0] if pipeline.directory else {}
-    chains = pipeline.chains(fits)
-    for index, step in enumerate(pipeline.steps):
+    fits = known_work(project)[0] if project.directory else {}
+    chains = project.chains(fits)
+    for index, step in enumerate(project.steps):
         if not chains[0].is_applicable(index):
             message = (
                 f"{step.name} needs its fit to the whole stack first: call Pipeline.fit() "
                 "(or run()), then lazy()"
             )
             raise FitRequiredError(message)
-    return _lazy(pipeline.source, chains)
+    return _lazy(project.source, chains)
 
 
 def correct(array: Any, chain: Chain) -> Any:

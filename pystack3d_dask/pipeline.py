@@ -1,75 +1,32 @@
-"""A source, the steps to take and how: the thing that users hold in their hands."""
+"""The thing that users hold in their hands: a project, and what can be done with it."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING
 
-from pystack3d_dask.chain import Chain
-from pystack3d_dask.errors import ParameterError, Problem, StackError
-from pystack3d_dask.io.source import Source
-from pystack3d_dask.plan import Plan, make_plan
-from pystack3d_dask.record import Tokens, Workspace
-from pystack3d_dask.spec import Arrays, Precision, StackSpec
-from pystack3d_dask.step import Step
+from pystack3d_dask.project import Project
+from pystack3d_dask.spec import Arrays
 
+# what follows is imported by the methods that use it: a plan needs no scheduler, a worker
+# neither pydantic nor xarray
 if TYPE_CHECKING:
     import xarray as xr
     from distributed import Client
 
-    from pystack3d_dask.run import OnBlock, RunSummary
-
-Keep = Literal["ingested", "intermediates"]
-KEEP_ALL: tuple[Keep, ...] = ("ingested", "intermediates")
+    from pystack3d_dask.plan import Plan
+    from pystack3d_dask.run import OnBlock
+    from pystack3d_dask.summary import RunSummary
 
 
 @dataclass(frozen=True, kw_only=True)
-class Pipeline:
-    """Corrections of one project, checked against its slices.
+class Pipeline(Project):
+    """Corrections of one project: planned, fitted, run, or used lazily.
 
-    Parameters
-    ----------
-    source : Source
-        The slices that are kept.
-    steps : tuple of Step
-        The corrections, in order.
-    precision : {"float32", "source"}
-        Whether values stay float32 between steps, or are truncated to the type of the
-        acquisition after each, as PyStack3D does.
-    directory : Path, optional
-        The project; results go to ``process`` in it. Without one the pipeline can be
-        planned and used lazily, not run.
-    keep : tuple of {"ingested", "intermediates"}
-        What stays on disk between passes after a run that was completed.
-    workers : int, optional
-        Default number of worker processes.
-    parameters : mapping
-        What the parameter file said, for the record.
-    notes : tuple of Problem
-        What is worth saying about the parameters, such as deprecated keys.
-
-    Raises
-    ------
-    ParameterError
-        When steps do not fit the stack; with everything that is wrong.
+    Parameters are those of `Project`; `from_toml` reads them from a file.
     """
-
-    source: Source
-    steps: tuple[Step, ...]
-    precision: Precision = "float32"
-    directory: Path | None = None
-    keep: tuple[Keep, ...] = KEEP_ALL
-    workers: int | None = None
-    parameters: Mapping[str, Any] | None = None
-    notes: tuple[Problem, ...] = ()
-
-    def __post_init__(self) -> None:
-        found = check_steps(self.steps, [chain.source for chain in self.chains()])
-        errors = [problem for problem in found if problem.severity == "error"]
-        if errors:
-            raise ParameterError(errors)
 
     @classmethod
     def from_toml(cls, path: str | Path, *, steps: Sequence[str] | None = None) -> Pipeline:
@@ -87,46 +44,15 @@ class Pipeline:
         ParameterError, SourceError
             When the parameters or the headers of the slices are wrong.
         """
-        from pystack3d_dask.config import load_pipeline
+        from pystack3d_dask.config import load_project
 
-        return load_pipeline(Path(path), steps=steps)
-
-    @property
-    def workspace(self) -> Workspace:
-        """Where results and records live."""
-        if self.directory is None:
-            message = "this pipeline has no directory: its results have nowhere to go"
-            raise StackError(message)
-        return Workspace(self.directory / "process")
-
-    @property
-    def tokens(self) -> Tokens:
-        """Digests of what decides the values."""
-        return Tokens(self.source.fingerprint, self.precision, self.steps)
-
-    def chains(self, fits: Mapping[str, Sequence[Arrays]] | None = None) -> tuple[Chain, ...]:
-        """Return the chain of each channel, with the fits given per step and channel."""
-        fits = fits or {}
-        return tuple(
-            Chain(
-                self.steps,
-                replace(spec, precision=self.precision),
-                {name: by_channel[index] for name, by_channel in fits.items()},
-            )
-            for index, spec in enumerate(self.source.specs)
-        )
+        return cls(**vars(load_project(Path(path), steps=steps)))
 
     def plan(self) -> Plan:
         """Return the passes that are left to do; reads records, never a pixel."""
-        from pystack3d_dask.run import known_work
+        from pystack3d_dask.known import plan_project
 
-        fits, known = known_work(self) if self.directory else ({}, None)
-        return make_plan(
-            self.chains(fits),
-            self.source.channels,
-            chunked_source=self.source.chunked,
-            known=known,
-        )
+        return plan_project(self)
 
     def run(self, client: Client | None = None, on_block: OnBlock | None = None) -> RunSummary:
         """Correct the stack, continuing where an earlier run stopped.
@@ -167,19 +93,3 @@ class Pipeline:
         from pystack3d_dask.lazy import lazy_result
 
         return lazy_result(self)
-
-
-def check_steps(steps: Sequence[Step], specs: Sequence[StackSpec]) -> list[Problem]:
-    """Return what is wrong or noteworthy about steps on the channels of a stack.
-
-    Steps behind one that leaves nothing of the stack are not looked at: what they would
-    say has no meaning.
-    """
-    found: dict[Problem, None] = {}
-    for spec in specs:
-        for step in steps:
-            problems = list(step.check(spec))
-            found.update(dict.fromkeys(problems))
-            if not any(problem.severity == "error" for problem in problems):
-                spec = step.output_spec(spec)
-    return list(found)

@@ -7,35 +7,31 @@ thus continues by itself.
 
 from __future__ import annotations
 
-import json
-import platform
 import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
-from importlib.metadata import version
-from pathlib import Path
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import zarr
 
-from pystack3d_dask.chain import Chain, Work
+from pystack3d_dask.chain import Work
 from pystack3d_dask.errors import RunError
-from pystack3d_dask.io.ome import create_result, finish_result, is_complete, result_token
+from pystack3d_dask.io.ome import create_result, finish_result, result_token
 from pystack3d_dask.io.work import create_level, level_attrs, remove_level, update_attrs
-from pystack3d_dask.pipeline import KEEP_ALL, Pipeline
-from pystack3d_dask.plan import Known, Pass, Plan
-from pystack3d_dask.record import BlockRecord, StoredSummaries, Workspace, store_arrays
+from pystack3d_dask.known import FitsByChannel, known_work, plan_project
+from pystack3d_dask.plan import Pass, Plan
+from pystack3d_dask.project import KEEP_ALL, Project
+from pystack3d_dask.record import BlockRecord, StoredSummaries, Workspace
 from pystack3d_dask.runners import InProcess, OnClient, Runner
-from pystack3d_dask.spec import Array, Arrays
+from pystack3d_dask.spec import Arrays
+from pystack3d_dask.summary import PassSummary, RunSummary, save_figures, write_summary
 from pystack3d_dask.task import Program, Receipt, level_dtype, result_dtype
 
 if TYPE_CHECKING:
     from distributed import Client
 
-FitsByChannel = dict[str, list[Arrays]]
 SHOWN_FAILURES = 5
-VERSIONED = ("pystack3d-dask", "dask", "distributed", "numba", "numpy", "scipy", "zarr")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,40 +64,8 @@ class BlockDone:
 OnBlock = Callable[[BlockDone], None]
 
 
-@dataclass(frozen=True, kw_only=True)
-class PassSummary:
-    """What a pass took."""
-
-    label: str
-    tasks: int
-    resumed: int
-    seconds: float
-    bytes_read: int
-    bytes_written: int
-    peak_memory: int
-
-
-@dataclass(frozen=True, kw_only=True)
-class RunSummary:
-    """What a run did.
-
-    Parameters
-    ----------
-    result : Path
-        The result, an OME-Zarr image.
-    seconds : float
-        Time in all.
-    passes : tuple of PassSummary
-        Empty when the result was there already.
-    """
-
-    result: Path
-    seconds: float
-    passes: tuple[PassSummary, ...]
-
-
 def run(
-    pipeline: Pipeline, client: Client | None = None, on_block: OnBlock | None = None
+    project: Project, client: Client | None = None, on_block: OnBlock | None = None
 ) -> RunSummary:
     """Correct a project's stack; see `Pipeline.run`.
 
@@ -111,78 +75,46 @@ def run(
         When blocks failed. The others of their pass are finished and stay valid.
     """
     started = time.perf_counter()
-    workspace = pipeline.workspace
-    passes = _run_passes(pipeline, client, on_block, lambda plan: bool(plan.passes))
-    if not _is_kept(pipeline):
-        _free(pipeline)
+    workspace = project.workspace
+    passes = _run_passes(project, client, on_block, lambda plan: bool(plan.passes))
+    if not _is_kept(project):
+        _free(project)
     summary = RunSummary(
         result=workspace.result, seconds=time.perf_counter() - started, passes=tuple(passes)
     )
     if passes:
-        _write_summary(pipeline, summary)
+        write_summary(project, summary)
     return summary
 
 
 def fit(
-    pipeline: Pipeline, client: Client | None = None, on_block: OnBlock | None = None
+    project: Project, client: Client | None = None, on_block: OnBlock | None = None
 ) -> FitsByChannel:
     """Run the passes that fits need; see `Pipeline.fit`."""
-    names = {step.name for step in pipeline.steps if step.fit_scope == "stack"}
+    names = {step.name for step in project.steps if step.fit_scope == "stack"}
 
     def is_missing(plan: Plan) -> bool:
-        return not names <= set(plan.chains[0].fits)
+        return bool(plan.passes) and not names <= set(plan.chains[0].fits)
 
-    _run_passes(pipeline, client, on_block, is_missing)
-    return known_work(pipeline)[0]
-
-
-def known_work(pipeline: Pipeline) -> tuple[FitsByChannel, Known]:
-    """Return the complete fits on disk, and all that need not be done again."""
-    workspace, tokens = pipeline.workspace, pipeline.tokens
-    fits, rounds = _load_fits(pipeline)
-    stored = {
-        level
-        for level in range(len(pipeline.steps))
-        if _is_stored(workspace.level(pipeline.steps, level), tokens.levels[level])
-    }
-    if is_complete(workspace.result, tokens.levels[-1]):
-        stored.add(len(pipeline.steps))
-    known = Known(stored=frozenset(stored), fits=frozenset(fits), rounds=rounds)
-    return fits, known
-
-
-def _load_fits(pipeline: Pipeline) -> tuple[FitsByChannel, dict[str, int]]:
-    fits: FitsByChannel = {}
-    rounds: dict[str, int] = {}
-    for index, step in enumerate(pipeline.steps):
-        saved = pipeline.workspace.load_fit(step.name, pipeline.tokens.fit(index))
-        if saved is not None:
-            arrays, rounds[step.name], is_final = saved
-            if is_final:
-                fits[step.name] = arrays
-    return fits, rounds
-
-
-def _is_stored(path: Path, token: str) -> bool:
-    attrs = level_attrs(path)
-    return attrs.get("token") == token and bool(attrs.get("complete"))
+    _run_passes(project, client, on_block, is_missing)
+    return known_work(project)[0]
 
 
 def _run_passes(
-    pipeline: Pipeline,
+    project: Project,
     client: Client | None,
     on_block: OnBlock | None,
     is_wanted: Callable[[Plan], bool],
 ) -> list[PassSummary]:
     runner: Runner = InProcess() if client is None else OnClient(client)
-    workspace = pipeline.workspace
+    workspace = project.workspace
     workspace.create()
-    workspace.remove_stale(pipeline.tokens)
+    workspace.remove_stale(project.tokens)
     summaries: list[PassSummary] = []
-    while is_wanted(plan := pipeline.plan()):
+    while is_wanted(plan := plan_project(project)):
         count = len(summaries) + len(plan.passes)
         summaries.append(
-            _PassRun(pipeline, plan, len(summaries) + 1, count).execute(runner, on_block)
+            _PassRun(project, plan, len(summaries) + 1, count).execute(runner, on_block)
         )
     return summaries
 
@@ -190,16 +122,16 @@ def _run_passes(
 class _PassRun:
     """The first pass of a plan, being executed."""
 
-    def __init__(self, pipeline: Pipeline, plan: Plan, number: int, count: int) -> None:
-        self.pipeline, self.plan = pipeline, plan
+    def __init__(self, project: Project, plan: Plan, number: int, count: int) -> None:
+        self.project, self.plan = project, plan
         self.number, self.count = number, count
         self.item: Pass = plan.passes[0]
         self.work: Work = self.item.work
-        self.workspace: Workspace = pipeline.workspace
-        self.token = pipeline.tokens.work(self.work, self.item.slab)
+        self.workspace: Workspace = project.workspace
+        self.token = project.tokens.work(self.work, self.item.slab)
         self.label = pass_label(plan, self.work)
         self.program = Program(
-            source=pipeline.source,
+            source=project.source,
             chains=plan.chains,
             partials=self._partials(),
             work=self.work,
@@ -254,7 +186,7 @@ class _PassRun:
     def _prepare(self) -> None:
         self.workspace.records(self.token).mkdir(parents=True, exist_ok=True)
         for level in self.work.stores:
-            if level == len(self.pipeline.steps):
+            if level == len(self.project.steps):
                 self._prepare_result()
             else:
                 self._prepare_level(level)
@@ -274,7 +206,7 @@ class _PassRun:
         )
 
     def _prepare_level(self, level: int) -> None:
-        path = self.workspace.level(self.pipeline.steps, level)
+        path = self.workspace.level(self.project.steps, level)
         if level_attrs(path).get("pass") == self.token:
             return
         self._forget_blocks()
@@ -285,7 +217,7 @@ class _PassRun:
             len(self.plan.channels),
             level_dtype(self.plan.chains, level),
             {
-                "token": self.pipeline.tokens.levels[level],
+                "token": self.project.tokens.levels[level],
                 "pass": self.token,
                 "role": role,
                 "complete": False,
@@ -301,15 +233,15 @@ class _PassRun:
             self._finish_fit(gather.index, gather.round)
         self._save_figures()
         for level in self.work.stores:
-            if level == len(self.pipeline.steps):
-                token = self.pipeline.tokens.levels[-1]
+            if level == len(self.project.steps):
+                token = self.project.tokens.levels[-1]
                 finish_result(self.workspace.result, {"token": token}, self._windows())
             else:
-                path = self.workspace.level(self.pipeline.steps, level)
+                path = self.workspace.level(self.project.steps, level)
                 update_attrs(path, {"complete": True})
 
     def _finish_fit(self, index: int, round_done: int) -> None:
-        step = self.pipeline.steps[index]
+        step = self.project.steps[index]
         fits = []
         for channel, chain in enumerate(self.plan.chains):
             summaries = StoredSummaries(self._records(channel), step.name)
@@ -319,7 +251,7 @@ class _PassRun:
         self.workspace.save_fit(
             step.name,
             fits,
-            self.pipeline.tokens.fit(index),
+            self.project.tokens.fit(index),
             rounds_done=round_done + 1,
             is_final=round_done + 1 == rounds,
         )
@@ -338,14 +270,14 @@ class _PassRun:
             for level, figures in merged.items():
                 by_level.setdefault(level, []).append(figures)
         for level, channels in sorted(by_level.items()):
-            name = "source" if level == 0 else self.pipeline.steps[level - 1].name
+            name = "source" if level == 0 else self.project.steps[level - 1].name
             slices = self.plan.chains[0].levels[level].shape[0]
             save_figures(self.workspace, name, channels, slices)
 
     def _windows(self) -> list[tuple[float, float]]:
         """Return what viewers show as black and white: the range of the slices' values."""
         group = zarr.open_group(self.workspace.work / "figures", mode="r")
-        name = self.pipeline.steps[-1].name if self.pipeline.steps else "source"
+        name = self.project.steps[-1].name if self.project.steps else "source"
         statistics: Any = group[name]
         values = np.asarray(statistics["cast"][...])
         return [(float(each[:, 0].min()), float(each[:, 1].max())) for each in values]
@@ -353,8 +285,8 @@ class _PassRun:
     def _partials(self) -> tuple[dict[str, Arrays], ...]:
         partials: tuple[dict[str, Arrays], ...] = tuple({} for _ in self.plan.channels)
         for gather in self.work.gathers:
-            step = self.pipeline.steps[gather.index]
-            saved = self.workspace.load_fit(step.name, self.pipeline.tokens.fit(gather.index))
+            step = self.project.steps[gather.index]
+            saved = self.workspace.load_fit(step.name, self.project.tokens.fit(gather.index))
             if gather.round and saved is not None:
                 for partial, arrays in zip(partials, saved[0], strict=True):
                     partial[step.name] = arrays
@@ -384,42 +316,6 @@ class _PassRun:
             )
 
 
-def save_figures(
-    workspace: Workspace, name: str, channels: Sequence[Mapping[int, Arrays]], slices: int
-) -> None:
-    """Store the figures of a level as arrays of shape (channels, slices, ...).
-
-    Slices that were not computed are NaN.
-    """
-    first = next(iter(channels[0].values()))
-    arrays: dict[str, Array] = {}
-    for key in first:
-        filled = np.full((len(channels), slices, *np.shape(first[key])), np.nan)
-        for channel, by_slice in enumerate(channels):
-            for z, values in by_slice.items():
-                filled[channel, z] = values[key]
-        arrays[key] = filled
-    figures = zarr.open_group(workspace.work / "figures", mode="a")
-    store_arrays(figures.create_group(name, overwrite=True), arrays)
-
-
-def bad_slices(pipeline: Pipeline) -> list[dict[str, Any]]:
-    """Return the slices in which NaN or infinite pixels were replaced, by channel and name."""
-    figures = zarr.open_group(pipeline.workspace.work / "figures", mode="r")
-    if "source/bad_pixels" not in figures:
-        return []
-    array: Any = figures["source/bad_pixels"]
-    counts = np.nan_to_num(array[...])
-    return [
-        {
-            "channel": pipeline.source.channels[channel],
-            "slice": pipeline.source.names[z],
-            "bad_pixels": int(counts[channel, z]),
-        }
-        for channel, z in zip(*np.nonzero(counts), strict=True)
-    ]
-
-
 def pass_label(plan: Plan, work: Work) -> str:
     """Return a few words for progress bars: the steps applied, or what is fitted."""
     steps = plan.chains[0].steps
@@ -444,41 +340,18 @@ def _failure_message(failures: Sequence[str], total: int, label: str) -> str:
             f"{len(failures)} of {total} blocks failed in the pass '{label}':",
             *shown,
             "The other blocks are finished and stay valid; the same command continues with these.",
+            "(Where a file was replaced, what was computed from the old one is computed again.)",
         ]
     )
 
 
-def _is_kept(pipeline: Pipeline) -> bool:
-    return set(pipeline.keep) == set(KEEP_ALL)
+def _is_kept(project: Project) -> bool:
+    return set(project.keep) == set(KEEP_ALL)
 
 
-def _free(pipeline: Pipeline) -> None:
-    for level in range(len(pipeline.steps)):
-        path = pipeline.workspace.level(pipeline.steps, level)
+def _free(project: Project) -> None:
+    for level in range(len(project.steps)):
+        path = project.workspace.level(project.steps, level)
         role = level_attrs(path).get("role")
-        if role is not None and role not in pipeline.keep:
+        if role is not None and role not in project.keep:
             remove_level(path)
-
-
-def _write_summary(pipeline: Pipeline, summary: RunSummary) -> None:
-    chain: Chain = pipeline.chains()[0]
-    content = {
-        "versions": {name: version(name) for name in VERSIONED}
-        | {"python": platform.python_version()},
-        "source": {
-            "channels": list(pipeline.source.channels),
-            "shape": list(chain.source.shape),
-            "types": [str(spec.source_dtype) for spec in pipeline.source.specs],
-            "fingerprint": pipeline.source.fingerprint,
-        },
-        "parameters": dict(pipeline.parameters or {}),
-        "precision": pipeline.precision,
-        "steps": [{"name": step.name, **step.parameters()} for step in pipeline.steps],
-        "result": str(summary.result.name),
-        "seconds": summary.seconds,
-        "passes": [asdict(item) for item in summary.passes],
-        "bad_slices": bad_slices(pipeline),
-    }
-    partial = pipeline.workspace.summary.with_suffix(".partial")
-    partial.write_text(json.dumps(content, indent=2, default=str) + "\n")
-    partial.replace(pipeline.workspace.summary)

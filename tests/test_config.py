@@ -361,7 +361,12 @@ poly_basis = "x - y"
 nbins = 1
 """
     found = problems(make_project(text, channels=["A", "C"]))
-    assert set(found) == {"channels", "nproc", "bkg_removal.poly_basis", "intensity_rescaling.nbins"}
+    assert set(found) == {
+        "channels",
+        "nproc",
+        "bkg_removal.poly_basis",
+        "intensity_rescaling.nbins",
+    }
     assert 'did you mean channels = ["A", "C"]' in found["channels"]
 
 

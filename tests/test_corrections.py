@@ -112,7 +112,9 @@ def test_coordinates_survive_cropping(stack):
         quality=("z", np.arange(6)),
     )
     found = ps.remove_background(ps.crop(placed, (2, 7, 3, 9)), orders=[1, 1], skip_factors=[2, 2])
-    xr.testing.assert_identical(found.coords.to_dataset(), placed[:, 15:21, 2:7].coords.to_dataset())
+    xr.testing.assert_identical(
+        found.coords.to_dataset(), placed[:, 15:21, 2:7].coords.to_dataset()
+    )
     assert found.x.attrs == MICROMETRES
 
 

@@ -18,7 +18,8 @@ from stacks import STEPS, images, make_project, write_params
 from pystack3d_dask import open_result
 from pystack3d_dask.errors import RunError
 from pystack3d_dask.pipeline import Pipeline
-from pystack3d_dask.run import BlockDone, RunSummary
+from pystack3d_dask.run import BlockDone
+from pystack3d_dask.summary import RunSummary
 
 CHAINS = [
     [],

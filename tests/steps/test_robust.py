@@ -99,7 +99,9 @@ def test_high_orders_follow_statsmodels(weights):
     coefficients, _, iterations = reference(basis, planes, y, x, weights)
     # 49 monomials are nearly dependent: the polynomial itself is what is determined
     assert_same_polynomial(found.coefficients, coefficients, basis, planes, y, x, 1e-9)
-    assert abs(found.iterations - iterations) <= 1
+    # there its rounding is above its tolerance, so that it goes on to the last iteration
+    assert found.converged
+    assert found.iterations <= iterations
 
 
 def test_high_orders_are_recovered_where_nothing_disturbs():

@@ -1,0 +1,106 @@
+"""A source, the steps to take and how: what planner, engine and lazy face work on."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Literal
+
+from pystack3d_dask.chain import Chain
+from pystack3d_dask.errors import ParameterError, Problem, StackError
+from pystack3d_dask.io.source import Source
+from pystack3d_dask.record import Tokens, Workspace
+from pystack3d_dask.spec import Arrays, Precision, StackSpec
+from pystack3d_dask.step import Step
+
+Keep = Literal["ingested", "intermediates"]
+KEEP_ALL: tuple[Keep, ...] = ("ingested", "intermediates")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Project:
+    """Corrections of one project, checked against its slices.
+
+    Parameters
+    ----------
+    source : Source
+        The slices that are kept.
+    steps : tuple of Step
+        The corrections, in order.
+    precision : {"float32", "source"}
+        Whether values stay float32 between steps, or are truncated to the type of the
+        acquisition after each, as PyStack3D does.
+    directory : Path, optional
+        The project; results go to ``process`` in it. Without one it can be planned
+        and used lazily, not run.
+    keep : tuple of {"ingested", "intermediates"}
+        What stays on disk between passes after a run that was completed.
+    workers : int, optional
+        Default number of worker processes.
+    parameters : mapping
+        What the parameter file said, for the record.
+    notes : tuple of Problem
+        What is worth saying about the parameters, such as deprecated keys.
+
+    Raises
+    ------
+    ParameterError
+        When steps do not fit the stack; with everything that is wrong.
+    """
+
+    source: Source
+    steps: tuple[Step, ...]
+    precision: Precision = "float32"
+    directory: Path | None = None
+    keep: tuple[Keep, ...] = KEEP_ALL
+    workers: int | None = None
+    parameters: Mapping[str, Any] | None = None
+    notes: tuple[Problem, ...] = ()
+
+    def __post_init__(self) -> None:
+        found = check_steps(self.steps, [chain.source for chain in self.chains()])
+        errors = [problem for problem in found if problem.severity == "error"]
+        if errors:
+            raise ParameterError(errors)
+
+    @property
+    def workspace(self) -> Workspace:
+        """Where results and records live."""
+        if self.directory is None:
+            message = "it has no directory: results have nowhere to go"
+            raise StackError(message)
+        return Workspace(self.directory / "process")
+
+    @property
+    def tokens(self) -> Tokens:
+        """Digests of what decides the values."""
+        return Tokens(self.source.fingerprint, self.precision, self.steps)
+
+    def chains(self, fits: Mapping[str, Sequence[Arrays]] | None = None) -> tuple[Chain, ...]:
+        """Return the chain of each channel, with the fits given per step and channel."""
+        fits = fits or {}
+        return tuple(
+            Chain(
+                self.steps,
+                replace(spec, precision=self.precision),
+                {name: by_channel[index] for name, by_channel in fits.items()},
+            )
+            for index, spec in enumerate(self.source.specs)
+        )
+
+
+def check_steps(steps: Sequence[Step], specs: Sequence[StackSpec]) -> list[Problem]:
+    """Return what is wrong or noteworthy about steps on the channels of a stack.
+
+    Steps behind one that leaves nothing of the stack are not looked at: what they would
+    say has no meaning.
+    """
+    found: dict[Problem, None] = {}
+    for spec in specs:
+        for step in steps:
+            problems = list(step.check(spec))
+            found.update(dict.fromkeys(problems))
+            if not any(problem.severity == "error" for problem in problems):
+                spec = step.output_spec(spec)
+    return list(found)

@@ -1,0 +1,113 @@
+"""What a run leaves to be read afterwards: figures per slice, and ``summary.json``."""
+
+from __future__ import annotations
+
+import json
+import platform
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import zarr
+
+from pystack3d_dask.project import Project
+from pystack3d_dask.record import Workspace, store_arrays
+from pystack3d_dask.spec import Array, Arrays
+
+VERSIONED = ("pystack3d-dask", "dask", "distributed", "numba", "numpy", "scipy", "zarr")
+
+
+@dataclass(frozen=True, kw_only=True)
+class PassSummary:
+    """What a pass took."""
+
+    label: str
+    tasks: int
+    resumed: int
+    seconds: float
+    bytes_read: int
+    bytes_written: int
+    peak_memory: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunSummary:
+    """What a run did.
+
+    Parameters
+    ----------
+    result : Path
+        The result, an OME-Zarr image.
+    seconds : float
+        Time in all.
+    passes : tuple of PassSummary
+        Empty when the result was there already.
+    """
+
+    result: Path
+    seconds: float
+    passes: tuple[PassSummary, ...]
+
+
+def save_figures(
+    workspace: Workspace, name: str, channels: Sequence[Mapping[int, Arrays]], slices: int
+) -> None:
+    """Store the figures of a level as arrays of shape (channels, slices, ...).
+
+    Slices that were not computed are NaN.
+    """
+    first = next(iter(channels[0].values()))
+    arrays: dict[str, Array] = {}
+    for key in first:
+        filled = np.full((len(channels), slices, *np.shape(first[key])), np.nan)
+        for channel, by_slice in enumerate(channels):
+            for z, values in by_slice.items():
+                filled[channel, z] = values[key]
+        arrays[key] = filled
+    figures = zarr.open_group(workspace.work / "figures", mode="a")
+    store_arrays(figures.create_group(name, overwrite=True), arrays)
+
+
+def bad_slices(project: Project) -> list[dict[str, Any]]:
+    """Return the slices in which NaN or infinite pixels were replaced, by channel and name."""
+    figures = zarr.open_group(project.workspace.work / "figures", mode="r")
+    if "source/bad_pixels" not in figures:
+        return []
+    array: Any = figures["source/bad_pixels"]
+    counts = np.nan_to_num(array[...])
+    return [
+        {
+            "channel": project.source.channels[channel],
+            "slice": project.source.names[z],
+            "bad_pixels": int(counts[channel, z]),
+        }
+        for channel, z in zip(*np.nonzero(counts), strict=True)
+    ]
+
+
+def write_summary(project: Project, summary: RunSummary) -> None:
+    """Write ``summary.json``."""
+    chain = project.chains()[0]
+    content = {
+        "versions": {name: version(name) for name in VERSIONED}
+        | {"python": platform.python_version()},
+        "source": {
+            "channels": list(project.source.channels),
+            "shape": list(chain.source.shape),
+            "types": [str(spec.source_dtype) for spec in project.source.specs],
+            "fingerprint": project.source.fingerprint,
+        },
+        "parameters": dict(project.parameters or {}),
+        "precision": project.precision,
+        "steps": [{"name": step.name, **step.parameters()} for step in project.steps],
+        "result": str(summary.result.name),
+        "seconds": summary.seconds,
+        "passes": [asdict(item) for item in summary.passes],
+        "bad_slices": bad_slices(project),
+    }
+    partial = project.workspace.summary.with_suffix(".partial")
+    partial.write_text(json.dumps(content, indent=2, default=str) + "\n")
+    partial.replace(project.workspace.summary)

@@ -1,0 +1,148 @@
+"""Histogram matching, against a plain implementation of what is specified."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from stack_tools import correct, fit, spec_of
+
+from pystack3d_dask.steps.intensity_rescaling import IntensityRescaling, bin_centres, match
+
+SHAPE = (9, 31, 43)
+
+
+def jumping(dtype="uint8", shape=SHAPE, seed=0):
+    """Return a stack whose slices differ in gain and offset."""
+    rng = np.random.default_rng(seed)
+    gain = rng.uniform(0.8, 1.2, (shape[0], 1, 1))
+    top = {"uint8": 1, "uint16": 200, "float32": 0.01}[dtype]
+    values = rng.gamma(5, 14, shape) * gain + rng.uniform(0, 20, (shape[0], 1, 1))
+    return (values.clip(0, 255) * top).astype(dtype)
+
+
+def plain(images, nbins, limits, size, precision):
+    """Return the corrected stack and the maps, straight from the words of the specification."""
+    low, high = limits
+    values = images.astype(np.float64)
+    bins = np.floor((values - low) / (high - low) * nbins).clip(0, nbins - 1).astype(int)
+    counts = np.array([np.bincount(b.ravel(), minlength=nbins) for b in bins])
+    own = np.maximum(counts, 1)
+    pool = counts if precision == "source" else own
+    n = len(images)
+    reflected = [*range(n), *reversed(range(n))]
+    centres = low + (np.arange(nbins) + 0.5) * (high - low) / nbins
+    out = np.empty(images.shape)
+    for i in range(n):
+        first = i - size // 2
+        picks = (
+            range(n) if size == -1 else [reflected[k % (2 * n)] for k in range(first, first + size)]
+        )
+        target = np.mean([pool[k] for k in picks], axis=0)
+        if precision == "source" and size != -1:
+            target = np.trunc(target)
+        cdf, wanted = np.cumsum(own[i]) / own[i].sum(), np.cumsum(target) / target.sum()
+        mapped = np.interp(cdf, wanted, centres)
+        if precision == "source":
+            out[i] = mapped[bins[i]]
+        else:
+            out[i] = np.interp(values[i], centres, mapped)
+            below, above = values[i] < centres[0], values[i] > centres[-1]
+            out[i][below] = mapped[0] + (values[i] - centres[0])[below]
+            out[i][above] = mapped[-1] + (values[i] - centres[-1])[above]
+    return out
+
+
+@pytest.mark.parametrize("precision", ["float32", "source"])
+@pytest.mark.parametrize("dtype", ["uint8", "uint16"])
+@pytest.mark.parametrize("size", [-1, 1, 2, 3, 10, 25])
+def test_values_are_those_of_the_specification(dtype, size, precision):
+    images = jumping(dtype)
+    step = IntensityRescaling(nbins=100, filter_size=size)
+    limits = float(images.min()), float(images.max())
+    expected = plain(images, 100, limits, size, precision)
+    found = correct(step, images, spec_of(images, precision))
+    if precision == "source":
+        top = np.iinfo(dtype).max
+        # an ulp in the interpolation may move a value across an integer
+        difference = np.abs(found - np.trunc(expected.clip(0, top)))
+        assert difference.max() <= 1
+        assert np.mean(difference > 0) < 1e-3
+    else:
+        np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-3)
+
+
+@pytest.mark.parametrize("precision", ["float32", "source"])
+def test_a_given_range_counts_what_is_outside_in_the_outer_bins(precision):
+    images = jumping()
+    step = IntensityRescaling(nbins=32, filter_size=3, range_bins=(40.0, 160.0))
+    spec = spec_of(images, precision)
+    found = fit(step, images, spec)
+    np.testing.assert_array_equal(found["histograms"].sum(axis=1), images[0].size)
+    assert found["histograms"][0, 0] >= np.sum(images[0] < 40)
+    assert found["histograms"][0, -1] >= np.sum(images[0] > 160)
+    expected = plain(images, 32, (40.0, 160.0), 3, precision)
+    if precision == "source":
+        expected = np.trunc(expected.clip(0, 255))
+    np.testing.assert_allclose(correct(step, images, spec), expected, atol=1e-3)
+
+
+@pytest.mark.parametrize("size", [-1, 3])
+def test_a_slice_equal_to_its_target_is_unchanged(size):
+    images = np.broadcast_to(jumping()[0], SHAPE).copy()
+    found = correct(IntensityRescaling(filter_size=size, nbins=64), images)
+    np.testing.assert_allclose(found, images, atol=1e-3)
+
+
+@pytest.mark.parametrize("precision", ["float32", "source"])
+@pytest.mark.parametrize("dtype", ["uint8", "uint16", "float32"])
+def test_a_constant_stack_is_unchanged(dtype, precision):
+    images = np.full(SHAPE, 77, dtype)
+    found = correct(IntensityRescaling(), images, spec_of(images, precision))
+    np.testing.assert_array_equal(found, images)
+
+
+def test_float_stacks_take_a_second_round_unless_the_range_is_given():
+    images = jumping("float32")
+    spec = spec_of(images)
+    assert IntensityRescaling().fit_rounds(spec) == 2
+    assert IntensityRescaling(range_bins=(0.0, 1.0)).fit_rounds(spec) == 1
+    assert IntensityRescaling().fit_rounds(spec_of(jumping())) == 1
+    limits = float(images.min()), float(images.max())
+    np.testing.assert_array_equal(fit(IntensityRescaling(), images, spec)["range"], limits)
+    given_range = correct(IntensityRescaling(range_bins=limits), images)
+    np.testing.assert_array_equal(correct(IntensityRescaling(), images), given_range)
+
+
+def test_slices_that_jump_become_alike():
+    images = jumping()
+    found = correct(IntensityRescaling(filter_size=-1), images)
+    before, after = (np.std(stack.mean(axis=(1, 2))) for stack in (images, found))
+    assert after < 0.2 * before
+
+
+@settings(deadline=None)
+@given(data=st.data(), nbins=st.integers(2, 12), slices=st.integers(1, 4))
+def test_maps_never_fall_and_stay_within_the_centres(data, nbins, slices):
+    counts = st.lists(st.integers(0, 50), min_size=nbins, max_size=nbins)
+    tables = st.lists(counts, min_size=slices, max_size=slices)
+    own, wanted = np.array(data.draw(tables)), np.array(data.draw(tables), float)
+    maps = match(own, wanted, (10.0, 90.0))
+    centres = bin_centres((10.0, 90.0), nbins)
+    assert np.all(np.diff(maps, axis=1) >= 0)
+    assert maps.min() >= centres[0]
+    assert maps.max() <= centres[-1]
+
+
+@pytest.mark.parametrize(
+    ("parameters", "path"),
+    [
+        ({"nbins": 1}, "nbins"),
+        ({"filter_size": 0}, "filter_size"),
+        ({"range_bins": (5, 5)}, "range"),
+    ],
+)
+def test_wrong_parameters_are_named(parameters, path):
+    (problem,) = IntensityRescaling(**parameters).check(spec_of(jumping()))
+    assert problem.path.startswith(f"intensity_rescaling.{path}")
