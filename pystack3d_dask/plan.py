@@ -12,7 +12,7 @@ from pystack3d_dask.spec import StackSpec
 from pystack3d_dask.step import Step
 
 MIB = 2**20
-WORKER_BASE = 245 * MIB  # a worker process with everything imported, before its first block
+WORKER_BASE = 225 * MIB  # a worker process with everything imported, before its first block
 SLAB_AND_SHARDS = 1.4  # the slab of the result, and what its shards take while being written
 NANOSECONDS_PER_BYTE = 1.5  # reading or writing one byte, codec included
 NANOSECONDS_OF_STATISTICS = 1.0  # per pixel and level

@@ -54,6 +54,8 @@ class OnClient:
     def run(self, program: Program, blocks: Sequence[Block]) -> Iterator[Outcome]:
         with dask.config.set({"distributed.admin.large-graph-warning-threshold": "1 GiB"}):
             shared = self._client.submit(_same, program, key=f"program-{program.token}", pure=False)
+        # else the first blocks would queue up where the program is, beside idle workers
+        self._client.replicate([shared])
         waiting = iter(blocks)
         pending: dict[Future, Block] = {}
         finished = as_completed()

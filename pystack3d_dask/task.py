@@ -17,7 +17,7 @@ import psutil
 
 from pystack3d_dask.block import Partials, run_block
 from pystack3d_dask.chain import Chain, Work
-from pystack3d_dask.io.ome import write_slab
+from pystack3d_dask.io.ome import ResultWriter
 from pystack3d_dask.io.source import Source
 from pystack3d_dask.io.work import Level
 from pystack3d_dask.record import BlockRecord, Workspace
@@ -186,9 +186,8 @@ class _Writer:
     def finish(self) -> int:
         if self._slab is None:
             return 0
-        return write_slab(
-            self._program.workspace.result, self._channel, self._block.start, self._slab
-        )
+        result = _open_result(self._program.workspace.result, self._program.token)
+        return result.write(self._channel, self._block.start, self._slab)
 
 
 def result_dtype(chains: tuple[Chain, ...]) -> np.dtype[Any]:
@@ -199,6 +198,11 @@ def result_dtype(chains: tuple[Chain, ...]) -> np.dtype[Any]:
 def level_dtype(chains: tuple[Chain, ...], level: int) -> np.dtype[Any]:
     """Return the type that holds the values of every channel at a level."""
     return np.result_type(*(chain.levels[level].dtype for chain in chains))
+
+
+@lru_cache(maxsize=2)
+def _open_result(path: Path, token: str) -> ResultWriter:
+    return ResultWriter(path)
 
 
 @lru_cache(maxsize=16)

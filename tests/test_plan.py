@@ -235,7 +235,7 @@ def test_of_a_chunked_source_only_the_sampled_slices_are_read() -> None:
 def test_there_is_a_task_for_each_block_and_channel() -> None:
     chains = [Chain((CROP,), spec()), Chain((CROP,), spec("uint16"))]
     plan = make_plan(chains, ["ESB", "SE2"], chunked_source=False)
-    assert plan.tasks == 2 * 3
+    assert plan.tasks == 2 * 10
     assert plan.passes[0].bytes_written == 40 * 50 * 50 * (1 + 2)
 
 

@@ -99,40 +99,49 @@ def create_result(
     os.replace(draft, path)
 
 
-def write_slab(path: Path | str, channel: int, z_start: int, values: Array) -> int:
-    """Write a slab of one channel to every level.
+class ResultWriter:
+    """Writes slabs to every level of a result.
 
     Parameters
     ----------
     path : path-like
         The result.
-    channel : int
-        Index of the channel.
-    z_start : int
-        First slice: a multiple of the slab's thickness.
-    values : ndarray, shape (k, rows, columns)
-        Whole slices, as many as a slab has, or those that are left at the end of the stack.
-
-    Returns
-    -------
-    int
-        Bytes on disk.
-
-    Raises
-    ------
-    ValueError
-        If the values are not exactly one slab, or not of the result's type.
     """
-    levels = list(_levels(path))
-    factors = [level.factor for level in levels]
-    full = levels[0]
-    _check_slab(full, channel, z_start, values)
-    number = z_start // full.slices
-    slabs = [values, *pooled(values, factors[1:])]
-    return sum(
-        write_shard(level.shard(channel, number), part, level.slices, level.tile)
-        for level, part in zip(levels, slabs, strict=True)
-    )
+
+    def __init__(self, path: Path | str) -> None:
+        self._levels = tuple(_levels(path))
+
+    def write(self, channel: int, z_start: int, values: Array) -> int:
+        """Write a slab of one channel.
+
+        Parameters
+        ----------
+        channel : int
+            Index of the channel.
+        z_start : int
+            First slice: a multiple of the slab's thickness.
+        values : ndarray, shape (k, rows, columns)
+            Whole slices, as many as a slab has, or those that are left at the end of the
+            stack.
+
+        Returns
+        -------
+        int
+            Bytes on disk.
+
+        Raises
+        ------
+        ValueError
+            If the values are not exactly one slab, or not of the result's type.
+        """
+        full, *coarser = self._levels
+        _check_slab(full, channel, z_start, values)
+        number = z_start // full.slices
+        slabs = [values, *pooled(values, [level.factor for level in coarser])]
+        return sum(
+            write_shard(level.shard(channel, number), part, level.slices, level.tile)
+            for level, part in zip(self._levels, slabs, strict=True)
+        )
 
 
 def finish_result(

@@ -12,11 +12,11 @@ from ome_zarr_models.v05 import Image
 
 from pystack3d_dask.errors import StackError
 from pystack3d_dask.io.ome import (
+    ResultWriter,
     create_result,
     finish_result,
     is_complete,
     open_result,
-    write_slab,
 )
 from pystack3d_dask.io.pyramid import pooled
 from pystack3d_dask.spec import StackSpec
@@ -45,7 +45,7 @@ def create(path, spec=SPEC, channels=("ESB",), dtype=None, slab=SLAB, **more):
 
 def write(path, values, channel=0, slab=SLAB):
     starts = range(0, len(values), slab)
-    return sum(write_slab(path, channel, z, values[z : z + slab]) for z in starts)
+    return sum(ResultWriter(path).write(channel, z, values[z : z + slab]) for z in starts)
 
 
 def multiscale(path):
@@ -142,7 +142,7 @@ def test_the_size_on_disk_is_returned(path):
 
 def test_a_blank_slab_is_stored_so_that_it_differs_from_a_missing_one(path):
     create(path)
-    write_slab(path, 0, 0, np.zeros((SLAB, *SPEC.shape[1:]), U1))
+    ResultWriter(path).write(0, 0, np.zeros((SLAB, *SPEC.shape[1:]), U1))
     levels = len(multiscale(path)["datasets"])
     assert len(shards(path)) == levels > 1
 
@@ -150,7 +150,7 @@ def test_a_blank_slab_is_stored_so_that_it_differs_from_a_missing_one(path):
 @pytest.mark.parametrize("position", [0.0, 0.3, 0.9, 0.999])
 def test_a_damaged_byte_is_detected_on_read(path, position):
     create(path, SMALL)
-    write_slab(path, 0, 0, noise((SLAB, 21, 30)))
+    ResultWriter(path).write(0, 0, noise((SLAB, 21, 30)))
     damage(shards(path)[0], position)
     with pytest.raises(ValueError, match="checksum"):
         xr.open_zarr(path, group="scale0")["image"][:, :SLAB].load()
@@ -160,9 +160,9 @@ def test_a_damaged_byte_is_detected_on_read(path, position):
 def test_a_damaged_slab_can_be_written_again(path, position):
     values = noise((SLAB, 21, 30))
     create(path, SMALL)
-    write_slab(path, 0, 0, values)
+    ResultWriter(path).write(0, 0, values)
     damage(shards(path)[0], position)
-    write_slab(path, 0, 0, values)
+    ResultWriter(path).write(0, 0, values)
     np.testing.assert_array_equal(xr.open_zarr(path, group="scale0")["image"][0, :SLAB], values)
 
 
@@ -192,7 +192,7 @@ def test_anything_but_one_whole_slab_is_refused_and_nothing_written(
 ):
     create(path, SMALL)
     with pytest.raises(ValueError, match=r"slab|channel"):
-        write_slab(path, channel, z_start, np.zeros(shape, dtype))
+        ResultWriter(path).write(channel, z_start, np.zeros(shape, dtype))
     assert shards(path) == []
 
 
@@ -297,7 +297,7 @@ def test_writing_takes_little_memory_beside_the_slab(path):
     values = noise((16, 1200, 1200))
     create(path, replace(SPEC, shape=values.shape, z=None), slab=16)
     tracemalloc.start()
-    write_slab(path, 0, 0, values)
+    ResultWriter(path).write(0, 0, values)
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert peak < 0.5 * values.nbytes

@@ -37,7 +37,9 @@ def plain_means(values, factor):
         ((1000, 2049, 2048), 1, 8),
         ((1000, 2048, 2048), 2, 8),
         ((1000, 20_000, 20_000), 2, 1),
-        ((1, 10, 10), 1, 16),
+        ((1, 10, 10), 1, 1),
+        ((64, 10, 10), 1, 8),
+        ((63, 10, 10), 1, 4),
     ],
 )
 def test_a_slab_is_the_largest_power_of_two_within_its_bounds(shape, itemsize, slices):
