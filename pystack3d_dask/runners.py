@@ -5,6 +5,7 @@ from __future__ import annotations
 from asyncio import CancelledError
 from collections.abc import Iterator, Sequence
 from typing import Protocol
+from uuid import uuid4
 
 import dask
 from distributed import Client, Future, as_completed
@@ -52,8 +53,9 @@ class OnClient:
         self._client = client
 
     def run(self, program: Program, blocks: Sequence[Block]) -> Iterator[Outcome]:
+        unique = uuid4().hex[:8]  # two runs may share a token, but no keys: they are of two stores
         with dask.config.set({"distributed.admin.large-graph-warning-threshold": "1 GiB"}):
-            shared = self._client.submit(_same, program, key=f"program-{program.token}", pure=False)
+            shared = self._client.submit(_same, program, key=f"program-{unique}", pure=False)
         # else the first blocks would queue up where the program is, beside idle workers
         self._client.replicate([shared])
         waiting = iter(blocks)
@@ -63,7 +65,7 @@ class OnClient:
         def submit_next() -> None:
             block = next(waiting, None)
             if block is not None:
-                key = _task_key(program, block)
+                key = f"{_task_name(program, block)}-{unique}"
                 future = self._client.submit(run_task, shared, *block, key=key, pure=False)
                 pending[future] = block
                 finished.add(future)
@@ -91,11 +93,11 @@ def _same(program: Program) -> Program:
     return program
 
 
-def _task_key(program: Program, block: Block) -> str:
-    """Return a key that the dashboard shows well: steps, channel, slices."""
+def _task_name(program: Program, block: Block) -> str:
+    """Return what the dashboard shows: steps, channel, slices."""
     channel, number = block
     work, chain = program.work, program.chains[channel]
     steps = "+".join(step.name for step in chain.steps[work.reads : work.end]) or "read"
     slices = program.blocks[number]
     name = program.source.channels[channel]
-    return f"{steps}-{name}-z{slices.start}..{slices.stop - 1}-{program.token}"
+    return f"{steps}-{name}-z{slices.start}..{slices.stop - 1}"

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from pystack3d_dask.spec import Array, Triple
 
 SLAB_SLICES = 16
-SLAB_BYTES = 64 * 2**20
+SLAB_BYTES = 32 * 2**20
 SLABS = 8  # at least, where the stack allows, so that several workers have something to do
 COARSEST = 512
 BAND_ROWS = 32  # rows pooled at a time: their sums stay in the cache
@@ -32,7 +32,7 @@ def slab_thickness(shape: Sequence[int], itemsize: int) -> int:
     -------
     int
         The largest power of two up to 16 whose slab of whole slices stays within
-        64 MiB and leaves 8 slabs or more, and at least 1.
+        32 MiB and leaves 8 slabs or more, and at least 1.
     """
     fitting = SLAB_BYTES // max(1, prod(shape[1:]) * itemsize)
     return 1 << (max(1, min(SLAB_SLICES, fitting, shape[0] // SLABS)).bit_length() - 1)

@@ -88,7 +88,8 @@ def evaluate_grid(plane: Array, y: Array, x: Array) -> Array:
     """Return a polynomial in a plane on the grid of rows ``y`` and columns ``x``."""
     rows = np.vander(y, len(plane), increasing=True)
     columns = np.vander(x, plane.shape[1], increasing=True)
-    return np.asarray(rows @ plane @ columns.T)
+    # einsum, not BLAS, whose sums depend on its number of threads
+    return np.asarray(np.einsum("ri,ci->rc", np.einsum("rj,ji->ri", rows, plane), columns))
 
 
 class OrthogonalFrame:
@@ -130,7 +131,8 @@ class OrthogonalFrame:
     def values(self, coordinates: Array, axis: int) -> Array:
         """Return the polynomials of an axis (0: x, 1: y, 2: z), shape (points, order + 1)."""
         order = self.orders[axis]
-        return np.asarray(np.polynomial.legendre.legvander(2 * coordinates - 1, order))
+        values = np.polynomial.legendre.legvander(2 * coordinates - 1, order)
+        return np.ascontiguousarray(values)
 
     def tensor(self, combination: Array) -> Array:
         """Return coefficients of the products, indexed by the orders in (x, y, z)."""

@@ -16,6 +16,7 @@ from typing import Literal
 
 import numpy as np
 
+from pystack3d_dask.compiled import compiled
 from pystack3d_dask.spec import Array
 from pystack3d_dask.steps.polynomial import Basis, OrthogonalFrame
 
@@ -256,12 +257,14 @@ class _Problem:
         matrix, vector = np.zeros((nx, ny, nz, nx, ny, nz)), np.zeros((nx, ny, nz))
         for z, residuals, valid in self._residuals(solution):
             weights = np.where(valid, weigh(residuals / scale), 0.0)
-            second = (self._xx.T @ (weights.T @ self._yy)).reshape(nx, nx, ny, ny)
-            weighted = weights * residuals
-            squares += float(np.sum(weighted * residuals))
-            first = self._x.T @ (weighted.T @ self._y)
-            matrix += np.einsum("ilmn,k,o->imklno", second, z, z)
-            vector += np.einsum("ij,k->ijk", first, z)
+            second = np.zeros((ny * ny, nx * nx))
+            first = np.zeros((ny, nx))
+            _add_moments(weights, self._yy, self._xx, second)
+            weights *= residuals
+            squares += float(np.sum(weights * residuals))
+            _add_moments(weights, self._y, self._x, first)
+            matrix += np.einsum("mnil,k,o->imklno", second.reshape(ny, ny, nx, nx), z, z)
+            vector += np.einsum("ji,k->ijk", first, z)
         span = self.frame.span
         products = len(span)
         normal = span.T @ matrix.reshape(products, products) @ span
@@ -291,7 +294,9 @@ class _Problem:
         tensor = self.frame.tensor(solution)
         for plane in self._planes():
             z = self.frame.values(np.array([plane.z]), 2)[0]
-            residuals = plane.values - self._y @ (tensor @ z).T @ self._x.T
+            surface = np.einsum("ijk,k->ji", tensor, z)
+            residuals = np.empty(plane.values.shape)
+            _subtract_surface(plane.values, self._y, self._x, surface, residuals)
             valid = ~np.isnan(residuals)
             residuals[~valid] = 0.0
             yield z, residuals, valid
@@ -300,3 +305,38 @@ class _Problem:
 def _pairs(values: Array) -> Array:
     points, functions = values.shape
     return (values[:, :, np.newaxis] * values[:, np.newaxis, :]).reshape(points, functions**2)
+
+
+# Sums by kernels of our own, not by matrix products: BLAS adds in another order when it has
+# another number of threads.
+
+
+@compiled()
+def _add_moments(values: Array, y: Array, x: Array, out: Array) -> None:
+    """Add the sums of ``values * y[:, j] * x[:, i]`` over a grid to ``out[j, i]``."""
+    row = np.empty(x.shape[1])
+    for r in range(values.shape[0]):
+        row[:] = 0.0
+        for c in range(values.shape[1]):
+            value = values[r, c]
+            for i in range(row.size):
+                row[i] += value * x[c, i]
+        for j in range(y.shape[1]):
+            for i in range(row.size):
+                out[j, i] += y[r, j] * row[i]
+
+
+@compiled()
+def _subtract_surface(values: Array, y: Array, x: Array, surface: Array, out: Array) -> None:
+    """Subtract the sum of ``surface[j, i] * y[:, j] * x[:, i]`` from the values of a grid."""
+    row = np.empty(x.shape[1])
+    for r in range(values.shape[0]):
+        row[:] = 0.0
+        for j in range(y.shape[1]):
+            for i in range(row.size):
+                row[i] += y[r, j] * surface[j, i]
+        for c in range(values.shape[1]):
+            total = 0.0
+            for i in range(row.size):
+                total += row[i] * x[c, i]
+            out[r, c] = values[r, c] - total

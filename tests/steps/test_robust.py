@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 import warnings
 
 import numpy as np
@@ -185,3 +188,29 @@ def test_the_median_is_exact_for_any_chunking(chunks):
 )
 def test_medians_of_few_equal_and_zero_values(numbers):
     assert median_of(lambda: [np.array(numbers)], len(numbers)) == np.median(numbers)
+
+
+THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+FIT = """
+import numpy as np
+from pystack3d_dask.steps.polynomial import Basis, coordinates
+from pystack3d_dask.steps.robust import Plane, fit_polynomial
+
+values = np.random.default_rng(0).standard_t(3, (600, 700))
+axes = coordinates(600), coordinates(700)
+fit = fit_polynomial(lambda: [Plane(0.0, values)], Basis.from_orders((4, 3), True), *axes)
+print(fit.coefficients.tobytes().hex())
+"""
+
+
+def test_a_fit_does_not_depend_on_the_threads_of_linear_algebra():
+    fits = {
+        subprocess.run(
+            [sys.executable, "-c", FIT],
+            env={**os.environ, **dict.fromkeys(THREADS, number)},
+            capture_output=True,
+            check=True,
+        ).stdout
+        for number in "124"
+    }
+    assert len(fits) == 1
