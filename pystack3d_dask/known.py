@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from pystack3d_dask.io.ome import is_complete
-from pystack3d_dask.io.work import level_attrs
+from pystack3d_dask.io.work import attributes
 from pystack3d_dask.plan import Known, Plan, make_plan
 from pystack3d_dask.project import Project
 from pystack3d_dask.spec import Arrays
@@ -52,5 +52,5 @@ def _load_fits(project: Project) -> tuple[FitsByChannel, dict[str, int]]:
 
 
 def _is_stored(path: Path, token: str) -> bool:
-    attrs = level_attrs(path)
+    attrs = attributes(path)
     return attrs.get("token") == token and bool(attrs.get("complete"))

@@ -27,7 +27,7 @@ import zarr
 
 from pystack3d_dask.block import BlockReport
 from pystack3d_dask.chain import Work
-from pystack3d_dask.io.work import level_attrs
+from pystack3d_dask.io.work import attributes
 from pystack3d_dask.spec import Array, Arrays, Precision
 from pystack3d_dask.step import Step
 
@@ -38,6 +38,11 @@ def digest(*parts: Any) -> str:
     """Return a short digest of values that JSON can hold."""
     text = json.dumps(parts, sort_keys=True, default=str)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def level_name(steps: Sequence[Step], level: int) -> str:
+    """Return what a level is called on disk: like the step that makes it."""
+    return "source" if level == 0 else steps[level - 1].name
 
 
 @dataclass(frozen=True)
@@ -221,7 +226,7 @@ class Workspace:
 
     def level(self, steps: Sequence[Step], level: int) -> Path:
         """Return where a level is stored between passes."""
-        return self.work / "levels" / ("source" if level == 0 else steps[level - 1].name)
+        return self.work / "levels" / level_name(steps, level)
 
     def records(self, token: str) -> Path:
         """Return the directory with the records of a pass."""
@@ -267,14 +272,12 @@ class Workspace:
 
     def remove_stale(self, tokens: Tokens) -> None:
         """Remove levels, fits and records that no longer belong to the chain."""
-        levels = {self.level(tokens.steps, i).name: t for i, t in enumerate(tokens.levels)}
-        for path in _children(self.work / "levels"):
-            if level_attrs(path).get("token") != levels.get(path.name):
-                shutil.rmtree(path)
+        levels = {level_name(tokens.steps, i): token for i, token in enumerate(tokens.levels)}
         fits = {step.name: tokens.fit(i) for i, step in enumerate(tokens.steps)}
-        for path in _children(self.work / "fits"):
-            if self.load_fit(path.name, fits.get(path.name, "")) is None:
-                shutil.rmtree(path)
+        for folder, valid in (("levels", levels), ("figures", levels), ("fits", fits)):
+            for path in _children(self.work / folder):
+                if attributes(path).get("token") != valid.get(path.name):
+                    shutil.rmtree(path)
         for path in _children(self.work / "records"):
             if path.name.split("-")[0] not in tokens.levels:
                 shutil.rmtree(path)

@@ -10,22 +10,25 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
-
-import numpy as np
-import zarr
+from typing import TYPE_CHECKING
 
 from pystack3d_dask.chain import Work
 from pystack3d_dask.errors import RunError
 from pystack3d_dask.io.ome import create_result, finish_result, result_token
-from pystack3d_dask.io.work import create_level, level_attrs, remove_level, update_attrs
+from pystack3d_dask.io.work import attributes, create_level, remove_level, update_attrs
 from pystack3d_dask.known import FitsByChannel, known_work, plan_project
 from pystack3d_dask.plan import Pass, Plan
 from pystack3d_dask.project import KEEP_ALL, Project
 from pystack3d_dask.record import BlockRecord, StoredSummaries, Workspace
 from pystack3d_dask.runners import InProcess, OnClient, Runner
 from pystack3d_dask.spec import Arrays
-from pystack3d_dask.summary import PassSummary, RunSummary, save_figures, write_summary
+from pystack3d_dask.summary import (
+    PassSummary,
+    RunSummary,
+    load_figures,
+    save_figures,
+    write_summary,
+)
 from pystack3d_dask.task import Program, Receipt, level_dtype, result_dtype
 
 if TYPE_CHECKING:
@@ -207,7 +210,7 @@ class _PassRun:
 
     def _prepare_level(self, level: int) -> None:
         path = self.workspace.level(self.project.steps, level)
-        if level_attrs(path).get("pass") == self.token:
+        if attributes(path).get("pass") == self.token:
             return
         self._forget_blocks()
         role = "ingested" if self.work.from_source else "intermediates"
@@ -270,17 +273,13 @@ class _PassRun:
             for level, figures in merged.items():
                 by_level.setdefault(level, []).append(figures)
         for level, channels in sorted(by_level.items()):
-            name = "source" if level == 0 else self.project.steps[level - 1].name
             slices = self.plan.chains[0].levels[level].shape[0]
-            save_figures(self.workspace, name, channels, slices)
+            save_figures(self.project, level, channels, slices)
 
     def _windows(self) -> list[tuple[float, float]]:
         """Return what viewers show as black and white: the range of the slices' values."""
-        group = zarr.open_group(self.workspace.work / "figures", mode="r")
-        name = self.project.steps[-1].name if self.project.steps else "source"
-        statistics: Any = group[name]
-        values = np.asarray(statistics["cast"][...])
-        return [(float(each[:, 0].min()), float(each[:, 1].max())) for each in values]
+        statistics = load_figures(self.project, len(self.project.steps))["cast"]
+        return [(float(each[:, 0].min()), float(each[:, 1].max())) for each in statistics]
 
     def _partials(self) -> tuple[dict[str, Arrays], ...]:
         partials: tuple[dict[str, Arrays], ...] = tuple({} for _ in self.plan.channels)
@@ -352,6 +351,6 @@ def _is_kept(project: Project) -> bool:
 def _free(project: Project) -> None:
     for level in range(len(project.steps)):
         path = project.workspace.level(project.steps, level)
-        role = level_attrs(path).get("role")
+        role = attributes(path).get("role")
         if role is not None and role not in project.keep:
             remove_level(path)

@@ -14,7 +14,7 @@ import numpy as np
 import zarr
 
 from pystack3d_dask.project import Project
-from pystack3d_dask.record import Workspace, store_arrays
+from pystack3d_dask.record import level_name, load_arrays, store_arrays
 from pystack3d_dask.spec import Array, Arrays
 
 VERSIONED = ("pystack3d-dask", "dask", "distributed", "numba", "numpy", "scipy", "zarr")
@@ -53,11 +53,13 @@ class RunSummary:
 
 
 def save_figures(
-    workspace: Workspace, name: str, channels: Sequence[Mapping[int, Arrays]], slices: int
+    project: Project, level: int, channels: Sequence[Mapping[int, Arrays]], slices: int
 ) -> None:
     """Store the figures of a level as arrays of shape (channels, slices, ...).
 
-    Slices that were not computed are NaN.
+    ``raw`` and ``cast`` are minimum, maximum and mean of what the step computed and of what
+    that became in the level's type, ``before`` those of its input. Slices that were not
+    computed are NaN.
     """
     first = next(iter(channels[0].values()))
     arrays: dict[str, Array] = {}
@@ -67,24 +69,34 @@ def save_figures(
             for z, values in by_slice.items():
                 filled[channel, z] = values[key]
         arrays[key] = filled
-    figures = zarr.open_group(workspace.work / "figures", mode="a")
-    store_arrays(figures.create_group(name, overwrite=True), arrays)
+    before = load_figures(project, level - 1) if level else {}
+    if "cast" in before:
+        arrays["before"] = before["cast"]
+    figures = zarr.open_group(project.workspace.work / "figures", mode="a")
+    group = figures.create_group(level_name(project.steps, level), overwrite=True)
+    store_arrays(group, arrays)
+    group.update_attributes({"token": project.tokens.levels[level]})
+
+
+def load_figures(project: Project, level: int) -> Arrays:
+    """Return the figures of a level, none while they are not known."""
+    path = project.workspace.work / "figures" / level_name(project.steps, level)
+    if not (path / "zarr.json").exists():
+        return {}
+    group = zarr.open_group(path, mode="r")
+    return load_arrays(group) if group.attrs.get("token") == project.tokens.levels[level] else {}
 
 
 def bad_slices(project: Project) -> list[dict[str, Any]]:
     """Return the slices in which NaN or infinite pixels were replaced, by channel and name."""
-    figures = zarr.open_group(project.workspace.work / "figures", mode="r")
-    if "source/bad_pixels" not in figures:
-        return []
-    array: Any = figures["source/bad_pixels"]
-    counts = np.nan_to_num(array[...])
+    counts = load_figures(project, 0).get("bad_pixels", np.zeros((0, 0)))
     return [
         {
             "channel": project.source.channels[channel],
             "slice": project.source.names[z],
             "bad_pixels": int(counts[channel, z]),
         }
-        for channel, z in zip(*np.nonzero(counts), strict=True)
+        for channel, z in zip(*np.nonzero(np.nan_to_num(counts)), strict=True)
     ]
 
 

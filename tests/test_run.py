@@ -245,7 +245,9 @@ def test_figures_tell_minimum_maximum_and_mean_of_each_slice(tmp_path: Path) -> 
     np.testing.assert_allclose(cast, wanted, rtol=1e-12)
     raw = np.asarray(work["figures/bkg_removal/raw"])
     assert np.all(np.abs(raw[..., 2] - cast[..., 2]) < 0.5)
-    ingested = np.asarray(work["figures/cropping/cast"])[0, :, 2]
+    before = np.asarray(work["figures/bkg_removal/before"])
+    np.testing.assert_array_equal(before, np.asarray(work["figures/cropping/cast"]))
+    ingested = before[0, :, 2]
     np.testing.assert_allclose(ingested, images()[:, 2:45, 3:60].mean((1, 2)), rtol=1e-12)
 
 

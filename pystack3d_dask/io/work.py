@@ -65,10 +65,10 @@ def remove_level(path: Path) -> None:
         shutil.rmtree(path)
 
 
-def level_attrs(path: Path) -> dict[str, Any]:
-    """Return the attributes of a level, none where there is no readable one."""
+def attributes(path: Path) -> dict[str, Any]:
+    """Return the attributes of a level, or of any array or group; none without a readable one."""
     try:
-        return dict(zarr.open_array(path, mode="r").attrs)
+        return dict(zarr.open(path, mode="r").attrs)
     except (FileNotFoundError, ValueError, KeyError):
         return {}
 
