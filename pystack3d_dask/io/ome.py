@@ -20,8 +20,9 @@ import zarr
 from numpy.typing import NDArray
 
 from pystack3d_dask.errors import StackError
+from pystack3d_dask.io.chunk import CODECS
 from pystack3d_dask.io.pyramid import pooled, pooled_positions, pooled_shape, pyramid
-from pystack3d_dask.io.shard import CODECS, write_shard
+from pystack3d_dask.io.shard import write_shard
 from pystack3d_dask.spec import AXES, Array, StackSpec, Triple
 
 if TYPE_CHECKING:

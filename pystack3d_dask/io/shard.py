@@ -9,24 +9,13 @@ its index at the end.
 
 from __future__ import annotations
 
-import os
-import uuid
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO
 
-import google_crc32c
-import imagecodecs
 import numpy as np
-from zarr.codecs import BloscCodec, Crc32cCodec
 
+from pystack3d_dask.io.chunk import encode, replacing, with_checksum
 from pystack3d_dask.spec import Array
 
-# what `_encoded` does, in words for the array's metadata; bitshuffle is what makes lz4
-# gain anything on noise
-LEVEL = 5
-CODECS = (BloscCodec(cname="lz4", clevel=LEVEL, shuffle="bitshuffle"), Crc32cCodec())
 ABSENT = np.uint64(2**64 - 1)
 
 
@@ -55,12 +44,12 @@ def write_shard(path: Path, values: Array, slices: int, tile: tuple[int, int]) -
     """
     rows, columns = (-(-n // t) for n, t in zip(values.shape[1:], tile, strict=True))
     index = np.full((slices, rows, columns, 2), ABSENT, dtype="<u8")
-    with _replacing(path) as file:
+    with replacing(path) as file:
         for z, y, x in np.ndindex(len(values), rows, columns):
-            chunk = _encoded(_chunk(values[z], y, x, tile))
+            chunk = encode(_chunk(values[z], y, x, tile))
             index[z, y, x] = file.tell(), len(chunk)
             file.write(chunk)
-        file.write(_with_checksum(index.tobytes()))
+        file.write(with_checksum(index.tobytes()))
         return file.tell()
 
 
@@ -70,33 +59,3 @@ def _chunk(plane: Array, y: int, x: int, tile: tuple[int, int]) -> Array:
     chunk = np.zeros(tile, part.dtype.newbyteorder("<"))
     chunk[: part.shape[0], : part.shape[1]] = part
     return chunk
-
-
-def _encoded(chunk: Array) -> bytes:
-    # imagecodecs, since numcodecs takes its number of threads from a global
-    data = imagecodecs.blosc_encode(
-        chunk.tobytes(),
-        level=LEVEL,
-        compressor="lz4",
-        shuffle="bitshuffle",
-        typesize=chunk.itemsize,
-        numthreads=1,
-    )
-    return _with_checksum(bytes(data))
-
-
-def _with_checksum(data: bytes) -> bytes:
-    checksum: int = google_crc32c.value(data)
-    return data + checksum.to_bytes(4, "little")
-
-
-@contextmanager
-def _replacing(path: Path) -> Iterator[BinaryIO]:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f"{path.name}.{uuid.uuid4().hex}.partial")
-    try:
-        with partial.open("wb") as file:
-            yield file
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)

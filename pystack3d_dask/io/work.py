@@ -13,8 +13,9 @@ from typing import Any
 
 import numpy as np
 import zarr
-from zarr.codecs import BloscCodec, Crc32cCodec
 
+from pystack3d_dask.errors import PixelError
+from pystack3d_dask.io.chunk import CODECS, DamagedError, decode, encode, replacing
 from pystack3d_dask.spec import Array, Region, StackSpec
 
 CHUNK_BYTES = 16 * 2**20
@@ -50,10 +51,8 @@ def create_level(
         shape=(channels, *spec.shape),
         chunks=(1, 1, -(-height // -(-height // rows)), width),
         dtype=dtype,
-        compressors=[
-            BloscCodec(typesize=dtype.itemsize, cname="lz4", clevel=5, shuffle="shuffle"),
-            Crc32cCodec(),
-        ],
+        compressors=CODECS,
+        chunk_key_encoding={"name": "default", "separator": "."},  # one directory for all
         dimension_names=("c", "z", "y", "x"),
         attributes=dict(attrs),
     )
@@ -88,14 +87,46 @@ class Level:
     """
 
     def __init__(self, path: Path) -> None:
-        config = {"write_empty_chunks": True}  # a blank slice must not look like a missing one
-        self._array: Any = zarr.open_array(path, mode="r+", config=config)
+        self._path = path
+        array: Any = zarr.open_array(path, mode="r")
+        self._encode_key = array.metadata.encode_chunk_key
+        self._dtype: np.dtype[Any] = array.dtype
+        self._rows, self._width = array.chunks[2:]
 
     def read(self, channel: int, region: Region, dtype: np.dtype[Any]) -> Array:
-        """Return a region of a channel in the type of the channel."""
-        values = np.asarray(self._array[(channel, *region.slices)])
-        return values.astype(dtype, copy=False)
+        """Return a region of a channel in the type of the channel.
+
+        Raises
+        ------
+        PixelError
+            When a chunk is missing or damaged.
+        """
+        out = np.empty(region.shape, dtype)
+        (_, top, left), (_, bottom, right) = region.start, region.stop
+        for image, z in zip(out, region.z, strict=True):
+            for part in range(top // self._rows, -(-bottom // self._rows)):
+                first = part * self._rows
+                start, stop = max(first, top), min(first + self._rows, bottom)
+                chunk = self._chunk(self._file(channel, z, part))
+                image[start - top : stop - top] = chunk[start - first : stop - first, left:right]
+        return out
 
     def write(self, channel: int, z: int, image: Array) -> None:
         """Write one whole slice of a channel."""
-        self._array[channel, z] = image
+        for part, first in enumerate(range(0, len(image), self._rows)):
+            rows = image[first : first + self._rows]
+            chunk = np.zeros((self._rows, self._width), self._dtype)
+            chunk[: len(rows)] = rows
+            with replacing(self._file(channel, z, part)) as file:
+                file.write(encode(chunk))
+
+    def _file(self, channel: int, z: int, part: int) -> Path:
+        return self._path / str(self._encode_key((channel, z, part, 0)))
+
+    def _chunk(self, file: Path) -> Array:
+        try:
+            return decode(file.read_bytes(), self._dtype, (self._rows, self._width))
+        except (FileNotFoundError, DamagedError) as error:
+            reason = "it is missing" if isinstance(error, FileNotFoundError) else str(error)
+            message = f"{file}: {reason}; --restart computes everything anew"
+            raise PixelError(message) from error

@@ -7,7 +7,8 @@ import pytest
 import zarr
 
 from pystack3d_dask.io import shard
-from pystack3d_dask.io.shard import CODECS, write_shard
+from pystack3d_dask.io.chunk import CODECS
+from pystack3d_dask.io.shard import write_shard
 
 SLICES = 4
 
@@ -64,7 +65,7 @@ def test_a_failed_write_leaves_the_old_shard_and_nothing_else(tmp_path, monkeypa
     def fail(chunk):
         raise MemoryError
 
-    monkeypatch.setattr(shard, "_encoded", fail)
+    monkeypatch.setattr(shard, "encode", fail)
     with pytest.raises(MemoryError):
         write_shard(path, noise((SLICES, 8, 8), "u1"), SLICES, (8, 8))
     assert path.read_bytes() == before

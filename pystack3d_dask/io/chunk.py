@@ -1,0 +1,80 @@
+"""Chunks of Zarr arrays as bytes, and files that appear whole or not at all.
+
+Chunks are coded here, not by zarr, where they are many: one call of zarr's costs more than
+compressing a small slice. The arrays stay ordinary ones that zarr reads.
+"""
+
+from __future__ import annotations
+
+import os
+import uuid
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import google_crc32c
+import imagecodecs
+import numpy as np
+from zarr.codecs import BloscCodec, Crc32cCodec
+
+from pystack3d_dask.spec import Array
+
+# what `encode` does, in words for the array's metadata; bitshuffle is what makes lz4
+# gain anything on noise
+LEVEL = 5
+CODECS = (BloscCodec(cname="lz4", clevel=LEVEL, shuffle="bitshuffle"), Crc32cCodec())
+CHECKSUM_BYTES = 4
+
+
+class DamagedError(ValueError):
+    """Bytes that are not those that were written."""
+
+
+def encode(chunk: Array) -> bytes:
+    """Return a chunk as the files hold it, compressed, with its checksum."""
+    # imagecodecs, since numcodecs takes its number of threads from a global
+    data = imagecodecs.blosc_encode(
+        chunk.astype(chunk.dtype.newbyteorder("<"), copy=False).tobytes(),
+        level=LEVEL,
+        compressor="lz4",
+        shuffle="bitshuffle",
+        typesize=chunk.itemsize,
+        numthreads=1,
+    )
+    return with_checksum(bytes(data))
+
+
+def decode(data: bytes, dtype: np.dtype[Any], shape: Sequence[int]) -> Array:
+    """Return the chunk that `encode` made these bytes of, read-only.
+
+    Raises
+    ------
+    DamagedError
+        When the checksum does not match.
+    """
+    body, checksum = data[:-CHECKSUM_BYTES], data[-CHECKSUM_BYTES:]
+    if len(checksum) < CHECKSUM_BYTES or with_checksum(body)[-CHECKSUM_BYTES:] != checksum:
+        message = f"the checksum of its {len(data)} bytes does not match"
+        raise DamagedError(message)
+    values = np.frombuffer(imagecodecs.blosc_decode(body, numthreads=1), dtype.newbyteorder("<"))
+    return values.reshape(shape)
+
+
+def with_checksum(data: bytes) -> bytes:
+    """Return the bytes with their CRC-32C behind them."""
+    checksum: int = google_crc32c.value(data)
+    return data + checksum.to_bytes(CHECKSUM_BYTES, "little")
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[BinaryIO]:
+    """Open a file for writing that takes the place of ``path`` when it is complete."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f"{path.name}.{uuid.uuid4().hex}.partial")
+    try:
+        with partial.open("wb") as file:
+            yield file
+        os.replace(partial, path)
+    finally:
+        partial.unlink(missing_ok=True)
