@@ -11,7 +11,7 @@ import os
 import shutil
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -77,6 +77,8 @@ def create_result(
     shutil.rmtree(draft, ignore_errors=True)
     dtype = np.dtype(dtype).newbyteorder("=")
     axes = _axes(spec)
+    # viewers would draw micrometres along z beside pixels along y and x
+    shown = axes if spec.pixel_size else _axes(replace(spec, z=None))
     # voxels of unknown size are taken for cubes
     spacing = spec.spacing() if spec.pixel_size else (1.0, 1.0, 1.0)
     factors = pyramid(spec.shape, spacing, slab)
@@ -85,7 +87,7 @@ def create_result(
         attributes={
             "ome": {
                 "version": "0.5",
-                "multiscales": [_multiscale(axes, factors)],
+                "multiscales": [_multiscale(shown, factors)],
                 "omero": _omero(channels, dtype),
             },
             OURS: {**(attrs or {}), "complete": False},
