@@ -34,6 +34,11 @@ class IntensityRescaling(Step):
         minimum and maximum of the stack by default.
     filter_size : int
         Slices in the running mean that makes the target; -1 for all of them.
+
+    Notes
+    -----
+    Blank slices stay as they are and take no part in the targets of others, except in
+    precision "source".
     """
 
     name: ClassVar[str] = "intensity_rescaling"
@@ -189,23 +194,35 @@ def targets(histograms: Array, filter_size: int, precision: Precision) -> Array:
     precision : {"float32", "source"}
         "source" truncates the running mean to integers. Otherwise empty bins count one
         beforehand, like in the slice itself, so that a slice equal to its target is mapped
-        to itself.
+        to itself; and blank slices, all of one grey level, take no part: their target is
+        empty.
 
     Returns
     -------
     ndarray of float64, shape (slices, bins)
     """
     count = len(histograms)
+    weights = np.ones(count)
     if precision == "float32":
+        weights = (np.count_nonzero(histograms, axis=1) > 1).astype(np.float64)
         histograms = np.maximum(histograms, 1)
     if filter_size == ALL_SLICES:
-        return np.broadcast_to(histograms.mean(axis=0), histograms.shape)
-    means = np.empty(histograms.shape)
-    for k in range(count):
-        window = (k - filter_size // 2 + np.arange(filter_size)) % (2 * count)
-        window = np.where(window >= count, 2 * count - 1 - window, window)
-        means[k] = histograms[window].mean(axis=0)
-    return np.trunc(means) if precision == "source" else means
+        means = np.tile(_mean(histograms, weights), (count, 1))
+    else:
+        means = np.empty(histograms.shape)
+        for k in range(count):
+            window = (k - filter_size // 2 + np.arange(filter_size)) % (2 * count)
+            window = np.where(window >= count, 2 * count - 1 - window, window)
+            means[k] = _mean(histograms[window], weights[window])
+        means = np.trunc(means) if precision == "source" else means
+    means[weights == 0] = 0
+    return means
+
+
+def _mean(histograms: Array, weights: Array) -> Array:
+    if not weights.any():
+        return np.zeros(histograms.shape[1])
+    return np.asarray(histograms[weights > 0].mean(axis=0))
 
 
 def match(histograms: Array, target: Array, limits: tuple[float, float]) -> Array:

@@ -8,7 +8,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from stack_tools import correct, fit, spec_of
 
-from pystack3d_dask.steps.intensity_rescaling import IntensityRescaling, bin_centres, match
+from pystack3d_dask.steps.intensity_rescaling import (
+    IntensityRescaling,
+    bin_centres,
+    match,
+    targets,
+)
 
 SHAPE = (9, 31, 43)
 
@@ -146,3 +151,25 @@ def test_maps_never_fall_and_stay_within_the_centres(data, nbins, slices):
 def test_wrong_parameters_are_named(parameters, path):
     (problem,) = IntensityRescaling(**parameters).check(spec_of(jumping()))
     assert problem.path.startswith(f"intensity_rescaling.{path}")
+
+
+@pytest.mark.parametrize("filter_size", [-1, 4])
+def test_a_blank_slice_stays_and_takes_no_part_in_the_targets_of_others(filter_size):
+    histograms = np.random.default_rng(0).integers(1, 50, (7, 16))
+    blank = np.zeros((1, 16), np.int64)
+    blank[0, 0] = 900
+    targets_of_all = targets(np.insert(histograms, 3, blank, axis=0), filter_size, "float32")
+    assert not targets_of_all[3].any()
+    maps = match(np.insert(histograms, 3, blank, axis=0), targets_of_all, (0.0, 16.0))
+    np.testing.assert_array_equal(maps[3], bin_centres((0.0, 16.0), 16))
+    if filter_size == -1:
+        np.testing.assert_array_equal(
+            np.delete(targets_of_all, 3, axis=0), targets(histograms, -1, "float32")
+        )
+
+
+def test_without_any_textured_slice_nothing_is_changed():
+    blank = np.zeros((3, 8), np.int64)
+    blank[:, [1, 4, 5]] = np.diag([5, 5, 5])
+    maps = match(blank, targets(blank, 2, "float32"), (0.0, 8.0))
+    np.testing.assert_array_equal(maps, np.tile(bin_centres((0.0, 8.0), 8), (3, 1)))
