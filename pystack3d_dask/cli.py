@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from pystack3d_dask import __version__
-from pystack3d_dask.errors import StackError
+from pystack3d_dask.errors import StackError, explain
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -50,6 +50,11 @@ def main() -> None:
             raise
         click.echo(f"error: {error}", err=True)
         status = error.exit_status
+    except OSError as error:
+        if debug:
+            raise
+        click.echo(f"error: {explain(error)}", err=True)
+        status = 1
     except Exception as error:
         if debug:
             raise
@@ -218,6 +223,12 @@ def _print_summary(summary: RunSummary) -> None:
         click.echo(
             f"pass {number}  {item.label}: {item.tasks} tasks, {item.seconds:.1f} s, "
             f"read {format_bytes(item.bytes_read)}, wrote {format_bytes(item.bytes_written)}"
+        )
+    for bad in summary.bad_slices:
+        click.echo(
+            f"note: {bad['channel']}, {bad['slice']}: {bad['bad_pixels']} pixels were NaN or "
+            "infinite and took the nearest valid value",
+            err=True,
         )
     click.echo(f"result: {summary.result} ({summary.seconds:.1f} s)")
 

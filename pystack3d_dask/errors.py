@@ -5,6 +5,7 @@ Every message says what was given, what was expected, where, and what to do.
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -36,6 +37,25 @@ class RunError(StackError):
 
 class FitRequiredError(StackError, TypeError):
     """A correction with a stack-wide fit was called without its fit."""
+
+
+ADVICE = {
+    errno.ENOSPC: "make room, or give the project another disk (project_dir), and run again",
+    errno.EDQUOT: "make room within the quota, or use another disk (project_dir), and run again",
+    errno.EROFS: "results go into the project's directory: copy the parameter file to a directory "
+    "that can be written, and name there where the slices are",
+    errno.EACCES: "give yourself the right to read and write there, and run again",
+    errno.EPERM: "give yourself the right to read and write there, and run again",
+    errno.EMFILE: "raise the limit of open files (ulimit -n), or use fewer workers",
+}
+
+
+def explain(error: OSError) -> str:
+    """Return what the operating system refused, where, and what to do about it."""
+    text = error.strerror or str(error)
+    where = f"{error.filename}: " if error.filename else ""
+    advice = ADVICE.get(error.errno or 0)
+    return f"{where}{text}" + (f"; {advice}" if advice else "")
 
 
 @dataclass(frozen=True)

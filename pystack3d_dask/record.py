@@ -127,10 +127,8 @@ class BlockRecord:
                 np.savez(file, allow_pickle=False, **arrays)
             partial.replace(self.summaries_path)
         figures = {
-            level: {
-                z: {k: np.asarray(v).tolist() for k, v in values.items()} for z, values in s.items()
-            }
-            for level, s in report.figures.items()
+            level: {z: _plain(values) for z, values in by_slice.items()}
+            for level, by_slice in report.figures.items()
         }
         partial = self.path.with_suffix(f".{os.getpid()}.partial")
         partial.write_text(json.dumps({"receipt": dict(receipt), "figures": figures}))

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from pystack3d_dask.chain import Work
-from pystack3d_dask.errors import RunError
+from pystack3d_dask.errors import RunError, StackError, explain
 from pystack3d_dask.io.ome import create_result, finish_result, result_token
 from pystack3d_dask.io.work import attributes, create_level, remove_level, update_attrs
 from pystack3d_dask.known import FitsByChannel, known_work, plan_project
@@ -25,6 +25,7 @@ from pystack3d_dask.spec import Arrays
 from pystack3d_dask.summary import (
     PassSummary,
     RunSummary,
+    bad_slices,
     load_figures,
     save_figures,
     write_summary,
@@ -83,7 +84,10 @@ def run(
     if not _is_kept(project):
         _free(project)
     summary = RunSummary(
-        result=workspace.result, seconds=time.perf_counter() - started, passes=tuple(passes)
+        result=workspace.result,
+        seconds=time.perf_counter() - started,
+        passes=tuple(passes),
+        bad_slices=tuple(bad_slices(project)),
     )
     if passes:
         write_summary(project, summary)
@@ -324,24 +328,23 @@ def pass_label(plan: Plan, work: Work) -> str:
 
 
 def _reason(error: BaseException) -> str:
-    text = str(error)
-    return (
-        text if isinstance(error, RunError) else f"{text or 'no message'} ({type(error).__name__})"
-    )
+    if isinstance(error, StackError):
+        return str(error)
+    return explain(error) if isinstance(error, OSError) else f"{type(error).__name__}: {error}"
 
 
 def _failure_message(failures: Sequence[str], total: int, label: str) -> str:
-    shown = [f"  {failure}" for failure in failures[:SHOWN_FAILURES]]
+    lines = [f"{len(failures)} of {total} blocks failed in the pass '{label}':"]
+    lines += [f"  {failure}" for failure in failures[:SHOWN_FAILURES]]
     if len(failures) > SHOWN_FAILURES:
-        shown.append(f"  ... and {len(failures) - SHOWN_FAILURES} more")
-    return "\n".join(
-        [
-            f"{len(failures)} of {total} blocks failed in the pass '{label}':",
-            *shown,
-            "The other blocks are finished and stay valid; the same command continues with these.",
-            "(Where a file was replaced, what was computed from the old one is computed again.)",
-        ]
-    )
+        lines.append(f"  ... and {len(failures) - SHOWN_FAILURES} more")
+    if len(failures) < total:
+        lines.append(
+            "The other blocks are finished and stay valid; the same command continues with these.\n"
+            "If slices are replaced meanwhile, all that was computed from the old ones is "
+            "computed again."
+        )
+    return "\n".join(lines)
 
 
 def _is_kept(project: Project) -> bool:

@@ -45,11 +45,14 @@ class RunSummary:
         Time in all.
     passes : tuple of PassSummary
         Empty when the result was there already.
+    bad_slices : tuple of dict
+        Channel, slice and number of pixels, where NaN and infinity were replaced.
     """
 
     result: Path
     seconds: float
     passes: tuple[PassSummary, ...]
+    bad_slices: tuple[dict[str, Any], ...] = ()
 
 
 def save_figures(
@@ -118,7 +121,7 @@ def write_summary(project: Project, summary: RunSummary) -> None:
         "result": str(summary.result.name),
         "seconds": summary.seconds,
         "passes": [asdict(item) for item in summary.passes],
-        "bad_slices": bad_slices(project),
+        "bad_slices": list(summary.bad_slices),
     }
     partial = project.workspace.summary.with_suffix(".partial")
     partial.write_text(json.dumps(content, indent=2, default=str) + "\n")

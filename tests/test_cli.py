@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import shutil
@@ -446,3 +447,39 @@ def test_the_module_is_the_command(tmp_path):
     assert done.stdout == ""
     assert f"error: 1 problem in {tmp_path}:" in done.stderr
     assert f"`pystack3d-dask init {tmp_path}` writes one" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("code", "advice"),
+    [
+        (errno.ENOSPC, "make room"),
+        (errno.EROFS, "copy the parameter file"),
+        (errno.EACCES, "right"),
+    ],
+)
+def test_what_the_system_refuses_is_told_with_where_and_what_to_do(
+    call, make_project, monkeypatch, code, advice
+):
+    project = make_project()
+
+    def refuse(*_):
+        raise OSError(code, os.strerror(code), "/where/it/was")
+
+    monkeypatch.setattr("pystack3d_dask.record.Workspace.create", refuse)
+    refused = call("run", project, "--workers", 0)
+    assert refused.status == 1
+    assert f"error: /where/it/was: {os.strerror(code)}; " in refused.err
+    assert advice in refused.err
+
+
+def test_a_full_disk_is_told_for_each_block_with_what_to_do(call, make_project, monkeypatch):
+    project = make_project(shape=LARGE)
+
+    def refuse(*_):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "chunk")
+
+    monkeypatch.setattr("pystack3d_dask.io.work.encode", refuse)
+    refused = call("run", project, "--workers", 0)
+    assert refused.status == 1
+    assert "chunk: No space left on device; make room" in refused.err
+    assert "The other blocks are finished" not in refused.err

@@ -218,8 +218,9 @@ def test_bad_pixels_take_the_nearest_valid_value_and_are_reported(tmp_path: Path
     stack[3, 10, 10] = np.nan
     stack[4, 20, 20] = np.inf
     project = make_project(tmp_path, {"intensity_rescaling_area": {}}, stack)
-    run(project)
+    done = run(project)
     assert np.isfinite(result(project)).all()
+    assert len(done.bad_slices) == 2
     summary = json.loads((project / "process" / "summary.json").read_text())
     found = [(entry["slice"], entry["bad_pixels"]) for entry in summary["bad_slices"]]
     assert found == [("slice_0003_z=0.0300um.tif", 1), ("slice_0004_z=0.0400um.tif", 1)]
