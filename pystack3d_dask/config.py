@@ -191,12 +191,9 @@ def _tables(cleaned: dict[str, Any], problems: list[Problem]) -> dict[str, Any]:
             found = _shown(cleaned.pop(name))
             problems.append(Problem(name, f"a table, [{name}], expected, found {found}"))
     tables = {key: value for key, value in cleaned.items() if isinstance(value, dict)}
-    listed = cleaned.get("process_steps")
-    wanted = [name for name in listed if name not in tables] if isinstance(listed, list) else []
     for name in tables:
-        close = difflib.get_close_matches(name, [str(each) for each in wanted], n=1, cutoff=0.8)
-        if close and name not in registry():
-            message = f"this table belongs to no correction and is ignored; is {close[0]!r} meant?"
+        if name not in registry():
+            message = f"belongs to no correction and is ignored{_suggestion(name, registry())}"
             problems.append(Problem(name, message, "warning"))
     return tables
 
@@ -244,7 +241,7 @@ def _build_steps(
     for index, name in enumerate(names):
         step = registry().get(name)
         if step is None:
-            message = f"there is no correction {name!r}{_suggestion(name, registry())}"
+            message = f"no correction {name!r} in this version{_suggestion(name, registry())}"
             problems.append(Problem(f"process_steps[{index}]", message))
             continue
         made = _validated(TypeAdapter(step), tables.get(name, {}), name, problems)

@@ -10,6 +10,8 @@ from pystack3d_dask.errors import ParameterError, Problem
 from pystack3d_dask.io.source import Source
 from pystack3d_dask.io.sources import find_channels, open_source
 
+SAMPLES = 16  # at least, along each axis, for the fit of a background
+
 TEMPLATE = """\
 # Parameters of pystack3d-dask. {summary}
 
@@ -38,18 +40,18 @@ area = [0, {width}, 0, {height}]
 [bkg_removal]
 orders = [1, 2, 1]              # largest powers of x, y, z; [1, 2]: a fit for each slice
 cross_terms = true              # their products too
-skip_factors = [10, 10, 10]     # every how many pixels in x, y and slices in z is sampled
+skip_factors = {skips:<16} # every how many pixels in x, y and slices in z is sampled
 # poly_basis = "1 + x + y + x*y + z**2"   # the terms, in place of orders
 # threshold_min = 2             # pixels outside the thresholds take no part, and stay
 # threshold_max = 250
 # weight_func = "HuberT"        # or "Hampel", "None"
 # preserve_avg = true           # keep the mean, not the constant of the polynomial
 # method = "local"              # the mean over a window around each pixel instead:
-# size = [200, 200, 20]         # its width, height and depth
+# size = [200, 200, 20]         # its width, height and depth in pixels
 
 [intensity_rescaling]
 nbins = 256
-filter_size = 10                # slices averaged to make the target; -1: all
+filter_size = -1                # slices averaged to make the target; -1: all
 # range_bins = [0, 255]         # the stack's minimum and maximum by default
 
 [intensity_rescaling_area]
@@ -100,7 +102,9 @@ def render(source: Source, channels: tuple[str, ...]) -> str:
     spec = source.specs[0]
     slices, height, width = spec.shape
     summary = f"{slices} slices of {width} x {height} pixels, {spec.source_dtype}."
+    skips = [max(1, min(10, extent // SAMPLES)) for extent in (width, height, slices)]
     return TEMPLATE.format(
+        skips=str(skips),
         summary=summary,
         channels=json.dumps(channels, ensure_ascii=False),
         last=slices - 1,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import tomllib
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ import pytest
 from pystack3d_dask import Pipeline
 from pystack3d_dask.config import build_step, find_params
 from pystack3d_dask.errors import ParameterError
+from pystack3d_dask.step import registry
 
 PYSTACK3D = """\
 #project_dir = ""
@@ -90,8 +92,8 @@ def notes(pipeline: Pipeline) -> dict[str, str]:
     return {problem.path: problem.message for problem in pipeline.notes}
 
 
-def test_a_file_of_pystack3d_loads_unchanged_and_without_a_word(make_project):
-    pipeline = Pipeline.from_toml(make_project(PYSTACK3D))
+def test_a_file_of_pystack3d_loads_unchanged(make_project):
+    pipeline = Pipeline.from_toml(make_project(PYSTACK3D, shape=(24, 36, 42)))
     assert [step.name for step in pipeline.steps] == [
         "cropping",
         "bkg_removal",
@@ -100,13 +102,25 @@ def test_a_file_of_pystack3d_loads_unchanged_and_without_a_word(make_project):
         "cropping_final",
     ]
     assert pipeline.workers == 1
-    assert pipeline.source.specs[0].shape == (7, 36, 42)
-    assert notes(pipeline) == {}
+    assert pipeline.source.specs[0].shape == (24, 36, 42)
+    tables = set(tomllib.loads(PYSTACK3D)) & set(registry())
+    assert not set(notes(pipeline)) & tables
 
 
 def test_tables_of_corrections_that_are_not_listed_are_ignored(make_project):
-    text = 'process_steps = ["cropping"]\n[bkg_removal]\nnonsense = 1\n[destriping]\nmaxit = "x"\n'
+    text = 'process_steps = ["cropping"]\n[bkg_removal]\nnonsense = 1\n'
     assert notes(Pipeline.from_toml(make_project(text))) == {}
+
+
+def test_a_table_that_belongs_to_no_correction_is_noted(make_project):
+    text = 'process_steps = ["cropping"]\n[grinding]\nnonsense = 1\n'
+    assert "ignored" in notes(Pipeline.from_toml(make_project(text)))["grinding"]
+
+
+def test_too_few_samples_for_the_powers_are_noted(make_project):
+    text = 'process_steps = ["bkg_removal"]\n[bkg_removal]\norders = [1, 1, 2]\n'
+    noted = notes(Pipeline.from_toml(make_project(text)))
+    assert "1 samples along z" in noted["bkg_removal.skip_factors"]
 
 
 def test_a_table_with_a_name_that_is_nearly_right_is_noted(make_project):
@@ -143,7 +157,7 @@ def test_empty_strings_are_not_set_with_a_note(make_project):
     text = (
         'process_steps = ["cropping", "bkg_removal"]\nproject_dir = ""\nnproc = ""\n'
         '[cropping]\narea = ""\n'
-        '[bkg_removal]\norders = [1, 1, 1]\npoly_basis = ""\nthreshold_max = ""\n'
+        '[bkg_removal]\norders = [1, 1, 0]\npoly_basis = ""\nthreshold_max = ""\n'
     )
     project = make_project(text)
     pipeline = Pipeline.from_toml(project)

@@ -108,7 +108,7 @@ class BackgroundRemoval(Step):
         if self.method == "local":
             yield from self._check_local(spec)
         else:
-            yield from self._check_polynomial()
+            yield from self._check_polynomial(spec)
 
     def output_spec(self, spec: StackSpec, fitted: Arrays | None = None) -> StackSpec:
         return spec.computed()
@@ -177,54 +177,81 @@ class BackgroundRemoval(Step):
             skips[axis] += 1
         return skips[0], skips[1], skips[2]
 
-    def _check_polynomial(self) -> Iterator[Problem]:
-        if self.orders is None and self.poly_basis is None:
+    def _check_polynomial(self, spec: StackSpec) -> Iterator[Problem]:
+        wrong = [*self._check_basis(), *self._check_sampling()]
+        yield from wrong
+        if all(problem.severity == "warning" for problem in wrong):
+            yield from self._check_samples(spec)
+
+    def _check_basis(self) -> Iterator[Problem]:
+        orders = list(self.orders or ())
+        if self.poly_basis is not None:
+            yield from self._check_poly_basis()
+        elif self.orders is None:
             yield Problem(
                 f"{self.name}.orders",
                 "missing: [ox, oy] for a fit per slice, [ox, oy, oz] for one fit of the stack, "
                 "or poly_basis",
             )
-        elif self.poly_basis is not None:
-            try:
-                basis = self.basis
-            except BasisError as error:
-                yield Problem(f"{self.name}.poly_basis", str(error))
-            else:
-                if self.is_per_slice and basis.orders[2]:
-                    yield Problem(
-                        f"{self.name}.poly_basis",
-                        f"{self.poly_basis!r} has terms in z, but dim = 2 fits each slice alone; "
-                        "use dim = 3 or drop them",
-                    )
-        elif len(self.orders or ()) not in (2, 3) or min(self.orders or ()) < 0:
+        elif len(orders) not in (2, 3) or min(orders) < 0:
             yield Problem(
                 f"{self.name}.orders",
-                "[ox, oy] or [ox, oy, oz], each 0 or more, expected, "
-                f"found {list(self.orders or ())}",
+                f"[ox, oy] or [ox, oy, oz], each 0 or more, expected, found {orders}",
             )
-        elif self.dim is not None and self.dim != len(self.orders or ()):
+        elif self.dim is not None and self.dim != len(orders):
             yield Problem(
                 f"{self.name}.dim",
-                f"dim = {self.dim} is ignored: orders = {list(self.orders or ())} has "
-                f"{len(self.orders or ())} entries, which decides",
+                f"dim = {self.dim} is ignored: orders = {orders} has {len(orders)} entries, "
+                "which decides",
                 "warning",
-            )
-        needed = 2 if self.is_per_slice else 3
-        if len(self.skip_factors) < needed or min(self.skip_factors) < 1:
-            yield Problem(
-                f"{self.name}.skip_factors",
-                f"{'[sx, sy]' if needed == 2 else '[sx, sy, sz]'}, each 1 or more, expected, "
-                f"found {list(self.skip_factors)}",
-            )
-        if self.max_samples is not None and self.max_samples < 1:
-            yield Problem(
-                f"{self.name}.max_samples", f"1 or more expected, found {self.max_samples}"
             )
         if self.preserve_avg and self.is_per_slice:
             yield Problem(
                 f"{self.name}.preserve_avg",
                 "needs one fit of the whole stack: orders = [ox, oy, oz] or dim = 3",
             )
+
+    def _check_poly_basis(self) -> Iterator[Problem]:
+        if self.orders is not None:
+            yield Problem(
+                f"{self.name}.orders", "ignored: poly_basis is given, and decides", "warning"
+            )
+        try:
+            basis = self.basis
+        except BasisError as error:
+            yield Problem(f"{self.name}.poly_basis", str(error))
+            return
+        if self.is_per_slice and basis.orders[2]:
+            yield Problem(
+                f"{self.name}.poly_basis",
+                f"{self.poly_basis!r} has terms in z, but dim = 2 fits each slice alone; "
+                "use dim = 3 or drop them",
+            )
+
+    def _check_sampling(self) -> Iterator[Problem]:
+        names = "[sx, sy]" if self.is_per_slice else "[sx, sy, sz]"
+        if len(self.skip_factors) < names.count("s") or min(self.skip_factors) < 1:
+            yield Problem(
+                f"{self.name}.skip_factors",
+                f"{names}, each 1 or more, expected, found {list(self.skip_factors)}",
+            )
+        if self.max_samples is not None and self.max_samples < 1:
+            yield Problem(
+                f"{self.name}.max_samples", f"1 or more expected, found {self.max_samples}"
+            )
+
+    def _check_samples(self, spec: StackSpec) -> Iterator[Problem]:
+        """Yield a warning where an axis has too few samples for its powers."""
+        for axis, order in zip("zyx", reversed(self.basis.orders), strict=True):
+            index = "zyx".index(axis)
+            count = -(-spec.shape[index] // self.skips(spec)[index])
+            if count <= order:
+                yield Problem(
+                    f"{self.name}.skip_factors",
+                    f"{count} samples along {axis} cannot tell powers up to {axis}**{order} "
+                    "apart, some coefficients will be 0; take more samples or lower powers",
+                    "warning",
+                )
 
     def _check_local(self, spec: StackSpec) -> Iterator[Problem]:
         path = f"{self.name}.size"
