@@ -117,6 +117,10 @@ class StackSpec:
         ``source_dtype`` after each one.
     z : tuple of float, optional
         Position of each slice in micrometres; None when unknown.
+    z_metadata : tuple of float, optional
+        The positions that metadata inside the files tell, where there are any.
+    names : tuple of str, optional
+        Name of each slice: those of the files, later those of exported ones.
     pixel_size : tuple of float, optional
         Height and width of a pixel in micrometres; None when unknown.
     origin : tuple of int
@@ -131,6 +135,8 @@ class StackSpec:
     source_dtype: np.dtype[Any]
     precision: Precision = "float32"
     z: tuple[float, ...] | None = None
+    z_metadata: tuple[float, ...] | None = None
+    names: tuple[str, ...] | None = None
     pixel_size: tuple[float, float] | None = None
     origin: tuple[int, int] = (0, 0)
     is_bound: bool = False
@@ -166,10 +172,13 @@ class StackSpec:
 
     def cropped(self, region: Region) -> StackSpec:
         """Return the spec of a region of this stack."""
+        kept = slice(region.start[0], region.stop[0])
         return replace(
             self,
             shape=region.shape,
-            z=None if self.z is None else self.z[region.start[0] : region.stop[0]],
+            z=None if self.z is None else self.z[kept],
+            z_metadata=None if self.z_metadata is None else self.z_metadata[kept],
+            names=None if self.names is None else self.names[kept],
             origin=(self.origin[0] + region.start[1], self.origin[1] + region.start[2]),
         )
 

@@ -222,7 +222,7 @@ def _assembled(scans: Mapping[str, _Scan], samples: Samples | None) -> TiffStack
         for label, files in _channels(name, scan, samples, alone=len(scans) == 1)
     }
     first = next(iter(channels.values()))
-    z = _positions(first.planes)
+    z, names = _positions(first.planes), _names(first.planes)
     spacing = pixel_size(os.path.join(first.folder, first.planes[0].file))
     specs = tuple(
         StackSpec(
@@ -230,11 +230,12 @@ def _assembled(scans: Mapping[str, _Scan], samples: Samples | None) -> TiffStack
             dtype=files.dtype,
             source_dtype=files.dtype,
             z=z,
+            names=names,
             pixel_size=spacing,
         )
         for files in channels.values()
     )
-    return TiffStack(tuple(channels), specs, _names(first.planes), tuple(channels.values()))
+    return TiffStack(tuple(channels), specs, names, tuple(channels.values()))
 
 
 def _channels(

@@ -221,10 +221,11 @@ def open_zarr(locations: Mapping[str, Path]) -> ZarrStack:
         for index, label in enumerate(image.named(name, alone=len(images) == 1))
     }
     first = next(iter(images.values()))
+    names = tuple(_names(first))
     return ZarrStack(
         channels=tuple(channels),
-        specs=tuple(image.spec(first.z) for image, _ in channels.values()),
-        names=tuple(_names(first)),
+        specs=tuple(image.spec(first.z, names) for image, _ in channels.values()),
+        names=names,
         arrays=tuple(ZarrChannel(str(i.path), i.axes, k) for i, k in channels.values()),
         stamps=tuple(stamp(image.path) for image, _ in channels.values()),
     )
@@ -255,13 +256,14 @@ class _Image:
         labels = labels or tuple(str(k) for k in range(count))
         return labels if alone else tuple(f"{location}:{label}" for label in labels)
 
-    def spec(self, z: tuple[float, ...] | None) -> StackSpec:
+    def spec(self, z: tuple[float, ...] | None, names: tuple[str, ...]) -> StackSpec:
         """Return the spec of any of the channels."""
         return StackSpec(
             shape=self.shape,
             dtype=self.dtype,
             source_dtype=self.dtype,
             z=z,
+            names=names,
             pixel_size=self.pixel_size,
         )
 
