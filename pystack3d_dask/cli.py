@@ -137,27 +137,60 @@ def run(
 
 @cli.command()
 @click.argument("directory", type=click.Path(path_type=Path, file_okay=False))
-@click.option("--size", default=256, show_default=True, help="Rows and columns of a slice.")
-@click.option("--slices", default=64, show_default=True, help="Number of slices.")
-@click.option("--texture", type=click.Choice(["porous", "cellular"]), default="porous")
-@click.option("--seed", default=0, show_default=True, help="Another one, another specimen.")
+@click.option(
+    "--size",
+    type=click.IntRange(64, 2000),
+    default=256,
+    show_default=True,
+    help="Rows and columns of a slice.",
+)
+@click.option(
+    "--slices", type=click.IntRange(min=1), default=40, show_default=True, help="Number of slices."
+)
+@click.option(
+    "--texture",
+    type=click.Choice(["porous", "cellular"]),
+    default="porous",
+    show_default=True,
+    help="An electrode with pores, or tissue.",
+)
+@click.option(
+    "--seed",
+    type=click.IntRange(min=0),
+    default=0,
+    show_default=True,
+    help="Another one, another specimen.",
+)
+@click.option(
+    "--bits",
+    type=click.Choice(["8", "16"]),
+    default="8",
+    show_default=True,
+    help="Of a pixel.",
+)
 @WORKERS
 def demo(
-    directory: Path, size: int, slices: int, texture: Any, seed: int, workers: int | None
+    directory: Path,
+    size: int,
+    slices: int,
+    texture: Any,
+    seed: int,
+    bits: str,
+    workers: int | None,
 ) -> None:
     """Make a stack with known defects in DIRECTORY, correct it and score the result."""
     from pystack3d_dask.corrections import open_result
-    from pystack3d_dask.demo import DemoStack, score
+    from pystack3d_dask.demo import DemoStack, score, score_result
 
-    stack = DemoStack(shape=(slices, size, size), texture=texture, seed=seed)
+    dtype: Any = f"uint{bits}"
+    stack = DemoStack(shape=(slices, size, size), texture=texture, seed=seed, dtype=dtype)
     params = stack.write(directory)
     click.echo(f"{slices} slices of {size} x {size} pixels with known defects in {directory}")
     pipeline = _open(params, None)
     with _client(pipeline, workers, 1, None, None) as client:
         _print_summary(_run(pipeline, client))
-    before = score(stack.uncorrected(), stack.truth())
-    result = open_result(directory)
-    after = score((result[0, z].values for z in range(result.sizes["z"])), stack.truth())
+    before = score(stack.uncorrected(), stack.truth(stack.z))
+    after = score_result(open_result(directory)[0], stack)
     click.echo(
         f"distance to the truth, in grey levels: {before.rmse:.1f} before, {after.rmse:.1f} after\n"
         f"brightness jumps between slices:       {before.jumps:.1f} before, {after.jumps:.1f} after"
