@@ -21,7 +21,7 @@ BACKGROUND_BASIS = "1 + x + y + z + x**2 + y**2 + x*y"
 """Terms of the background."""
 RESOLUTION = 1e-4
 """Micrometres to which positions are known: the digits in the names of files."""
-LAYER, TRENCH = 0.64, 0.17
+LAYER, TRENCH = 0.64, 0.2
 """Grey levels around the specimen: the protective layer on top, the milled trench elsewhere."""
 
 
