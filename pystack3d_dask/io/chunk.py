@@ -7,8 +7,9 @@ compressing a small slice. The arrays stay ordinary ones that zarr reads.
 from __future__ import annotations
 
 import os
+import re
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -18,6 +19,7 @@ import imagecodecs
 import numpy as np
 from zarr.codecs import BloscCodec, Crc32cCodec
 
+from pystack3d_dask.errors import PixelError
 from pystack3d_dask.spec import Array
 
 # what `encode` does, in words for the array's metadata; bitshuffle is what makes lz4
@@ -25,6 +27,7 @@ from pystack3d_dask.spec import Array
 LEVEL = 5
 CODECS = (BloscCodec(cname="lz4", clevel=LEVEL, shuffle="bitshuffle"), Crc32cCodec())
 CHECKSUM_BYTES = 4
+PARTIAL = re.compile(r"(?P<name>.+)\.[0-9a-f]{32}\.partial")  # what `replacing` writes to
 
 
 class DamagedError(ValueError):
@@ -76,5 +79,32 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
         with partial.open("wb") as file:
             yield file
         os.replace(partial, path)
+    except OSError as error:
+        error.filename = error.filename or str(path)  # a full disk does not say where it is
+        raise
     finally:
         partial.unlink(missing_ok=True)
+
+
+def remove_partials(directory: Path, names: Collection[str]) -> None:
+    """Remove what processes that were killed left of files with these names."""
+    for path in directory.iterdir():
+        match = PARTIAL.fullmatch(path.name)
+        if match is not None and match["name"] in names:
+            path.unlink()
+
+
+@contextmanager
+def reading(path: Path) -> Iterator[None]:
+    """Name the file when stored pixels turn out to be missing or damaged.
+
+    Raises
+    ------
+    PixelError
+    """
+    try:
+        yield
+    except (FileNotFoundError, DamagedError) as error:
+        reason = "it is missing" if isinstance(error, FileNotFoundError) else str(error)
+        message = f"{path}: {reason}; --restart computes everything anew"
+        raise PixelError(message) from error

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from pystack3d_dask.errors import StackError
 from pystack3d_dask.io.chunk import CODECS
 from pystack3d_dask.io.pyramid import pooled, pooled_positions, pooled_shape, pyramid
-from pystack3d_dask.io.shard import write_shard
+from pystack3d_dask.io.shard import read_slice, write_shard
 from pystack3d_dask.spec import AXES, Array, StackSpec, Triple
 
 if TYPE_CHECKING:
@@ -144,6 +144,54 @@ class ResultWriter:
         return sum(
             write_shard(level.shard(channel, number), part, level.slices, level.tile)
             for level, part in zip(self._levels, slabs, strict=True)
+        )
+
+
+class ResultReader:
+    """Reads slices of a result, decoding nothing else.
+
+    Parameters
+    ----------
+    path : path-like
+        A complete result.
+    """
+
+    def __init__(self, path: Path | str) -> None:
+        self._levels = tuple(_levels(path))
+
+    @property
+    def levels(self) -> int:
+        """Number of levels; 0 is the full image."""
+        return len(self._levels)
+
+    def shape(self, level: int = 0) -> tuple[int, int, int, int]:
+        """Return the extent of a level along c, z, y and x."""
+        c, z, y, x = self._levels[level].image.shape
+        return int(c), int(z), int(y), int(x)
+
+    def chunks(self, level: int = 0) -> tuple[int, int, int]:
+        """Return slices of a shard, rows and columns of a tile."""
+        return self._levels[level].slices, *self._levels[level].tile
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Type of the stored values."""
+        dtype: np.dtype[Any] = self._levels[0].image.dtype
+        return dtype
+
+    def read(self, channel: int, z: int, level: int = 0) -> Array:
+        """Return one slice of a channel, shape (rows, columns).
+
+        Raises
+        ------
+        PixelError
+            When its shard is missing or damaged.
+        """
+        where = self._levels[level]
+        shard, k = divmod(z, where.slices)
+        _, _, rows, columns = self.shape(level)
+        return read_slice(
+            where.shard(channel, shard), k, (rows, columns), where.slices, where.tile, self.dtype
         )
 
 

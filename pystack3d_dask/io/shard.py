@@ -1,4 +1,4 @@
-"""Shards of a Zarr array, written one compressed chunk at a time.
+"""Shards of a Zarr array, written and read one compressed chunk at a time.
 
 zarr holds the chunks of a shard and their concatenation before it writes (1.9 times the
 values when they are noisy), and to replace a shard it first reads the old one, which it
@@ -10,10 +10,19 @@ its index at the end.
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any, BinaryIO
 
 import numpy as np
 
-from pystack3d_dask.io.chunk import encode, replacing, with_checksum
+from pystack3d_dask.io.chunk import (
+    CHECKSUM_BYTES,
+    DamagedError,
+    decode,
+    encode,
+    reading,
+    replacing,
+    with_checksum,
+)
 from pystack3d_dask.spec import Array
 
 ABSENT = np.uint64(2**64 - 1)
@@ -51,6 +60,64 @@ def write_shard(path: Path, values: Array, slices: int, tile: tuple[int, int]) -
             file.write(chunk)
         file.write(with_checksum(index.tobytes()))
         return file.tell()
+
+
+def read_slice(
+    path: Path,
+    k: int,
+    shape: tuple[int, int],
+    slices: int,
+    tile: tuple[int, int],
+    dtype: np.dtype[Any],
+) -> Array:
+    """Read one slice of a shard that `write_shard` wrote, decoding its chunks only.
+
+    Parameters
+    ----------
+    path : Path
+        File of the shard.
+    k : int
+        Which of the shard's slices.
+    shape : tuple of int
+        Rows and columns of the slice.
+    slices, tile : int, tuple of int
+        As in `write_shard`.
+    dtype : numpy.dtype
+        Type of the values.
+
+    Returns
+    -------
+    ndarray, shape ``shape``
+
+    Raises
+    ------
+    PixelError
+        When the shard is missing or damaged.
+    """
+    grid = tuple(-(-n // t) for n, t in zip(shape, tile, strict=True))
+    image = np.empty(shape, dtype)
+    with reading(path), path.open("rb") as file:
+        index = _read_index(file, (slices, *grid))
+        for y, x in np.ndindex(*grid):
+            offset, size = (int(number) for number in index[k, y, x])
+            if offset == ABSENT:
+                message = f"slice {k} of the shard was never written"
+                raise DamagedError(message)
+            file.seek(offset)
+            part = image[y * tile[0] : (y + 1) * tile[0], x * tile[1] : (x + 1) * tile[1]]
+            part[...] = decode(file.read(size), dtype, tile)[: part.shape[0], : part.shape[1]]
+    return image
+
+
+def _read_index(file: BinaryIO, shape: tuple[int, ...]) -> Array:
+    length = 16 * int(np.prod(shape)) + CHECKSUM_BYTES
+    size = file.seek(0, 2)
+    file.seek(max(0, size - length))
+    data = file.read()
+    if len(data) < length or with_checksum(data[:-CHECKSUM_BYTES]) != data:
+        message = f"the checksum of its index does not match, the file has {size} bytes"
+        raise DamagedError(message)
+    return np.frombuffer(data[:-CHECKSUM_BYTES], "<u8").reshape(*shape, 2)
 
 
 def _chunk(plane: Array, y: int, x: int, tile: tuple[int, int]) -> Array:

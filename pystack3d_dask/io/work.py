@@ -14,8 +14,7 @@ from typing import Any
 import numpy as np
 import zarr
 
-from pystack3d_dask.errors import PixelError
-from pystack3d_dask.io.chunk import CODECS, DamagedError, decode, encode, replacing
+from pystack3d_dask.io.chunk import CODECS, decode, encode, reading, replacing
 from pystack3d_dask.spec import Array, Region, StackSpec
 
 CHUNK_BYTES = 16 * 2**20
@@ -124,9 +123,5 @@ class Level:
         return self._path / str(self._encode_key((channel, z, part, 0)))
 
     def _chunk(self, file: Path) -> Array:
-        try:
+        with reading(file):
             return decode(file.read_bytes(), self._dtype, (self._rows, self._width))
-        except (FileNotFoundError, DamagedError) as error:
-            reason = "it is missing" if isinstance(error, FileNotFoundError) else str(error)
-            message = f"{file}: {reason}; --restart computes everything anew"
-            raise PixelError(message) from error

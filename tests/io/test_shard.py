@@ -1,4 +1,4 @@
-"""Shards are read by zarr, replaced in one step, and written in little memory."""
+"""Shards are read by zarr and by us, replaced in one step, and written in little memory."""
 
 import tracemalloc
 
@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 import zarr
 
+from pystack3d_dask.errors import PixelError
 from pystack3d_dask.io import shard
 from pystack3d_dask.io.chunk import CODECS
-from pystack3d_dask.io.shard import write_shard
+from pystack3d_dask.io.shard import read_slice, write_shard
 
 SLICES = 4
 
@@ -79,3 +80,37 @@ def test_writing_holds_chunks_not_shards(tmp_path):
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert peak < 8 * 250 * 250
+
+
+@pytest.mark.parametrize("dtype", ["u1", "i2", "f4"])
+def test_a_slice_is_read_alone(tmp_path, dtype):
+    values = noise((3, 33, 20), dtype)
+    write_shard(tmp_path / "shard", values, SLICES, (17, 20))
+    for k in range(3):
+        read = read_slice(tmp_path / "shard", k, (33, 20), SLICES, (17, 20), values.dtype)
+        np.testing.assert_array_equal(read, values[k])
+        assert read.dtype == dtype
+
+
+def damaged_index(content):
+    return content[:-10] + bytes(10)
+
+
+def damaged_chunk(content):
+    return content[:20] + bytes([content[20] ^ 1]) + content[21:]
+
+
+@pytest.mark.parametrize("damage", [damaged_index, damaged_chunk, lambda content: content[:7]])
+def test_a_damaged_shard_is_named(tmp_path, damage):
+    path = tmp_path / "shard"
+    write_shard(path, noise((3, 33, 20), "u1"), SLICES, (33, 20))
+    path.write_bytes(damage(path.read_bytes()))
+    with pytest.raises(PixelError, match=r"shard: the checksum .* does not match"):
+        read_slice(path, 0, (33, 20), SLICES, (33, 20), np.dtype("u1"))
+
+
+def test_a_slice_that_was_never_written_is_not_read_as_zeros(tmp_path):
+    write_shard(tmp_path / "shard", noise((3, 33, 20), "u1"), SLICES, (33, 20))
+    for path, reason in [("shard", "never written"), ("nowhere", "missing")]:
+        with pytest.raises(PixelError, match=f"{path}: .*{reason}"):
+            read_slice(tmp_path / path, 3, (33, 20), SLICES, (33, 20), np.dtype("u1"))
