@@ -16,7 +16,7 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -244,6 +244,28 @@ class Workspace:
                 shutil.rmtree(path)
         self.summary.unlink(missing_ok=True)
 
+    def free_levels(self, kept: Collection[str] = ()) -> dict[str, int]:
+        """Remove the levels between passes, but those in a role that is kept.
+
+        Fits, figures and records stay: a complete result stays complete.
+
+        Parameters
+        ----------
+        kept : collection of {"ingested", "intermediates"}
+            Roles of levels that stay.
+
+        Returns
+        -------
+        dict of str to int
+            Bytes that each level took, by name.
+        """
+        freed = {}
+        for path in _children(self.work / "levels"):
+            if attributes(path).get("role") not in kept:
+                freed[path.name] = _size(path)
+                shutil.rmtree(path)
+        return freed
+
     def save_fit(
         self, name: str, fits: Sequence[Arrays], token: str, rounds_done: int, is_final: bool
     ) -> None:
@@ -279,6 +301,11 @@ class Workspace:
         for path in _children(self.work / "records"):
             if path.name.split("-")[0] not in tokens.levels:
                 shutil.rmtree(path)
+
+
+def _size(directory: Path) -> int:
+    """Return the bytes of the files in a directory."""
+    return sum(path.stat().st_size for path in directory.rglob("*") if path.is_file())
 
 
 def _plain(values: Arrays) -> dict[str, Any]:

@@ -82,7 +82,7 @@ def run(
     workspace = project.workspace
     passes = _run_passes(project, client, on_block, lambda plan: bool(plan.passes))
     if not _is_kept(project):
-        _free(project)
+        workspace.free_levels(project.keep)
     summary = RunSummary(
         result=workspace.result,
         seconds=time.perf_counter() - started,
@@ -349,11 +349,3 @@ def _failure_message(failures: Sequence[str], total: int, label: str) -> str:
 
 def _is_kept(project: Project) -> bool:
     return set(project.keep) == set(KEEP_ALL)
-
-
-def _free(project: Project) -> None:
-    for level in range(len(project.steps)):
-        path = project.workspace.level(project.steps, level)
-        role = attributes(path).get("role")
-        if role is not None and role not in project.keep:
-            remove_level(path)
