@@ -31,6 +31,12 @@ class PixelError(StackError):
     """The pixels of a slice cannot be read."""
 
 
+class ExportError(StackError):
+    """What is asked for cannot be exported, or not to that place; nothing was written."""
+
+    exit_status = 2
+
+
 class RunError(StackError):
     """Blocks failed; what was finished stays valid and the same command continues."""
 

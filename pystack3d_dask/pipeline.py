@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     import xarray as xr
     from distributed import Client
 
+    from pystack3d_dask.export import OnSlice
     from pystack3d_dask.plan import Plan
     from pystack3d_dask.run import OnBlock
     from pystack3d_dask.summary import RunSummary
@@ -93,3 +94,56 @@ class Pipeline(Project):
         from pystack3d_dask.lazy import lazy_result
 
         return lazy_result(self)
+
+    def export_tiff(
+        self,
+        directory: str | Path,
+        *,
+        step: str | None = None,
+        overwrite: bool = False,
+        on_slice: OnSlice | None = None,
+    ) -> list[Path]:
+        """Write the result, or what a step left, as a TIFF file per slice.
+
+        Parameters, result and errors are those of `pystack3d_dask.export.export_tiff`.
+        """
+        from pystack3d_dask.export import export_tiff
+
+        return export_tiff(self, directory, step=step, overwrite=overwrite, on_slice=on_slice)
+
+    def export_bigtiff(
+        self,
+        path: str | Path,
+        *,
+        step: str | None = None,
+        overwrite: bool = False,
+        on_slice: OnSlice | None = None,
+    ) -> list[Path]:
+        """Write the result, or what a step left, as a BigTIFF per channel.
+
+        Parameters, result and errors are those of `pystack3d_dask.export.export_bigtiff`.
+        """
+        from pystack3d_dask.export import export_bigtiff
+
+        return export_bigtiff(self, path, step=step, overwrite=overwrite, on_slice=on_slice)
+
+    def export_ome_zarr04(
+        self, path: str | Path, *, overwrite: bool = False, on_slice: OnSlice | None = None
+    ) -> Path:
+        """Write the result as OME-Zarr 0.4.
+
+        Parameters, result and errors are those of `pystack3d_dask.export.export_ome_zarr04`.
+        """
+        from pystack3d_dask.export import export_ome_zarr04
+
+        return export_ome_zarr04(self, path, overwrite=overwrite, on_slice=on_slice)
+
+    def clean(self) -> dict[str, int]:
+        """Free the ingested stack and what is stored between passes; the result stays.
+
+        Returns
+        -------
+        dict of str to int
+            Bytes that were freed, by the step that had left them (``source``: ingested).
+        """
+        return self.workspace.free_levels()
