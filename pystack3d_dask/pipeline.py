@@ -138,6 +138,18 @@ class Pipeline(Project):
 
         return export_ome_zarr04(self, path, overwrite=overwrite, on_slice=on_slice)
 
+    def export_reference_layout(
+        self, *, overwrite: bool = False, on_slice: OnSlice | None = None
+    ) -> list[Path]:
+        """Write what PyStack3D's scripts read into ``process``.
+
+        Parameters, result and errors are those of
+        `pystack3d_dask.reference_layout.export_reference_layout`.
+        """
+        from pystack3d_dask.reference_layout import export_reference_layout
+
+        return export_reference_layout(self, overwrite=overwrite, on_slice=on_slice)
+
     def clean(self) -> dict[str, int]:
         """Free the ingested stack and what is stored between passes; the result stays.
 

@@ -15,6 +15,8 @@ from dataclasses import dataclass, fields
 from functools import cache
 from typing import Any, ClassVar, Literal
 
+import numpy as np
+
 from pystack3d_dask.errors import FitRequiredError, Problem
 from pystack3d_dask.spec import Array, Arrays, Region, StackSpec
 
@@ -48,6 +50,9 @@ class Step(ABC):
         A heavy step is never computed twice: what follows it is stored.
     nanoseconds : float
         Rough time per pixel on one core, for the estimate that a plan shows.
+    reference_per_channel : bool
+        Whether PyStack3D keeps the files of `reference_outputs` by channel, or those of the
+        first channel in the directory of the step.
     """
 
     name: ClassVar[str]
@@ -55,6 +60,7 @@ class Step(ABC):
     devices: ClassVar[tuple[str, ...]] = ("cpu",)
     cost: ClassVar[Literal["light", "heavy"]] = "light"
     nanoseconds: ClassVar[float] = 2.0
+    reference_per_channel: ClassVar[bool] = True
     __pydantic_config__: ClassVar[dict[str, Any]] = {"extra": "forbid"}
 
     checkpoint: bool = False
@@ -159,6 +165,30 @@ class Step(ABC):
         by slice, in order, and do not hold all of it.
         """
         return {}
+
+    def reference_outputs(
+        self, figures: Arrays, spec: StackSpec, fitted: Arrays | None = None
+    ) -> dict[str, Array | Arrays]:
+        """Return the files that PyStack3D leaves beside the slices of one channel.
+
+        Parameters
+        ----------
+        figures : dict of ndarray
+            What is recorded per slice of the output: ``before``, ``raw`` and ``cast``, each
+            minimum, maximum and mean, shape (slices, 3), and the figures of `apply`.
+        spec : StackSpec
+            The input.
+        fitted : dict of ndarray, optional
+            The fit that `apply` works with.
+
+        Returns
+        -------
+        dict
+            By path inside the directory of the channel: an array (``.npy``; ``.txt`` for
+            numbers as text), or several by name (``.npz``).
+        """
+        stages = [figures[stage] for stage in ("before", "raw", "cast")]
+        return {"outputs/stats.npy": np.stack(stages, axis=1)}
 
 
 def known(fitted: Arrays | None) -> Arrays:

@@ -157,6 +157,7 @@ def test_without_a_result_of_these_parameters_nothing_is_exported(tmp_path: Path
         lambda pipeline: pipeline.export_tiff(tmp_path / "out"),
         lambda pipeline: pipeline.export_bigtiff(tmp_path / "out"),
         lambda pipeline: pipeline.export_ome_zarr04(tmp_path / "out"),
+        lambda pipeline: pipeline.export_reference_layout(),
     ]
     Pipeline.from_toml(project).run()
     write_params(project, ["cropping"])

@@ -149,6 +149,15 @@ class BackgroundRemoval(Step):
     ) -> tuple[Array, Arrays]:
         return self._on(spec).apply(block, source, out, fitted)
 
+    def reference_outputs(
+        self, figures: Arrays, spec: StackSpec, fitted: Arrays | None = None
+    ) -> dict[str, Array | Arrays]:
+        method = self._on(spec)
+        files = super().reference_outputs(figures, spec, fitted)
+        if isinstance(method, PolynomialBackground):
+            files |= method.reference_outputs(figures, fitted)
+        return files
+
     def _on(self, spec: StackSpec) -> PolynomialBackground | LocalBackground:
         """Return the chosen method on a stack."""
         low, high = limits(self.threshold_min, self.threshold_max)

@@ -128,6 +128,32 @@ class IntensityRescaling(Step):
             _map_slice(block[k], low, high, fit["maps"][z], spec.precision, values[k])
         return values, {}
 
+    def reference_outputs(
+        self, figures: Arrays, spec: StackSpec, fitted: Arrays | None = None
+    ) -> dict[str, Array | Arrays]:
+        """Return the statistics, and the histograms before, wanted and after.
+
+        The last counts each bin where its centre is mapped to: exact in precision "source".
+        """
+        fit = known(fitted)
+        counts, (low, high) = fit["histograms"], fit["range"]
+        wanted = targets(counts, self.filter_size, spec.precision)
+        after = counts
+        if low < high:
+            moved = [
+                np.histogram(mapped, self.nbins, (float(low), float(high)), weights=own)[0]
+                for mapped, own in zip(fit["maps"], counts, strict=True)
+            ]
+            after = np.array(moved).astype(counts.dtype)
+        return {
+            **super().reference_outputs(figures, spec, fitted),
+            "outputs/histo_orig.npy": counts,
+            "outputs/histos_ref.npy": (
+                wanted if self.filter_size == ALL_SLICES else wanted.astype(counts.dtype)
+            ),
+            "outputs/histos_final.npy": after,
+        }
+
     def _count(self, image: Array, spec: StackSpec, partial: Arrays | None) -> Arrays:
         if spec.is_integer:
             first, counts = count_values(image, spec.source_dtype)

@@ -106,6 +106,16 @@ class IntensityRescalingArea(Step):
         values = block * factors.astype(spec.arithmetic)[:, np.newaxis, np.newaxis]
         return values, {"factor": factors}
 
+    def reference_outputs(
+        self, figures: Arrays, spec: StackSpec, fitted: Arrays | None = None
+    ) -> dict[str, Array | Arrays]:
+        fit = known(fitted)
+        return {
+            **super().reference_outputs(figures, spec, fitted),
+            "outputs/means.npy": fit["means"],
+            "outputs/factors.npy": fit["factors"],
+        }
+
 
 def area_factors(means: Array, valid: Array, factors_range: tuple[float, float]) -> Array:
     """Return the factor of each slice.

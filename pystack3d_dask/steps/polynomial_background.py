@@ -134,6 +134,27 @@ class PolynomialBackground:
         wanted = block[out.relative_to(source).slices]
         return self._subtract(wanted, out, [fit.coefficients for fit in fits], offsets), figures
 
+    def reference_outputs(
+        self, figures: Arrays, fitted: Arrays | None
+    ) -> dict[str, Array | Arrays]:
+        """Return coefficients and powers as PyStack3D saves them.
+
+        With ``preserve_avg`` the constant term is the one that is subtracted.
+        """
+        powers = np.array(self.basis.terms)
+        if self.per_slice:
+            coefficients = figures["coefficients"]
+            return {"outputs/coefs.npz": {"coefs": coefficients, "powers": powers[:, :2]}}
+        fit = known(fitted)
+        subtracted = fit["coefficients"].copy()
+        if self.preserve_avg:
+            subtracted[self.basis.terms.index((0, 0, 0))] -= float(fit["offset"])
+        repeated = np.tile(subtracted, (self.spec.shape[0], 1))
+        return {
+            "outputs/coefs.npz": {"coefs": repeated, "powers": powers},
+            "outputs/coefs_3d.txt": subtracted,
+        }
+
     def _sample(self, image: Array) -> Arrays:
         _, sy, sx = self.skips
         if not self.averaging:
