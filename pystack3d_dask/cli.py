@@ -136,6 +136,94 @@ def run(
 
 
 @cli.command()
+@PROJECT
+@click.option(
+    "--tiff",
+    type=click.Path(path_type=Path),
+    metavar="OUTDIR",
+    help="A TIFF file per slice, in a directory per channel.",
+)
+@click.option(
+    "--bigtiff",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="One BigTIFF; with several channels FILE gets the name of each.",
+)
+@click.option(
+    "--ome-zarr04",
+    type=click.Path(path_type=Path),
+    metavar="PATH",
+    help="An OME-Zarr 0.4 image, for programs that cannot read the result (0.5).",
+)
+@click.option(
+    "--reference-layout",
+    is_flag=True,
+    help="The files in process/STEP/CHANNEL that scripts for PyStack3D read.",
+)
+@click.option("--step", help="With --tiff or --bigtiff: what this step left, if it is stored.")
+@click.option("--steps", help="Only these of the process_steps, as they were run.")
+@click.option("--overwrite", is_flag=True, help="Replace files of an earlier export.")
+@click.pass_context
+def export(
+    context: click.Context,
+    project: Path,
+    tiff: Path | None,
+    bigtiff: Path | None,
+    ome_zarr04: Path | None,
+    reference_layout: bool,
+    step: str | None,
+    steps: str | None,
+    overwrite: bool,
+) -> None:
+    """Write the result in another format, with the source's private tags and compression."""
+    targets = {"--tiff": tiff, "--bigtiff": bigtiff, "--ome-zarr04": ome_zarr04}
+    given = [name for name, path in targets.items() if path is not None]
+    given += ["--reference-layout"] * reference_layout
+    if len(given) != 1:
+        expected = f"one of {', '.join(targets)} and --reference-layout expected"
+        message = f"{expected}, found {' and '.join(given) or 'none'}"
+        raise click.UsageError(message)
+    if step is not None and given[0] not in ("--tiff", "--bigtiff"):
+        message = f"--step goes with --tiff or --bigtiff, not with {given[0]}"
+        raise click.UsageError(message)
+    pipeline = _open(project, steps)
+    try:
+        with _bars() as show:
+
+            def on_slice(event: Any) -> None:
+                show("export", "export", event.done, event.total)
+
+            options: dict[str, Any] = {"overwrite": overwrite, "on_slice": on_slice}
+            if tiff is not None:
+                pipeline.export_tiff(tiff, step=step, **options)
+                written = [tiff]
+            elif bigtiff is not None:
+                written = pipeline.export_bigtiff(bigtiff, step=step, **options)
+            elif ome_zarr04 is not None:
+                written = [pipeline.export_ome_zarr04(ome_zarr04, **options)]
+            else:
+                written = pipeline.export_reference_layout(**options)
+    except KeyboardInterrupt:
+        click.echo("interrupted: files that are there are whole, --overwrite replaces", err=True)
+        context.exit(INTERRUPTED)
+    for path in written:
+        click.echo(f"wrote {path}")
+
+
+@cli.command()
+@PROJECT
+def clean(project: Path) -> None:
+    """Free the ingested stack and what is stored between passes; the result stays."""
+    from dask.utils import format_bytes
+
+    freed = _open(project, None).clean()
+    for name, size in freed.items():
+        click.echo(f"freed {format_bytes(size)}: {name}")
+    if not freed:
+        click.echo("nothing to free")
+
+
+@cli.command()
 @click.argument("directory", type=click.Path(path_type=Path, file_okay=False))
 @click.option(
     "--size",
@@ -268,24 +356,35 @@ def _print_summary(summary: RunSummary) -> None:
 
 @contextmanager
 def _progress() -> Iterator[Callable[[Any], None]]:
-    """Yield what shows finished blocks: bars in a terminal, a line per pass elsewhere."""
+    """Yield what shows finished blocks of passes."""
+    with _bars() as show:
+
+        def on_block(event: Any) -> None:
+            title = f"pass {event.number}/{event.count} {event.label}"
+            show(event.number, title, event.done, event.blocks)
+
+        yield on_block
+
+
+@contextmanager
+def _bars() -> Iterator[Callable[[Any, str, int, int], None]]:
+    """Yield what shows progress, by key: bars in a terminal, a line for each title elsewhere."""
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
 
     console = Console(stderr=True)
-    bars: dict[int, Any] = {}
+    bars: dict[Any, Any] = {}
     columns = ("{task.description}", BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
 
-        def on_block(event: Any) -> None:
-            if event.number not in bars:
-                title = f"pass {event.number}/{event.count} {event.label}"
-                bars[event.number] = progress.add_task(title, total=event.blocks)
+        def show(key: Any, title: str, done: int, total: int) -> None:
+            if key not in bars:
+                bars[key] = progress.add_task(title, total=total)
                 if not console.is_terminal:
                     click.echo(title, err=True)
-            progress.update(bars[event.number], completed=event.done)
+            progress.update(bars[key], completed=done)
 
-        yield on_block
+        yield show
 
 
 def _show_warning(message: Any, *_: Any, **__: Any) -> None:
