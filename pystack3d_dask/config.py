@@ -327,6 +327,7 @@ def _open_source(directory: Path, settings: Settings, problems: list[Problem]) -
     except SourceError as error:
         problems.append(Problem("channels", str(error)))
         return None
+    problems += [Problem("", note, "warning") for note in source.notes]
     count = source.specs[0].shape[0]
     last = count - 1 if settings.ind_max is None else min(settings.ind_max, count - 1)
     first = max(settings.ind_min, 0)

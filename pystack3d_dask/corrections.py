@@ -8,6 +8,7 @@ the end, once, as the engine does.
 from __future__ import annotations
 
 import json
+import warnings
 import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -117,7 +118,10 @@ def open_stack(path: str | Path, channels: tuple[str, ...] = (".",)) -> xr.DataA
     SourceError
         When the headers are wrong or do not agree.
     """
-    return lazy_source(open_source(path, channels=channels))
+    source = open_source(path, channels=channels)
+    for note in source.notes:
+        warnings.warn(note, stacklevel=2)
+    return lazy_source(source)
 
 
 def open_result(directory: str | Path) -> xr.DataArray:

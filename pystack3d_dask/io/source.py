@@ -23,6 +23,8 @@ class Source(Protocol):
         source is read in place, others are ingested once.
     fingerprint : str
         Changes when slices are replaced, added, removed or selected otherwise.
+    notes : tuple of str
+        What is worth saying about the files: metadata that cannot be used, or contradict them.
     """
 
     @property
@@ -35,6 +37,8 @@ class Source(Protocol):
     def chunked(self) -> bool: ...
     @property
     def fingerprint(self) -> str: ...
+    @property
+    def notes(self) -> tuple[str, ...]: ...
 
     def read(self, channel: int, region: Region) -> Array:
         """Return the pixels of a region, shape ``region.shape``, in the spec's type.

@@ -17,7 +17,9 @@ import numpy as np
 
 from pystack3d_dask.errors import SourceError
 from pystack3d_dask.io.dtypes import read_dtype
+from pystack3d_dask.io.fibics import SliceMetadata
 from pystack3d_dask.io.tiff_header import Slice, pixel_size, slices_of
+from pystack3d_dask.io.tiff_metadata import notes, positions, summary
 from pystack3d_dask.io.tiff_page import Layout, Plane, Window, read_page
 from pystack3d_dask.spec import Array, Region, StackSpec
 
@@ -82,17 +84,25 @@ class TiffStack:
         Names of the channels.
     specs : tuple of StackSpec
         One per channel. ``z`` is known when every slice of the first channel has its own
-        file with ``z=<number>um`` in its name; ``pixel_size`` when the first file carries it.
+        file with ``z=<number>um`` in its name, or metadata with its position;
+        ``pixel_size`` when metadata or resolution tags of the first file tell it.
     names : tuple of str
         Names of the slices of the first channel.
     files : tuple of TiffChannel
         One per channel.
+    metadata : tuple of SliceMetadata, optional
+        One per channel: those of its first slice, None without any. The region of the
+        first channel holds those of all its slices.
+    notes : tuple of str
+        What is worth saying about the metadata.
     """
 
     channels: tuple[str, ...]
     specs: tuple[StackSpec, ...]
     names: tuple[str, ...]
     files: tuple[TiffChannel, ...]
+    metadata: tuple[SliceMetadata | None, ...]
+    notes: tuple[str, ...]
     chunked: ClassVar[bool] = False
 
     @cached_property
@@ -205,8 +215,12 @@ def open_tiff(locations: Mapping[str, Path], samples: Samples | None = None) -> 
         types than integers up to 16 bit, float32 and float64, colour without ``samples``,
         slices that differ from most, channels that differ in the number of slices.
     """
+    first = next(iter(locations))
     with ThreadPoolExecutor(THREADS) as pool:
-        scans = {name: _scan(path, samples, pool) for name, path in locations.items()}
+        scans = {
+            name: _scan(path, samples, pool, metadata=name == first)
+            for name, path in locations.items()
+        }
     problems = [problem for scan in scans.values() for problem in scan.problems]
     problems.extend(_differences(list(scans.values())))
     problems.extend(() if problems else _unequal_counts(scans))
@@ -217,25 +231,29 @@ def open_tiff(locations: Mapping[str, Path], samples: Samples | None = None) -> 
 
 def _assembled(scans: Mapping[str, _Scan], samples: Samples | None) -> TiffStack:
     channels = {
-        label: files
+        label: (files, summary(scan.slices))
         for name, scan in scans.items()
         for label, files in _channels(name, scan, samples, alone=len(scans) == 1)
     }
-    first = next(iter(channels.values()))
-    z, names = _positions(first.planes), _names(first.planes)
-    spacing = pixel_size(os.path.join(first.folder, first.planes[0].file))
+    files = tuple(each for each, _ in channels.values())
+    metadata = tuple(each for _, each in channels.values())
+    scan, planes = next(iter(scans.values())), files[0].planes
+    z, z_metadata, names = _positions(planes), positions(scan.slices), _names(planes)
+    spacing = pixel_size(os.path.join(scan.folder, planes[0].file))
     specs = tuple(
         StackSpec(
-            shape=(len(files.planes), files.layout.rows, files.layout.columns),
-            dtype=files.dtype,
-            source_dtype=files.dtype,
-            z=z,
+            shape=(len(each.planes), each.layout.rows, each.layout.columns),
+            dtype=each.dtype,
+            source_dtype=each.dtype,
+            z=z_metadata if z is None else z,
+            z_metadata=z_metadata,
             names=names,
-            pixel_size=spacing,
+            pixel_size=(metadata[0] and metadata[0].pixel_size) or spacing,
         )
-        for files in channels.values()
+        for each in files
     )
-    return TiffStack(tuple(channels), specs, names, tuple(channels.values()))
+    remarks = tuple(notes(scan.slices, scan.folder, z, spacing))
+    return TiffStack(tuple(channels), specs, names, files, metadata, remarks)
 
 
 def _channels(
@@ -276,7 +294,10 @@ class _Scan(NamedTuple):
     problems: list[str]
 
 
-def _scan(location: Path, samples: Samples | None, pool: ThreadPoolExecutor) -> _Scan:
+def _scan(
+    location: Path, samples: Samples | None, pool: ThreadPoolExecutor, *, metadata: bool
+) -> _Scan:
+    """Read the headers of a channel, with ``metadata`` those of all slices, or of the first."""
     try:
         folder, names = _files(location)
     except OSError as error:
@@ -284,7 +305,11 @@ def _scan(location: Path, samples: Samples | None, pool: ThreadPoolExecutor) -> 
     if not names:
         return _Scan(folder, [], [f"{location}: no slices; expected *.tif or *.tiff files"])
     scan_file = partial(_scan_file, samples=samples, alone=len(names) == 1)
-    results = list(pool.map(scan_file, (os.path.join(folder, name) for name in names)))
+    first, *others = (os.path.join(folder, name) for name in names)
+    results = [scan_file(first, metadata=True)]
+    # most stacks have no metadata: those are not looked for in thousands of files
+    wanted = metadata and any(item.has_metadata for item in results[0][0])
+    results += pool.map(partial(scan_file, metadata=wanted), others)
     return _Scan(
         folder,
         [item for slices, _ in results for item in slices],
@@ -299,9 +324,11 @@ def _files(location: Path) -> tuple[str, list[str]]:
     return str(location.parent), [location.name]
 
 
-def _scan_file(path: str, samples: Samples | None, *, alone: bool) -> tuple[list[Slice], str]:
+def _scan_file(
+    path: str, samples: Samples | None, *, alone: bool, metadata: bool
+) -> tuple[list[Slice], str]:
     try:
-        slices = slices_of(path, alone=alone)
+        slices = slices_of(path, alone=alone, metadata=metadata)
         _check_colour(slices[0], samples)
     except OSError as error:
         return [], f"{path}: {error.strerror or error}"

@@ -9,26 +9,35 @@ from collections.abc import Iterator
 from math import prod
 from typing import NamedTuple
 
-from tifffile import TiffFile, TiffPage
+from tifffile import FileHandle, TiffFile, TiffPage, TiffTag
 
 from pystack3d_dask.io.dtypes import DTYPES
+from pystack3d_dask.io.fibics import LARGEST, TAG, MetadataError, SliceMetadata, parse_slice
 from pystack3d_dask.io.tiff_page import Layout, Plane, layout_of, segment_count
 
 COLOURED = (2, 6)  # RGB, and YCbCr, which decodes to RGB
+TEXT = (1, 2, 7)  # types of tags whose values are bytes
 COARSEST_PIXEL = 20.0
 RESOLUTION_UNITS = {2: 25_400.0, 3: 10_000.0}  # inch and centimetre, in micrometres
 IMAGEJ_UNITS = {"micron": 1.0, "um": 1.0, "µm": 1.0, "μm": 1.0, r"\u00B5m": 1.0, "nm": 1e-3}
 
 
 class Slice(NamedTuple):
-    """A slice as its header describes it."""
+    """A slice as its header describes it, and why its metadata cannot be used."""
 
     plane: Plane
     layout: Layout
     is_rgb: bool
+    metadata: SliceMetadata | None = None
+    damage: str = ""
+
+    @property
+    def has_metadata(self) -> bool:
+        """Whether there were metadata, damaged or not."""
+        return self.metadata is not None or bool(self.damage)
 
 
-def slices_of(path: str, *, alone: bool) -> list[Slice]:
+def slices_of(path: str, *, alone: bool, metadata: bool = False) -> list[Slice]:
     """Return the slices of a file.
 
     Parameters
@@ -39,6 +48,8 @@ def slices_of(path: str, *, alone: bool) -> list[Slice]:
         Whether it is the only file of its channel. Then each of its pages is a slice, and
         so is each image of a stack that is described by one header, as ImageJ does beyond
         4 GB. Otherwise it is one slice. Thumbnails and masks are skipped.
+    metadata : bool
+        Whether to read those of Zeiss Atlas, too.
 
     Raises
     ------
@@ -53,7 +64,7 @@ def slices_of(path: str, *, alone: bool) -> list[Slice]:
         raise ValueError(msg)
     with TiffFile(path) as tif:
         file = Plane(os.path.basename(path), status.st_size, status.st_mtime_ns)
-        slices = [_slice(page, file) for page in _images(tif)]
+        slices = [_slice(page, file, metadata) for page in _images(tif)]
         if not slices:
             msg = "it holds no image"
             raise ValueError(msg)
@@ -94,10 +105,25 @@ def _images(tif: TiffFile) -> Iterator[TiffPage]:
             yield page
 
 
-def _slice(page: TiffPage, file: Plane) -> Slice:
+def _slice(page: TiffPage, file: Plane, metadata: bool) -> Slice:
     _check_page(page)
     plane = file._replace(page=page.index, header=page.offset if page.index else 0)
-    return Slice(plane, layout_of(page), page.photometric in COLOURED)
+    found = Slice(plane, layout_of(page), page.photometric in COLOURED)
+    tag = page.tags.get(TAG) if metadata else None
+    if tag is None:
+        return found
+    try:
+        return found._replace(metadata=_metadata(page.parent.filehandle, tag))
+    except MetadataError as error:
+        return found._replace(damage=str(error))
+
+
+def _metadata(file: FileHandle, tag: TiffTag) -> SliceMetadata:
+    if tag.dtype not in TEXT or tag.count > LARGEST:
+        msg = f"{file.path}: tag {TAG} holds {tag.count} values of type {tag.dtype}; text expected"
+        raise MetadataError(msg)
+    file.seek(tag.valueoffset)
+    return parse_slice(file.read(tag.count), file.path)
 
 
 def _images_of_one_header(page: TiffPage, found: Slice) -> list[Slice]:
@@ -106,8 +132,9 @@ def _images_of_one_header(page: TiffPage, found: Slice) -> list[Slice]:
     fits = page.is_contiguous and page.dataoffsets[0] + 2 * page.nbytes <= found.plane.size
     if count <= 1 or not fits:
         return [found]
+    others = found._replace(metadata=None)  # the header tells the position of one slice
     return [
-        found._replace(plane=found.plane._replace(page=k, skip=k * page.nbytes))
+        (others if k else found)._replace(plane=found.plane._replace(page=k, skip=k * page.nbytes))
         for k in range(count)
     ]
 

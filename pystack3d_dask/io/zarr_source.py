@@ -79,6 +79,7 @@ class ZarrStack:
     arrays: tuple[ZarrChannel, ...]
     stamps: tuple[str, ...]
     chunked: ClassVar[bool] = True
+    notes: ClassVar[tuple[str, ...]] = ()
 
     @cached_property
     def fingerprint(self) -> str:
