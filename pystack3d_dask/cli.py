@@ -81,9 +81,15 @@ def cli(debug: bool) -> None:
 @click.argument("directory", type=click.Path(path_type=Path, file_okay=False))
 def init(directory: Path) -> None:
     """Write a commented params.toml for the slices in DIRECTORY."""
+    from pystack3d_dask.acquisition import describe
     from pystack3d_dask.template import write_params
 
-    click.echo(f"wrote {write_params(directory)}")
+    acquisition = describe(directory)
+    click.echo(f"wrote {write_params(directory, acquisition)}")
+    for line in acquisition.taken:
+        click.echo(f"  {line}")
+    for note in acquisition.notes:
+        click.echo(f"note: {note}", err=True)
 
 
 @cli.command()

@@ -19,6 +19,7 @@ import dask
 import numpy as np
 import pytest
 import tifffile
+from atlas_files import setup_xml, slice_xml, write_slices
 from conftest import textured
 
 import pystack3d_dask as ps
@@ -76,6 +77,19 @@ def test_init_writes_what_runs_as_it_is(call, make_project):
     assert done.status == 0, done.err
     assert f"result: {project.resolve() / 'process' / 'result.zarr'}" in done.out
     assert list(ps.open_result(project).c.values) == ["ESB", "SE2"]
+
+
+def test_init_says_what_it_took_from_where_and_what_it_did_not(call, tmp_path):
+    xml = slice_xml((36, 42), box=(9, 20, 9, 20), z=1)
+    write_slices(tmp_path, np.zeros((2, 36, 42), "uint8"), [xml, xml])
+    (tmp_path / "Atlas3D.a3d-setup").write_text(setup_xml((99, 99)))
+    done = call("init", tmp_path)
+    assert done.status == 0
+    first, size, area = done.out.splitlines()
+    assert first == f"wrote {tmp_path / 'params.toml'}"
+    assert size == "  pixels of 0.008 x 0.008 µm (x, y): TIFF metadata of slice_00000.tif"
+    assert area.startswith("  cropping area [0, 41, 0, 36]: region of interest and 20 pixels")
+    assert "note: Atlas3D.a3d-setup is of another acquisition, nothing is taken" in done.err
 
 
 def test_init_never_overwrites(call, make_project):

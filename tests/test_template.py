@@ -6,11 +6,14 @@ import re
 import tomllib
 
 import pytest
+from atlas_files import slice_xml, write_slices
+from conftest import textured
 
 from pystack3d_dask import Pipeline
+from pystack3d_dask.acquisition import describe
 from pystack3d_dask.errors import ParameterError, SourceError
 from pystack3d_dask.step import registry
-from pystack3d_dask.template import write_params
+from pystack3d_dask.template import render, tables, write_params
 
 
 def test_it_describes_the_slices_and_is_read_without_a_word(make_project):
@@ -73,3 +76,51 @@ def test_every_correction_that_is_mentioned_exists(make_project):
     listed = text.partition("process_steps = [")[2].partition("]")[0]
     assert set(re.findall(r'"(\w+)"', listed)) <= set(registry())
     assert set(re.findall(r"^\[(\w+)\]", text, re.MULTILINE)) <= set(registry())
+
+
+def test_every_table_has_the_parameters_that_are_documented(make_project):
+    """Also those of corrections that this version does not have."""
+    found = {
+        name: tomllib.loads(body)
+        for name, body in tables(describe(make_project(None, shape=(7, 36, 42)))).items()
+    }
+    assert found["registration_calculation"] == {"transformation": "TRANSLATION"}
+    assert found["registration_transformation"] == {"cropping": True}
+    gabor = {"name": "Gabor", "noise_level": 20, "sigma": [1, 30], "theta": 0}
+    assert found["destriping"] == {"filters": [gabor], "maxit": 100}
+    policy = "slice_{slice_nb}_z={z_coord}um.tif"
+    assert found["resampling"] == {"policy": policy, "dz": 0.01, "z_source": "names"}
+
+
+def listed(text):
+    return tomllib.loads(text)["process_steps"]
+
+
+def test_steps_are_listed_in_the_usual_order_when_there_are_any(make_project, monkeypatch):
+    usual = [
+        "cropping",
+        "bkg_removal",
+        "intensity_rescaling",
+        "registration_calculation",
+        "registration_transformation",
+        "destriping",
+        "resampling",
+    ]
+    project = make_project(None)
+    text = render(describe(project))
+    assert listed(text) == [name for name in usual if name in registry()]
+    assert set(tomllib.loads(text)) & set(tables(describe(project))) <= set(registry())
+
+    steps = dict.fromkeys([*reversed(usual), "cropping_final", "of_another_package"])
+    monkeypatch.setattr("pystack3d_dask.template.registry", lambda: steps)
+    assert listed(render(describe(project))) == usual
+    for path in project.glob("*.tif"):  # resampling needs positions
+        path.rename(path.with_name(path.name.replace("z=", "")))
+    assert listed(render(describe(project))) == usual[:-1]
+
+
+def test_names_of_files_may_hold_what_comments_may_not(tmp_path):
+    xml = slice_xml((36, 42), box=(9, 20, 9, 20))
+    write_slices(tmp_path, textured((2, 36, 42)), [xml] * 2, name="a\nb\x7f{0}.tif")
+    assert "TIFF metadata of a?b?0.tif" in write_params(tmp_path).read_text(encoding="utf-8")
+    assert Pipeline.from_toml(tmp_path).notes == ()
