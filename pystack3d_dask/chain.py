@@ -32,19 +32,19 @@ class Chain:
         Level 0.
     fits : mapping
         The stack-wide fits that are known, by step name.
+    borrowed : frozenset of str
+        Steps whose fit is made on another channel.
     """
 
     steps: tuple[Step, ...]
     source: StackSpec
     fits: Fits = field(default_factory=dict)
+    borrowed: frozenset[str] = frozenset()
 
-    @cached_property
+    @property
     def levels(self) -> tuple[StackSpec, ...]:
         """Spec of each level, ``len(steps) + 1`` of them."""
-        levels = [self.source]
-        for index, step in enumerate(self.steps):
-            levels.append(step.output_spec(levels[-1], self.fitted(index)))
-        return tuple(levels)
+        return self._walk[0]
 
     @property
     def result_dtype(self) -> np.dtype[Any]:
@@ -52,11 +52,21 @@ class Chain:
         return self.source.source_dtype
 
     def fitted(self, index: int) -> Arrays | None:
-        """Return the fit that step ``index`` works with, None while it is not known."""
-        needs = self.steps[index].needs
-        if not needs or not all(name in self.fits for name in needs):
-            return None
-        return {key: value for name in needs for key, value in self.fits[name].items()}
+        """Return what step ``index`` works with beside pixels, None while it is not known."""
+        return self._walk[1][index]
+
+    @cached_property
+    def _walk(self) -> tuple[tuple[StackSpec, ...], tuple[Arrays | None, ...]]:
+        levels: list[StackSpec] = [self.source]
+        fitted: list[Arrays | None] = []
+        for index, step in enumerate(self.steps):
+            found = None
+            if self.is_applicable(index):
+                raw = {key: value for name in step.needs for key, value in self.fits[name].items()}
+                found = step.prepare(raw, levels[-1]) or None
+            fitted.append(found)
+            levels.append(step.output_spec(levels[-1], found))
+        return tuple(levels), tuple(fitted)
 
     def is_applicable(self, index: int) -> bool:
         """Whether all fits that step ``index`` needs are known."""
@@ -84,6 +94,11 @@ class Chain:
             self._boundary(slices.start, end, level), self._boundary(slices.stop, end, level)
         )
 
+    def own(self, work: Work) -> Work:
+        """Return the pass without the fits that are made on another channel."""
+        mine = (g for g in work.gathers if self.steps[g.index].name not in self.borrowed)
+        return replace(work, gathers=tuple(mine))
+
     def with_fits(self, fits: Fits) -> Chain:
         """Return the chain that knows these fits too."""
         return replace(self, fits={**self.fits, **fits})
@@ -93,7 +108,7 @@ class Chain:
             spec, out = self.levels[index], self.levels[index + 1]
             if z >= out.shape[0]:
                 z = spec.shape[0]
-            elif z > 0 and out.shape[0] != spec.shape[0]:
+            elif z > 0 and not self.steps[index].keeps_slices:
                 z = self.step_source(index, out.region.with_z(z, z + 1)).start[0]
         return z
 
@@ -130,6 +145,11 @@ class Work:
     stores: tuple[int, ...] = ()
     gathers: tuple[Gather, ...] = ()
     finishes: bool = False
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether there is nothing to store and nothing to gather."""
+        return not self.stores and not self.gathers
 
 
 @dataclass(frozen=True)
@@ -192,6 +212,18 @@ def halo_depth(chain: Chain, work: Work) -> int:
         region = chain.step_source(level, out.region.with_z(middle, middle + 1))
         depths.append(region.shape[0] - 1)
     return max(depths)
+
+
+def overlap(chain: Chain, index: int) -> int:
+    """Return how many slices beyond its own step ``index`` needs, for its fit or its pixels."""
+    step, spec, out = chain.steps[index], chain.levels[index], chain.levels[index + 1]
+    middle = out.shape[0] // 2
+    depth = chain.step_source(index, out.region.with_z(middle, middle + 1)).shape[0]
+    if step.fit_scope == "stack":
+        middle = spec.shape[0] // 2
+        own = spec.region.with_z(middle, middle + 1)
+        depth = max(depth, step.summary_source(own, spec).shape[0])
+    return max(depth - 1, 0)
 
 
 def _whole_axes(region: Region, whole: Sequence[str], spec: StackSpec) -> Region:

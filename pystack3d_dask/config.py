@@ -39,7 +39,7 @@ UNKNOWN = StackSpec(  # stands for slices that cannot be opened: whatever may fi
     shape=(99999, 99999, 99999),
     dtype=np.dtype(np.uint8),
     source_dtype=np.dtype(np.uint8),
-    z=(0.0,),
+    z=(),
     pixel_size=(1.0, 1.0),
 )
 
@@ -109,7 +109,11 @@ def load_project(path: Path, *, steps: Sequence[str] | None = None) -> Project:
     directory = (params.parent / (settings.project_dir or ".")).resolve()
     source = None if wrong & WHERE else _open_source(directory, settings, problems)
     specs = [UNKNOWN] if source is None else source.specs
-    problems += check_steps(built, [replace(spec, precision=settings.precision) for spec in specs])
+    problems += check_steps(
+        built,
+        [replace(spec, precision=settings.precision) for spec in specs],
+        None if source is None else source.channels,
+    )
     errors = [problem for problem in problems if problem.severity == "error"]
     if errors or source is None:
         raise ParameterError(errors, str(params))

@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from math import prod
 
-from pystack3d_dask.chain import Chain, Gather, Work, demands, halo_depth, slabs
-from pystack3d_dask.io.pyramid import pooled_shape, pyramid, slab_thickness
+from pystack3d_dask.chain import Chain, Gather, Work, demands, halo_depth, overlap, slabs
+from pystack3d_dask.io.pyramid import pooled_shape, pyramid, slab_thickness, thick_slab
 from pystack3d_dask.spec import StackSpec
 from pystack3d_dask.step import Step
 
@@ -16,6 +16,7 @@ WORKER_BASE = 225 * MIB  # a worker process with everything imported, before its
 SLAB_AND_SHARDS = 1.4  # the slab of the result, and what its shards take while being written
 NANOSECONDS_PER_BYTE = 1.5  # reading or writing one byte, codec included
 NANOSECONDS_OF_STATISTICS = 1.0  # per pixel and level
+REPEATED = 0.1  # of the slices: more of them are not computed twice by heavy steps
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,7 +49,9 @@ class Pass:
     slab : int
         Slices per block, counted on level ``work.end``.
     blocks : tuple of range
-        The slices of each block; there is a task for each block and channel.
+        The slices of each block.
+    channels : tuple of int
+        The channels that take part; there is a task for each block of each of them.
     is_bound : bool
         True when a fit of an earlier pass may make it smaller.
     bytes_read, bytes_written : int
@@ -64,12 +67,18 @@ class Pass:
     work: Work
     slab: int
     blocks: tuple[range, ...]
+    channels: tuple[int, ...]
     is_bound: bool
     bytes_read: int
     bytes_written: int
     bytes_on_disk: int
     memory: int
     seconds: float
+
+    @property
+    def tasks(self) -> int:
+        """Number of tasks."""
+        return len(self.blocks) * len(self.channels)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -103,7 +112,7 @@ class Plan:
     @property
     def tasks(self) -> int:
         """Number of tasks."""
-        return sum(len(item.blocks) for item in self.passes) * len(self.channels)
+        return sum(item.tasks for item in self.passes)
 
     @property
     def memory(self) -> int:
@@ -149,6 +158,7 @@ def make_plan(
     Plan
     """
     first = chains[0]
+    itemsize = max(chain.result_dtype.itemsize for chain in chains)
     works = split_passes(
         first.steps,
         level_bytes=[sum(c.levels[i].nbytes for c in chains) for i in range(len(first.levels))],
@@ -157,6 +167,7 @@ def make_plan(
         ],
         chunked_source=chunked_source,
         known=known or Known(),
+        repeated=[_repeated(first, index, itemsize) for index in range(len(first.steps))],
     )
     passes = tuple(_measure(work, chains) for work in works)
     return Plan(chains=tuple(chains), channels=tuple(channels), passes=passes)
@@ -169,10 +180,11 @@ def split_passes(
     rounds: Sequence[int],
     chunked_source: bool,
     known: Known,
+    repeated: Sequence[float] | None = None,
 ) -> tuple[Work, ...]:
     """Return the passes that a chain takes. The rule, all of it:
 
-    1. Only a fit ends a pass: a pass computes as far as the fits that it knows allow, and
+    1. A fit ends a pass: a pass computes as far as the fits that it knows allow, and
        gathers the summaries of every unknown fit that lies on its way.
     2. The last pass stores the result.
     3. An earlier pass stores if a heavy step lies in it, or if it reads a source that is
@@ -181,6 +193,9 @@ def split_passes(
     4. A step with ``checkpoint`` has its output stored where it is first computed.
     5. What is known is not done again: the first pass reads the last stored level that
        has all fits before it, and a known fit is not gathered.
+    6. A step that needs neighbouring slices ends a pass, too, if a heavy step lies before
+       it in the pass and would thus be repeated, at the edges of blocks, for more than a
+       tenth of the slices.
 
     Parameters
     ----------
@@ -194,11 +209,14 @@ def split_passes(
         Whether the source can be read in place.
     known : Known
         Stored levels, fits and rounds from before.
+    repeated : sequence of float, optional
+        What share of its input slices each step needs in more than one block.
 
     Returns
     -------
     tuple of Work
     """
+    repeated = repeated or [0.0] * len(steps)
     last = len(steps)
     if last in known.stored:
         return ()
@@ -209,15 +227,18 @@ def split_passes(
     while True:
         reach = reads
         while reach < last and set(steps[reach].needs) <= fits:
+            if _repeats(steps[reads:reach], repeated[reach]):
+                break
             reach += 1
+        is_cut = reach < last and _repeats(steps[reads:reach], repeated[reach])
         gathers = tuple(
             Gather(index, done.get(step.name, 0))
-            for index, step in enumerate(steps[reads : reach + 1], start=reads)
+            for index, step in enumerate(steps[reads : reach + (not is_cut)], start=reads)
             if step.fit_scope == "stack" and step.name not in fits
         )
         unfinished = any(rounds[gather.index] - gather.round > 1 for gather in gathers)
         is_last = reach == last and not unfinished
-        end = last if is_last else max(gather.index for gather in gathers)
+        end = reach if is_last or is_cut else max(gather.index for gather in gathers)
         if is_last:
             stores = (*_checkpoints(steps, reads, last - 1), last)
         else:
@@ -242,6 +263,25 @@ def split_passes(
             done[name] = gather.round + 1
             if done[name] == rounds[gather.index]:
                 fits.add(name)
+
+
+def _repeats(before: Sequence[Step], repeated: float) -> bool:
+    """Whether a step in this place would have heavy work done twice."""
+    return repeated > REPEATED and any(step.cost == "heavy" for step in before)
+
+
+def _repeated(chain: Chain, index: int, itemsize: int) -> float:
+    """Return the share of slices that a step needs twice, in the slabs that suit it best."""
+    shape = chain.levels[-1].shape
+    return overlap(chain, index) / thick_slab(shape, itemsize)
+
+
+def _is_repeating(chain: Chain, work: Work) -> bool:
+    """Whether heavy steps of a pass repeat some slices at the edges of its blocks."""
+    heavy = [i for i in range(work.reads, work.end) if chain.steps[i].cost == "heavy"]
+    later = {*range(heavy[0] + 1, work.end)} if heavy else set()
+    gathered = {g.index for g in work.gathers if heavy and g.index > heavy[0]}
+    return any(overlap(chain, index) for index in later | gathered)
 
 
 def _starting_level(steps: Sequence[Step], known: Known) -> int:
@@ -271,10 +311,14 @@ def _checkpoints(steps: Sequence[Step], reads: int, end: int) -> list[int]:
 def _measure(work: Work, chains: Sequence[Chain]) -> Pass:
     chain = chains[0]
     end = chain.levels[work.end]
-    slab = slab_thickness(end.shape, _stored_itemsize(chains, work))
+    thickness = thick_slab if _is_repeating(chain, work) else slab_thickness
+    slab = thickness(end.shape, _stored_itemsize(chains, work))
     blocks = slabs(end.shape[0], slab)
-    read = _voxels_read(chain, work, blocks) * sum(
-        each.levels[work.reads].dtype.itemsize for each in chains
+    channels = tuple(k for k, each in enumerate(chains) if not each.own(work).is_idle)
+    read = sum(
+        _voxels_read(chains[k], chains[k].own(work), blocks)
+        * chains[k].levels[work.reads].dtype.itemsize
+        for k in channels
     )
     written = sum(_stored_bytes(each, level) for each in chains for level in work.stores)
     pixels = sum(prod(spec.shape) for spec in chain.levels[work.reads : work.end + 1])
@@ -282,18 +326,19 @@ def _measure(work: Work, chains: Sequence[Chain]) -> Pass:
         prod(chain.levels[index + 1].shape) * chain.steps[index].nanoseconds
         for index in range(work.reads, work.end)
     )
-    nanoseconds = (read + written) * NANOSECONDS_PER_BYTE + len(chains) * (
+    nanoseconds = (read + written) * NANOSECONDS_PER_BYTE + len(channels) * (
         computing + (pixels * NANOSECONDS_OF_STATISTICS if work.stores else 0)
     )
     return Pass(
         work=work,
         slab=slab,
         blocks=blocks,
+        channels=channels,
         is_bound=any(level.is_bound for level in chain.levels[: work.end + 1]),
         bytes_read=read,
         bytes_written=written,
         bytes_on_disk=written + _copies_bytes(chains, work, slab),
-        memory=WORKER_BASE + max(_block_bytes(each, work, blocks) for each in chains),
+        memory=WORKER_BASE + max(_block_bytes(chains[k], work, blocks) for k in channels),
         seconds=nanoseconds * 1e-9,
     )
 
@@ -349,6 +394,10 @@ def _block_bytes(chain: Chain, work: Work, blocks: Sequence[range]) -> int:
             copied = block_in.size * source.dtype.itemsize if block_in.shape[0] > 1 else 0
             computed = size * spec.arithmetic.itemsize
             scratch = max(scratch, copied + computed + step.scratch_bytes(demand.region, source))
+    for gather in chain.own(work).gathers:
+        step, spec = chain.steps[gather.index], chain.levels[gather.index]
+        own = spec.region.with_z(block.start, block.start + 1)
+        scratch = max(scratch, step.summary_scratch_bytes(own, spec))
     slab = 0
     if work.finishes:
         image = chain.levels[-1]
@@ -362,7 +411,7 @@ def _describe(plan: Plan) -> str:
         lines.append(f"pass {number}  {_sentence(plan, item)}")
         bound = "<= " if item.is_bound else ""
         lines.append(
-            f"        {len(item.blocks) * len(plan.channels)} tasks of up to {item.slab} slices, "
+            f"        {item.tasks} tasks of up to {item.slab} slices, "
             f"reads {bound}{_size(item.bytes_read)}, writes {bound}{_size(item.bytes_written)}, "
             f"{_size(item.memory)} per worker"
         )

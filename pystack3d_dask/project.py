@@ -59,7 +59,8 @@ class Project:
     notes: tuple[Problem, ...] = ()
 
     def __post_init__(self) -> None:
-        found = check_steps(self.steps, [chain.source for chain in self.chains()])
+        specs = [chain.source for chain in self.chains()]
+        found = check_steps(self.steps, specs, self.source.channels)
         errors = [problem for problem in found if problem.severity == "error"]
         if errors:
             raise ParameterError(errors)
@@ -85,18 +86,36 @@ class Project:
                 self.steps,
                 replace(spec, precision=self.precision),
                 {name: by_channel[index] for name, by_channel in fits.items()},
+                borrowed_fits(self.steps, self.source.channels, index),
             )
             for index, spec in enumerate(self.source.specs)
         )
 
 
-def check_steps(steps: Sequence[Step], specs: Sequence[StackSpec]) -> list[Problem]:
+def borrowed_fits(steps: Sequence[Step], channels: Sequence[str], channel: int) -> frozenset[str]:
+    """Return the steps whose fit a channel takes from another one."""
+    return frozenset(
+        step.name
+        for step in steps
+        if step.fit_channel is not None and (step.fit_channel or channels[0]) != channels[channel]
+    )
+
+
+def check_steps(
+    steps: Sequence[Step], specs: Sequence[StackSpec], channels: Sequence[str] | None = None
+) -> list[Problem]:
     """Return what is wrong or noteworthy about steps on the channels of a stack.
 
     Steps behind one that leaves nothing of the stack are not looked at: what they would
-    say has no meaning.
+    say has no meaning. Without ``channels`` their names are not checked.
     """
     found: dict[Problem, None] = {}
+    for index, step in enumerate(steps):
+        found.update(dict.fromkeys(step.check_order(steps[:index])))
+        if channels is not None and (step.fit_channel or channels[0]) not in channels:
+            expected = ", ".join(map(repr, channels))
+            message = f"one of {expected} expected, found {step.fit_channel!r}"
+            found[Problem(f"{step.name}.channel", message)] = None
     for spec in specs:
         for step in steps:
             problems = list(step.check(spec))

@@ -154,7 +154,7 @@ class _PassRun:
         blocks = [
             (channel, number)
             for number in range(len(self.item.blocks))
-            for channel in range(len(self.plan.channels))
+            for channel in self.item.channels
         ]
         pending = [block for block in blocks if not self.program.record(*block).path.exists()]
         for done, block in enumerate(sorted(set(blocks) - set(pending)), start=1):
@@ -249,11 +249,14 @@ class _PassRun:
 
     def _finish_fit(self, index: int, round_done: int) -> None:
         step = self.project.steps[index]
-        fits = []
+        found: dict[int, Arrays] = {}
         for channel, chain in enumerate(self.plan.chains):
-            summaries = StoredSummaries(self._records(channel), step.name)
-            partial = self.program.partials[channel].get(step.name)
-            fits.append(step.finalize(summaries, chain.levels[index], partial))
+            if step.name not in chain.borrowed:
+                summaries = StoredSummaries(self._records(channel), step.name)
+                partial = self.program.partials[channel].get(step.name)
+                found[channel] = step.finalize(summaries, chain.levels[index], partial)
+        lent = next(iter(found.values()))  # a fit that is shared is made on one channel only
+        fits = [found.get(channel, lent) for channel in range(len(self.plan.channels))]
         rounds = step.fit_rounds(self.plan.chains[0].levels[index])
         self.workspace.save_fit(
             step.name,
@@ -312,7 +315,7 @@ class _PassRun:
                     count=self.count,
                     label=self.label,
                     done=done,
-                    blocks=len(self.item.blocks) * len(self.plan.channels),
+                    blocks=self.item.tasks,
                     slices=len(self.item.blocks[block[1]]),
                     receipt=receipt,
                 )

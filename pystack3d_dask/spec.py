@@ -16,6 +16,7 @@ Triple = tuple[int, int, int]
 Precision = Literal["float32", "source"]
 
 AXES = ("z", "y", "x")
+SHOWN = 5  # slices named in a message
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,6 +182,12 @@ class StackSpec:
             names=None if self.names is None else self.names[kept],
             origin=(self.origin[0] + region.start[1], self.origin[1] + region.start[2]),
         )
+
+    def listed(self, slices: Array) -> str:
+        """Return the names of some slices, the first few, for messages."""
+        names = [self.names[z] if self.names else f"slice {z}" for z in slices[:SHOWN]]
+        more = f" and {len(slices) - SHOWN} more" if len(slices) > SHOWN else ""
+        return ", ".join(names) + more
 
     def spacing(self) -> tuple[float, float, float]:
         """Return the mean slice distance, pixel height and width in micrometres, or ones."""

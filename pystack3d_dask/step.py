@@ -10,7 +10,7 @@ from __future__ import annotations
 import importlib.metadata
 import warnings
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from functools import cache
 from typing import Any, ClassVar, Literal
@@ -44,8 +44,6 @@ class Step(ABC):
     version : int
         To be raised when the same parameters give other values; finished blocks of
         the older version are then computed again.
-    devices : tuple of {"cpu", "gpu"}
-        Where the kernel can run.
     cost : {"light", "heavy"}
         A heavy step is never computed twice: what follows it is stored.
     nanoseconds : float
@@ -53,14 +51,16 @@ class Step(ABC):
     reference_per_channel : bool
         Whether PyStack3D keeps the files of `reference_outputs` by channel, or those of the
         first channel in the directory of the step.
+    keeps_slices : bool
+        Whether slice k of the output is made of slice k of the input.
     """
 
     name: ClassVar[str]
     version: ClassVar[int] = 1
-    devices: ClassVar[tuple[str, ...]] = ("cpu",)
     cost: ClassVar[Literal["light", "heavy"]] = "light"
     nanoseconds: ClassVar[float] = 2.0
     reference_per_channel: ClassVar[bool] = True
+    keeps_slices: ClassVar[bool] = True
     __pydantic_config__: ClassVar[dict[str, Any]] = {"extra": "forbid"}
 
     checkpoint: bool = False
@@ -69,6 +69,11 @@ class Step(ABC):
     def whole(self) -> tuple[str, ...]:
         """Axes, among "y" and "x", that the kernel needs entire."""
         return ()
+
+    @property
+    def devices(self) -> tuple[str, ...]:
+        """Where the kernel can run, among "cpu" and "gpu"."""
+        return ("cpu",)
 
     @property
     def fit_scope(self) -> FitScope:
@@ -80,6 +85,14 @@ class Step(ABC):
         """Names of the steps whose stack-wide fits `apply` needs: its own if it has one."""
         return (self.name,) if self.fit_scope == "stack" else ()
 
+    @property
+    def fit_channel(self) -> str | None:
+        """Name of the channel whose fit all channels use, "" for the first one.
+
+        None: each channel has a fit of its own.
+        """
+        return None
+
     def parameters(self) -> dict[str, Any]:
         """Return the parameters by name."""
         return {field.name: getattr(self, field.name) for field in fields(self)}
@@ -87,6 +100,13 @@ class Step(ABC):
     def check(self, spec: StackSpec) -> Iterator[Problem]:
         """Yield what is wrong with the parameters for a stack of this spec."""
         yield from ()
+
+    def check_order(self, earlier: Sequence[Step]) -> Iterator[Problem]:
+        """Yield what is wrong with the place of this step behind those before it."""
+        names = [step.name for step in earlier]
+        for name in self.needs:
+            if name not in (self.name, *names):
+                yield Problem(self.name, f"needs {name} before it, in process_steps")
 
     def output_spec(self, spec: StackSpec, fitted: Arrays | None = None) -> StackSpec:
         """Return the spec of the output; a bound while a fit is missing that decides it."""
@@ -120,7 +140,7 @@ class Step(ABC):
         spec : StackSpec
             The whole input.
         fitted : dict of ndarray, optional
-            What `finalize` returned.
+            What `prepare` returned.
 
         Returns
         -------
@@ -129,6 +149,18 @@ class Step(ABC):
         figures : dict of ndarray
             Per-slice results worth keeping, first axis along ``out.z``.
         """
+
+    def prepare(self, fitted: Arrays, spec: StackSpec) -> Arrays:
+        """Return what `output_spec`, `source` and `apply` get as ``fitted``.
+
+        By default the fits that the step needs. Called once per chain, so that what follows
+        from them, or from the spec, is not worked out again for every block.
+        """
+        return fitted
+
+    def remarks(self, fitted: Arrays, spec: StackSpec) -> Iterator[str]:
+        """Yield what users should know about the fit, such as slices that had no part in it."""
+        yield from ()
 
     def fit_rounds(self, spec: StackSpec) -> int:
         """Return how often the stack must be seen to fit it: 1 for nearly every step."""
@@ -140,6 +172,10 @@ class Step(ABC):
         An empty region says that these slices take no part in the fit.
         """
         return out
+
+    def summary_scratch_bytes(self, out: Region, spec: StackSpec) -> int:
+        """Return the bytes that `summarise` allocates for itself, beside its input."""
+        return 0
 
     def summarise(
         self,

@@ -98,7 +98,8 @@ def run_task(program: Program, channel: int, number: int) -> Receipt:
         When pixels of the source cannot be read.
     """
     started = time.perf_counter()
-    chain, work = program.chains[channel], program.work
+    chain = program.chains[channel]
+    work = chain.own(program.work)
     reader = _Reader(program, channel)
     slices = program.blocks[number]
     writer = _Writer(program, channel, slices)

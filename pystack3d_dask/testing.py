@@ -202,6 +202,11 @@ def _check_apply(case: _Case, chain: Chain) -> tuple[Array, Arrays]:
     for holds, promised, came in [
         (larger or bound.shape == out.shape, bound.shape, f"{out.shape} with the fit"),
         (out.dtype in types and out.source_dtype == spec.source_dtype, out.dtype, f"not {types}"),
+        (
+            out.shape[0] == spec.shape[0] or not case.step.keeps_slices,
+            "keeps_slices",
+            f"{spec.shape[0]} slices turn into {out.shape[0]}",
+        ),
         (out.z is None or len(out.z) == out.shape[0], f"z = {out.z}", f"{out.shape[0]} slices"),
         (raw.shape == out.shape, out.shape, f"values {raw.shape}"),
         (truncated or (raw.dtype.kind == "f") == (out.dtype.kind == "f"), out.dtype, raw.dtype),

@@ -46,6 +46,32 @@ def defective_stack(dtype: str, shape: tuple[int, int, int] = (18, 64, 80)) -> A
     return stack
 
 
+@cache
+def moving_stack(dtype: str, shape: tuple[int, int, int] = (12, 64, 80), turn: float = 0) -> Array:
+    """Return a texture that drifts and jumps from slice to slice, under curtains.
+
+    Its slices also turn, by ``turn`` degrees each.
+    """
+    count, height, width = shape
+    rng = np.random.default_rng([*shape, np.dtype(dtype).itemsize, 7])
+    margin = 20
+    volume = smooth_noise(rng, (count, height + 2 * margin, width + 2 * margin), (4, 3, 3))
+    shifts = np.cumsum(rng.normal(0, 0.9, (count, 2)), axis=0)
+    y, x = np.mgrid[:height, :width].astype(float)
+    images = []
+    for k, (dy, dx) in enumerate(shifts):
+        angle = np.deg2rad(turn * k)
+        v, u = y - height / 2, x - width / 2
+        rows = v * np.cos(angle) - u * np.sin(angle) + height / 2 + dy + margin
+        columns = v * np.sin(angle) + u * np.cos(angle) + width / 2 + dx + margin
+        images.append(ndimage.map_coordinates(volume[k], [rows, columns], order=3))
+    curtains = ndimage.gaussian_filter1d(rng.normal(0, 30, shape), 25, axis=1)
+    values = (120 + 28 * np.stack(images) + curtains) * (np.iinfo(dtype).max / 255)
+    stack = np.clip(values, 1, np.iinfo(dtype).max).astype(dtype)
+    stack.setflags(write=False)
+    return stack
+
+
 def smooth_noise(
     rng: np.random.Generator, shape: tuple[int, int, int], sigma: tuple[float, float, float]
 ) -> Array:
@@ -61,17 +87,32 @@ def write_project(
     for name, stack in channels.items():
         folder = directory / name
         folder.mkdir(parents=True, exist_ok=True)
-        for k, image in enumerate(stack):
-            tifffile.imwrite(folder / f"slice_{k:04d}.tif", image)
+        for k, (z, image) in enumerate(zip(positions(len(stack)), stack, strict=True)):
+            tifffile.imwrite(folder / f"slice_{k:04d}_z={z:.4f}um.tif", image)
     top = {"channels": list(channels), "process_steps": list(steps), **settings}
     tables = [("", top), *((f"[{name}]", values) for name, values in steps.items())]
     lines = [
         line
         for head, values in tables
-        for line in [head, *(f"{key} = {json.dumps(value)}" for key, value in values.items())]
+        for line in [head, *(f"{key} = {toml(value)}" for key, value in values.items())]
     ]
     (directory / "params.toml").write_text("\n".join(lines), encoding="utf-8")
     return directory
+
+
+def positions(count: int) -> Array:
+    """Return positions along z in micrometres, 10 nm apart, more or less."""
+    jitter = np.random.default_rng(1).uniform(-0.003, 0.003, count)
+    return np.asarray(np.round(0.01 * np.arange(count) + jitter + 0.003, 4))
+
+
+def toml(value: Any) -> str:
+    """Return a value as TOML writes it, tables inline."""
+    if isinstance(value, Mapping):
+        return "{" + ", ".join(f"{key} = {toml(each)}" for key, each in value.items()) + "}"
+    if isinstance(value, list | tuple):
+        return "[" + ", ".join(map(toml, value)) + "]"
+    return json.dumps(value)
 
 
 def corrected(directory: Path) -> Array:

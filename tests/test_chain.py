@@ -48,6 +48,7 @@ class Trim(Step):
     """Keeps some slices in the middle."""
 
     name = "trim"
+    keeps_slices = False
     before: int = 0
     after: int = 0
 
@@ -69,6 +70,7 @@ class Double(Step):
     """Twice as many slices, linear in between."""
 
     name = "double"
+    keeps_slices = False
 
     def output_spec(self, spec, fitted=None):
         return replace(spec.computed(), shape=(2 * spec.shape[0] - 1, *spec.shape[1:]))

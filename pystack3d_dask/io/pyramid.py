@@ -14,6 +14,8 @@ from pystack3d_dask.spec import Array, Triple
 SLAB_SLICES = 16
 SLAB_BYTES = 32 * 2**20
 SLABS = 8  # at least, where the stack allows, so that several workers have something to do
+THICK_SLAB_BYTES = 8 * SLAB_BYTES
+THICK_SLABS = 6
 COARSEST = 512
 BAND_ROWS = 32  # rows pooled at a time: their sums stay in the cache
 
@@ -34,8 +36,20 @@ def slab_thickness(shape: Sequence[int], itemsize: int) -> int:
         The largest power of two up to 16 whose slab of whole slices stays within
         32 MiB and leaves 8 slabs or more, and at least 1.
     """
-    fitting = SLAB_BYTES // max(1, prod(shape[1:]) * itemsize)
-    return 1 << (max(1, min(SLAB_SLICES, fitting, shape[0] // SLABS)).bit_length() - 1)
+    return _thickness(shape, itemsize, SLAB_BYTES, SLABS)
+
+
+def thick_slab(shape: Sequence[int], itemsize: int) -> int:
+    """Return how many slices a block has where the edges of blocks are costly.
+
+    As `slab_thickness`, but within 256 MiB, and leaving 6 slabs or more.
+    """
+    return _thickness(shape, itemsize, THICK_SLAB_BYTES, THICK_SLABS)
+
+
+def _thickness(shape: Sequence[int], itemsize: int, most_bytes: int, slabs: int) -> int:
+    fitting = most_bytes // max(1, prod(shape[1:]) * itemsize)
+    return 1 << (max(1, min(SLAB_SLICES, fitting, shape[0] // slabs)).bit_length() - 1)
 
 
 def pyramid(

@@ -1,0 +1,168 @@
+"""Destriping: curtains and other stationary noise, slice by slice."""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+import numpy as np
+import pywt
+
+from pystack3d_dask.backend import namespace
+from pystack3d_dask.errors import Problem
+from pystack3d_dask.spec import Array, Arrays, Region, StackSpec
+from pystack3d_dask.step import Step
+from pystack3d_dask.steps.vsnr import Filter, Solution, remove_noise
+from pystack3d_dask.steps.vsnr_arrays import pyvsnr_solution, remove_noise_on_arrays
+from pystack3d_dask.steps.wavelets import WaveletDecomposition, remove_stripes
+
+VSNR_BYTES = 34  # per pixel: image, noise, two duals, divergence; X, its update, the filter
+PYVSNR_BYTES = 166  # per pixel, as measured
+WAVELET_ARRAYS = 3.5  # of the size of a slice: coefficients, and what becomes of them
+
+
+@dataclass(frozen=True, kw_only=True)
+class Destriping(Step):
+    """Remove stripes: by VSNR, or in wavelet space.
+
+    Parameters
+    ----------
+    filters : tuple of Filter
+        What the noise looks like, see `pystack3d_dask.steps.vsnr.Filter`.
+    maxit : int
+        Iterations at most.
+    cvg_threshold : float
+        Stop once the largest change of the spectrum, over its largest magnitude, is not
+        above this.
+    beta : float
+        Weight of the constraint in ADMM, which decides how fast it converges.
+    backend : {"native", "pyvsnr"}
+        Our solver, or that of the package pyvsnr, on the CPU, for comparison.
+    wavelet_decomposition : WaveletDecomposition, optional
+        Used in place of ``filters``, see
+        `pystack3d_dask.steps.wavelets.WaveletDecomposition`.
+
+    Notes
+    -----
+    A slice of one grey level stays as it is.
+    """
+
+    name: ClassVar[str] = "destriping"
+    cost: ClassVar[Literal["light", "heavy"]] = "heavy"
+    nanoseconds: ClassVar[float] = 500.0
+
+    filters: tuple[Filter, ...] = ()
+    maxit: int = 100
+    cvg_threshold: float = 0.0
+    beta: float = 10.0
+    backend: Literal["native", "pyvsnr"] = "native"
+    wavelet_decomposition: WaveletDecomposition | None = None
+
+    @property
+    def devices(self) -> tuple[str, ...]:
+        is_solved_here = self.wavelet_decomposition is None and self.backend == "native"
+        return ("cpu", "gpu") if is_solved_here else ("cpu",)
+
+    @property
+    def whole(self) -> tuple[str, ...]:
+        return ("y", "x")
+
+    def check(self, spec: StackSpec) -> Iterator[Problem]:
+        if self.wavelet_decomposition is not None:
+            yield from self._check_wavelet(self.wavelet_decomposition, spec)
+            return
+        if not self.filters:
+            yield Problem(
+                f"{self.name}.filters",
+                "missing: a list such as "
+                "[{name = 'Gabor', noise_level = 20, sigma = [1, 30], theta = 0}], "
+                "or wavelet_decomposition",
+            )
+        for index, each in enumerate(self.filters):
+            yield from self._check_filter(f"{self.name}.filters[{index}]", each)
+        if self.maxit < 1:
+            yield Problem(f"{self.name}.maxit", f"1 or more expected, found {self.maxit}")
+        if self.beta <= 0:
+            yield Problem(f"{self.name}.beta", f"above 0 expected, found {self.beta:g}")
+        if self.backend == "pyvsnr" and importlib.util.find_spec("pyvsnr") is None:
+            yield Problem(
+                f"{self.name}.backend",
+                "'pyvsnr' is not installed: pip install 'pystack3d-dask[pyvsnr]'",
+            )
+
+    def output_spec(self, spec: StackSpec, fitted: Arrays | None = None) -> StackSpec:
+        return spec.computed()
+
+    def source(self, out: Region, spec: StackSpec, fitted: Arrays | None = None) -> Region:
+        return spec.region.with_z(out.start[0], out.stop[0])
+
+    def scratch_bytes(self, region: Region, spec: StackSpec) -> int:
+        pixels = spec.shape[1] * spec.shape[2]
+        if self.wavelet_decomposition is not None:
+            return round(WAVELET_ARRAYS * spec.arithmetic.itemsize * pixels)
+        return (PYVSNR_BYTES if self.backend == "pyvsnr" else VSNR_BYTES) * pixels
+
+    def apply(
+        self,
+        block: Array,
+        source: Region,
+        out: Region,
+        spec: StackSpec,
+        fitted: Arrays | None = None,
+    ) -> tuple[Array, Arrays]:
+        if self.wavelet_decomposition is not None:
+            how = self.wavelet_decomposition
+            return np.stack([_destriped(image, how, spec) for image in block]), {}
+        solutions = [self._solved(image) for image in block]
+        values = namespace(block).stack([solution.image for solution in solutions])
+        changes = np.full((len(solutions), self.maxit), np.nan)
+        for row, solution in zip(changes, solutions, strict=True):
+            row[: len(solution.changes)] = solution.changes
+        figures = {
+            "iterations": np.array([solution.iterations for solution in solutions]),
+            "convergence": changes,
+        }
+        return _positive(values, spec), figures
+
+    def _solved(self, image: Array) -> Solution:
+        if self.backend == "pyvsnr":
+            solve = pyvsnr_solution
+        else:
+            solve = remove_noise if namespace(image) is np else remove_noise_on_arrays
+        return solve(
+            image, self.filters, beta=self.beta, maxit=self.maxit, threshold=self.cvg_threshold
+        )
+
+    def _check_filter(self, path: str, each: Filter) -> Iterator[Problem]:
+        if each.noise_level <= 0:
+            yield Problem(f"{path}.noise_level", f"above 0 expected, found {each.noise_level:g}")
+        if each.name == "Gabor" and (each.sigma is None or min(each.sigma) <= 0):
+            found = "nothing" if each.sigma is None else list(each.sigma)
+            yield Problem(
+                f"{path}.sigma", f"[across, along], each above 0, in pixels expected, found {found}"
+            )
+
+    def _check_wavelet(self, how: WaveletDecomposition, spec: StackSpec) -> Iterator[Problem]:
+        path = f"{self.name}.wavelet_decomposition"
+        if how.wavelet not in pywt.wavelist(kind="discrete"):
+            message = f"a discrete wavelet such as 'db25' expected, found {how.wavelet!r}"
+            yield Problem(f"{path}.wavelet", message)
+            return
+        if how.sigma <= 0:
+            yield Problem(f"{path}.sigma", f"above 0 expected, found {how.sigma:g}")
+        if how.level is not None and how.level < 1:
+            yield Problem(f"{path}.level", f"1 or more expected, found {how.level}")
+
+
+def _destriped(image: Array, how: WaveletDecomposition, spec: StackSpec) -> Array:
+    if image.min() == image.max():
+        return image.astype(spec.arithmetic)
+    return remove_stripes(image.astype(spec.arithmetic), how)
+
+
+def _positive(values: Array, spec: StackSpec) -> Array:
+    """Return the values without negative ones where they are to be truncated to integers."""
+    is_truncated = spec.precision == "source" and spec.is_integer
+    return values.clip(0) if is_truncated else values

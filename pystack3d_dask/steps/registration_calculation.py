@@ -1,0 +1,199 @@
+"""Registration, first half: the transformation of each slice against the one before."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+
+from pystack3d_dask.errors import Problem
+from pystack3d_dask.spec import Array, Arrays, Region, StackSpec
+from pystack3d_dask.step import FitScope, Step, Summaries
+from pystack3d_dask.steps.area import Area, area_region, check_area
+from pystack3d_dask.steps.stackreg import SMALLEST, Transformation, register
+from pystack3d_dask.steps.transforms import identities, moved
+from pystack3d_dask.steps.warp import aligned_correlation
+
+REACH = 3  # earlier slices that a slice is compared with, until one looks like it
+ALIKE = 0.05  # correlation after registration from which two slices show the same
+
+
+@dataclass(frozen=True, kw_only=True)
+class RegistrationCalculation(Step):
+    """Find how each slice lies on the slice before it; pixels stay as they are.
+
+    `RegistrationTransformation` moves the slices. Images are compared by StackReg
+    (Thévenaz, Ruttimann, Unser, IEEE TIP 7(1), 1998), through pystackreg.
+
+    Parameters
+    ----------
+    transformation : {"TRANSLATION", "RIGID_BODY", "SCALED_ROTATION", "AFFINE"}
+        What a slice may do against the one before.
+    area : tuple of int, optional
+        ``[xmin, xmax, ymin, ymax]`` in pixels, half-open, origin bottom left: the part of
+        the slices that is compared. The whole image by default.
+    threshold : float, optional
+        Compare masks in place of grey levels: pixels up to this value against those above.
+    nb_blocks : tuple of int
+        Rows and columns of equal blocks that the area is cut into, each with a
+        transformation of its own.
+    channel : str
+        Name of the channel that is compared; the first one by default. All channels use
+        what it gives.
+
+    Notes
+    -----
+    The fit has ``pairwise``, shape (slices, blocks, 3, 3): matrices on (x, y, 1) from
+    coordinates in the slice before to those in the slice, in pixels of the whole image,
+    origin top left, whatever the area; blocks in rows from the top left. The first slice
+    has identities.
+
+    A slice that looks like none of the slices before it (blank, noise) keeps the place
+    of its predecessor, and the slice after it is compared with the last one that it looks
+    like, up to three before; so one bad slice does not displace all later ones. Such
+    slices are told of.
+    """
+
+    name: ClassVar[str] = "registration_calculation"
+    nanoseconds: ClassVar[float] = 0.1
+
+    transformation: Transformation
+    area: Area | None = None
+    threshold: float | None = None
+    nb_blocks: tuple[int, int] = (1, 1)
+    channel: str = ""
+
+    @property
+    def fit_scope(self) -> FitScope:
+        return "stack"
+
+    @property
+    def fit_channel(self) -> str | None:
+        return self.channel
+
+    @property
+    def needs(self) -> tuple[str, ...]:
+        return ()  # pixels pass through, with or without the fit
+
+    def check(self, spec: StackSpec) -> Iterator[Problem]:
+        yield from check_area(f"{self.name}.area", self.area, spec)
+        if min(self.nb_blocks) < 1:
+            yield Problem(
+                f"{self.name}.nb_blocks",
+                f"[rows, columns], each 1 or more, expected, found {list(self.nb_blocks)}",
+            )
+            return
+        _, height, width = self._blocks(spec)[0].shape
+        if area_region(self.area, spec).size and min(height, width) < SMALLEST:
+            yield Problem(
+                f"{self.name}.area",
+                f"blocks of {SMALLEST} x {SMALLEST} pixels or more are needed to register, "
+                f"found {width} x {height} (x, y): take a larger area, or fewer nb_blocks",
+            )
+
+    def summary_source(self, out: Region, spec: StackSpec) -> Region:
+        area = area_region(self.area, spec)
+        return area.with_z(max(out.start[0] - REACH, 0), out.stop[0])
+
+    def summary_scratch_bytes(self, out: Region, spec: StackSpec) -> int:
+        # two images as doubles, and StackReg's pyramids of splines and gradients
+        block = self._blocks(spec)[0]
+        return 64 * block.shape[1] * block.shape[2]
+
+    def summarise(
+        self,
+        block: Array,
+        source: Region,
+        out: Region,
+        spec: StackSpec,
+        partial: Arrays | None = None,
+    ) -> dict[int, Arrays]:
+        parts = [part.relative_to(source).slices[1:] for part in self._blocks(spec)]
+        found = {}
+        for z in out.z:
+            last = z - source.start[0]
+            images = block[max(last - REACH, 0) : last + 1]
+            compared = [self._compare(images[:, rows, columns]) for rows, columns in parts]
+            matrices, correlations, foregrounds = map(np.array, zip(*compared, strict=True))
+            found[z] = {
+                "matrix": matrices,
+                "correlation": correlations,
+                "foreground": foregrounds,
+            }
+        return found
+
+    def finalize(
+        self, summaries: Summaries, spec: StackSpec, partial: Arrays | None = None
+    ) -> Arrays:
+        blocks = self._blocks(spec)
+        shape = (spec.shape[0], len(blocks))
+        pairwise, correlation = identities(*shape), np.ones(shape)
+        foreground = np.zeros(shape)
+        for z, summary in summaries.items():
+            pairwise[z] = summary["matrix"]
+            correlation[z] = summary["correlation"]
+            foreground[z] = summary["foreground"]
+        for index, block in enumerate(blocks):
+            _, row, column = block.start
+            pairwise[:, index] = moved(pairwise[:, index], -row, -column)
+        return {
+            "pairwise": pairwise,
+            "correlation": correlation,
+            "foreground": foreground,
+            "origin": np.array(spec.origin),
+            "grid": np.array(self.nb_blocks),
+            "first": np.array(blocks[0].start[1:]),
+            "size": np.array(blocks[0].shape[1:]),
+        }
+
+    def remarks(self, fitted: Arrays, spec: StackSpec) -> Iterator[str]:
+        if self.threshold is not None:
+            for limit, what in ((0.0, "no pixel"), (1.0, "every pixel")):
+                empty = np.flatnonzero((fitted["foreground"] == limit).any(axis=1))
+                if len(empty):
+                    yield (
+                        f"{self.name}.threshold = {self.threshold:g} selects {what} of "
+                        f"{spec.listed(empty)}, which cannot be registered so: choose one "
+                        "between the grey levels there"
+                    )
+        alone = np.flatnonzero((fitted["correlation"] < ALIKE).any(axis=1))
+        if len(alone):
+            yield (
+                f"{self.name}: {spec.listed(alone)} looks like none of the slices before and "
+                "keeps the place of the one before"
+            )
+
+    def apply(
+        self,
+        block: Array,
+        source: Region,
+        out: Region,
+        spec: StackSpec,
+        fitted: Arrays | None = None,
+    ) -> tuple[Array, Arrays]:
+        return block, {}
+
+    def _blocks(self, spec: StackSpec) -> list[Region]:
+        """Return the blocks, over all slices; what is left over at bottom and right is not used."""
+        area = area_region(self.area, spec)
+        height, width = (n // b for n, b in zip(area.shape[1:], self.nb_blocks, strict=True))
+        _, top, left = area.start
+        return [
+            Region((0, row, column), (spec.shape[0], row + height, column + width))
+            for row in range(top, top + height * self.nb_blocks[0], height or 1)
+            for column in range(left, left + width * self.nb_blocks[1], width or 1)
+        ]
+
+    def _compare(self, images: Array) -> tuple[Array, float, float]:
+        """Return how the last image lies on one before, how alike they are, and its foreground."""
+        seen = images if self.threshold is None else images <= self.threshold
+        foreground = float(np.mean(seen[-1])) if self.threshold is not None else 0.0
+        best = np.eye(3), 1.0 if len(images) == 1 else 0.0
+        for reference in seen[-2::-1] if np.ptp(images[-1]) else ():
+            matrix = register(reference, seen[-1], self.transformation)
+            found = matrix, aligned_correlation(reference, seen[-1], matrix)
+            if found[1] >= ALIKE:
+                return *found, foreground
+        return *best, foreground

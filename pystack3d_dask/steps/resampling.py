@@ -1,0 +1,199 @@
+"""Resampling along z: slices at other positions, linear between their neighbours."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import ClassVar, Literal
+
+import numpy as np
+
+from pystack3d_dask.compiled import compiled
+from pystack3d_dask.errors import Problem
+from pystack3d_dask.spec import Array, Arrays, Region, StackSpec
+from pystack3d_dask.step import Step, known
+from pystack3d_dask.steps.positions import (
+    POLICY,
+    SLICE_NB,
+    PolicyError,
+    ascending,
+    neighbours,
+    output_name,
+    parse_position,
+    regular,
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Resampling(Step):
+    """Make slices at regular, or given, positions along z.
+
+    Parameters
+    ----------
+    dz : float, optional
+        Distance of the slices in micrometres: positions are ``min(z) + k dz`` up to and
+        including ``max(z)``.
+    zpos_out : tuple of float, optional
+        The positions themselves, ascending; used in place of ``dz``.
+    z_source : {"names", "metadata"} or tuple of float
+        Where the positions of the slices are from: their names, by ``policy``, the
+        metadata inside the files, or a list of micrometres, one for each slice.
+    policy : str
+        How names are read and, for the slices that are made, written: ``{slice_nb}`` is the
+        number of the slice, ``{z_coord}`` its position in micrometres.
+
+    Notes
+    -----
+    A slice that does not lie above all slices before it is left out, and told of. An output
+    position that is one of a slice copies that slice.
+    """
+
+    name: ClassVar[str] = "resampling"
+    nanoseconds: ClassVar[float] = 1.5
+    keeps_slices: ClassVar[bool] = False
+
+    dz: float | None = None
+    zpos_out: tuple[float, ...] | None = None
+    z_source: Literal["names", "metadata"] | tuple[float, ...] = "names"
+    policy: str = POLICY
+
+    def check(self, spec: StackSpec) -> Iterator[Problem]:
+        wrong = [*self._check_source(spec), *self._check_outputs()]
+        yield from wrong
+        positions = None if wrong else self._positions(spec)
+        if positions is None:
+            return
+        kept = ascending(positions)
+        low, high = positions[kept[0]], positions[kept[-1]]
+        left_out = np.setdiff1d(np.arange(len(positions)), kept)
+        if len(left_out) and len(kept) == 1:
+            yield Problem(
+                f"{self.name}.z_source",
+                f"positions that go up expected, those of the slices go down from {low:g} to "
+                f"{positions[-1]:g}: rename the slices, or give the positions as a list",
+            )
+            return
+        if len(left_out):
+            yield Problem(
+                f"{self.name}.z_source",
+                f"{spec.listed(left_out)}: not above the slices before, left out",
+                "warning",
+            )
+        outside = [z for z in self.zpos_out or () if not low <= z <= high]
+        if outside:
+            yield Problem(
+                f"{self.name}.zpos_out",
+                f"positions within those of the slices, {low:g} to {high:g}, expected, "
+                f"found {outside[0]:g}",
+            )
+            return
+        names = self.output_spec(spec).names or ()
+        if len(set(names)) < len(names):
+            yield Problem(
+                f"{self.name}.policy",
+                f"{self.policy!r} gives several of the slices that are made the same name; "
+                f"put {SLICE_NB} into it",
+            )
+
+    def prepare(self, fitted: Arrays, spec: StackSpec) -> Arrays:
+        positions = self._positions(spec)
+        if positions is None:
+            return {}
+        kept = np.array(ascending(positions))
+        own = np.array(positions)[kept]
+        z = np.array(self.zpos_out) if self.zpos_out else regular(own, self.dz or 0.0)
+        below, distance, gap = neighbours(own, z)
+        above = np.minimum(below + (distance > 0), len(own) - 1)
+        return {
+            "z": z,
+            "below": kept[below],
+            "above": kept[above],
+            "distance": distance,
+            "gap": gap,
+        }
+
+    def output_spec(self, spec: StackSpec, fitted: Arrays | None = None) -> StackSpec:
+        found = fitted or self.prepare({}, spec)
+        if not found:
+            return spec.computed()
+        z = tuple(float(each) for each in found["z"])
+        return replace(
+            spec.computed(),
+            shape=(len(z), *spec.shape[1:]),
+            z=z,
+            z_metadata=None,
+            names=tuple(output_name(self.policy, k, each) for k, each in enumerate(z)),
+        )
+
+    def source(self, out: Region, spec: StackSpec, fitted: Arrays | None = None) -> Region:
+        found = fitted or self.prepare({}, spec)
+        below, above = found["below"], found["above"]
+        return out.with_z(int(below[out.start[0]]), int(above[out.stop[0] - 1]) + 1)
+
+    def apply(
+        self,
+        block: Array,
+        source: Region,
+        out: Region,
+        spec: StackSpec,
+        fitted: Arrays | None = None,
+    ) -> tuple[Array, Arrays]:
+        found = {k: array[list(out.z)] for k, array in known(fitted).items()}
+        values = np.empty(out.shape, spec.arithmetic)
+        for k in range(len(values)):
+            lower, upper = (block[found[key][k] - source.start[0]] for key in ("below", "above"))
+            _blend(lower, upper, found["distance"][k], found["gap"][k], values[k])
+        return values, {"z": found["z"]}
+
+    def _positions(self, spec: StackSpec) -> tuple[float, ...] | None:
+        """Return where the slices lie, in micrometres; None if nothing is known of them.
+
+        Raises
+        ------
+        PolicyError
+            When names do not tell.
+        """
+        if self.z_source == "metadata":
+            return spec.z_metadata
+        if self.z_source != "names":
+            return self.z_source if len(self.z_source) == spec.shape[0] else None
+        if spec.names is None:
+            return spec.z if spec.z and len(spec.z) == spec.shape[0] else None
+        return tuple(parse_position(name, self.policy) for name in spec.names)
+
+    def _check_source(self, spec: StackSpec) -> Iterator[Problem]:
+        path, slices = f"{self.name}.z_source", len(spec.names or spec.z or ())
+        if slices and isinstance(self.z_source, tuple) and len(self.z_source) != slices:
+            yield Problem(
+                path,
+                f"a position for each of the {slices} slices expected, found {len(self.z_source)}",
+            )
+        elif self.z_source == "metadata" and spec.names and spec.z_metadata is None:
+            yield Problem(
+                path,
+                "'metadata': the files tell no position for every slice; use 'names' or a list",
+            )
+        elif self.z_source == "names":
+            try:
+                self._positions(spec)
+            except PolicyError as error:
+                yield Problem(f"{self.name}.policy", str(error))
+
+    def _check_outputs(self) -> Iterator[Problem]:
+        if self.zpos_out is not None:
+            if not self.zpos_out or list(self.zpos_out) != sorted(set(self.zpos_out)):
+                message = "positions in micrometres that go up expected"
+                yield Problem(f"{self.name}.zpos_out", message)
+        elif self.dz is None:
+            message = "missing: the distance of the slices in micrometres, or zpos_out"
+            yield Problem(f"{self.name}.dz", message)
+        elif self.dz <= 0:
+            yield Problem(f"{self.name}.dz", f"above 0 expected, found {self.dz:g}")
+
+
+@compiled()
+def _blend(lower: Array, upper: Array, distance: float, gap: float, out: Array) -> None:
+    for row in range(out.shape[0]):
+        for column in range(out.shape[1]):
+            value = np.float64(lower[row, column])
+            out[row, column] = value + distance * ((upper[row, column] - value) / gap)

@@ -1,0 +1,98 @@
+"""Algebra of transformations: 3 x 3 matrices on (x, y, 1), from output to input coordinates.
+
+Coordinates are pixel centres, (0, 0) being that of the pixel at the top left.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from pystack3d_dask.spec import Array
+
+
+def identities(*shape: int) -> Array:
+    """Return identity matrices, shape ``(*shape, 3, 3)``."""
+    return np.tile(np.eye(3), (*shape, 1, 1))
+
+
+def moved(matrices: Array, rows: float, columns: float) -> Array:
+    """Return transformations as seen in an image whose origin lies elsewhere.
+
+    Parameters
+    ----------
+    matrices : ndarray, shape (..., 3, 3)
+        In the coordinates of one image.
+    rows, columns : float
+        Where the other image's first pixel lies in that image.
+
+    Returns
+    -------
+    ndarray, shape (..., 3, 3)
+        ``S(-origin) . matrix . S(origin)``.
+    """
+    origin = np.array([columns, rows])
+    result = np.array(matrices, np.float64)
+    result[..., :2, 2] += result[..., :2, :2] @ origin - origin
+    return result
+
+
+def without_small_shifts(pairwise: Array, limit: float = 1.0) -> Array:
+    """Return pairwise transformations with translation components below ``limit`` left out."""
+    result = np.array(pairwise, np.float64)
+    shifts = result[..., :2, 2]
+    shifts[np.abs(shifts) < limit] = 0
+    return result
+
+
+def cumulated(pairwise: Array) -> Array:
+    """Return each slice's transformation to the frame of the first one.
+
+    Parameters
+    ----------
+    pairwise : ndarray, shape (slices, blocks, 3, 3)
+        From coordinates in the slice before to those in the slice itself.
+
+    Returns
+    -------
+    ndarray, same shape
+        ``C[0] = I``, ``C[k] = T[k] . C[k - 1]``.
+    """
+    result = identities(*pairwise.shape[:2])
+    for k in range(1, len(pairwise)):
+        result[k] = pairwise[k] @ result[k - 1]
+    return result
+
+
+def with_drift(cumulative: Array, drift: Sequence[float]) -> Array:
+    """Return transformations that leave a motion of ``(dx, dy)`` pixels per slice in."""
+    result = np.array(cumulative, np.float64)
+    result[..., :2, 2] -= np.arange(len(result))[:, None, None] * np.asarray(drift)
+    return result
+
+
+def without_trend(cumulative: Array, box: int) -> Array:
+    """Return transformations less their running mean over slices: only jitter is left.
+
+    Parameters
+    ----------
+    cumulative : ndarray, shape (slices, blocks, 3, 3)
+        From the frame of the first slice.
+    box : int
+        Slices averaged, ``k - box // 2`` to ``k - box // 2 + box - 1``, reflecting at the
+        ends with the outer slices repeated.
+
+    Returns
+    -------
+    ndarray, same shape
+        ``C[k] + I - mean``, entry by entry.
+    """
+    count = len(cumulative)
+    offsets = np.arange(box) - box // 2
+    result = np.empty(cumulative.shape)
+    for k in range(count):
+        window = (k + offsets) % (2 * count)
+        window = np.where(window >= count, 2 * count - 1 - window, window)
+        result[k] = cumulative[k] + np.eye(3) - cumulative[window].mean(axis=0)
+    return result

@@ -1,0 +1,246 @@
+"""Resampling a slice under a transformation, bilinearly."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import numpy as np
+
+from pystack3d_dask.compiled import compiled
+from pystack3d_dask.spec import Array
+
+Mode = Literal["constant", "edge", "symmetric", "reflect", "wrap"]
+
+MODES: dict[Mode, int] = {"constant": 0, "edge": 1, "symmetric": 2, "reflect": 3, "wrap": 4}
+CLOSE = 1e-6  # pixels: nearer to a whole shift, or to the edge of the image, counts as there
+
+
+def warp_affine(
+    image: Array, matrix: Array, mode: Mode, out: Array, corner: tuple[int, int]
+) -> None:
+    """Resample an image under one transformation.
+
+    Parameters
+    ----------
+    image : ndarray, shape (rows, columns)
+        Any real type.
+    matrix : ndarray, shape (3, 3)
+        On (x, y, 1), from output to input coordinates.
+    mode : {"constant", "edge", "symmetric", "reflect", "wrap"}
+        What lies beyond the image: nothing, so that a pixel all of whose neighbours are not
+        inside becomes 0; its outermost pixels; its mirror image with or without the
+        outermost pixels repeated; the image again.
+    out : ndarray of float, shape (rows, columns)
+        Filled with a part of the output.
+    corner : tuple of int
+        Row and column, in the output, of that part.
+    """
+    _warp_affine(image, _rounded(matrix), MODES[mode], out, *corner)
+
+
+def warp_piecewise(
+    image: Array,
+    xs: Array,
+    ys: Array,
+    points: Array,
+    mode: Mode,
+    out: Array,
+    corner: tuple[int, int],
+) -> None:
+    """Resample an image under a transformation that is affine in triangles.
+
+    Parameters
+    ----------
+    image : ndarray, shape (rows, columns)
+        Any real type.
+    xs, ys : ndarray of float64
+        Ascending coordinates of the control points in the output, which make a grid that
+        covers the image.
+    points : ndarray, shape (len(ys), len(xs), 2)
+        Where each control point lies in the input, as (x, y). Each cell of the grid is
+        two triangles, cut from its top right to its bottom left corner.
+    mode, out, corner
+        As for `warp_affine`.
+    """
+    _warp_piecewise(image, xs, ys, points, MODES[mode], out, *corner)
+
+
+def aligned_correlation(reference: Array, image: Array, matrix: Array) -> float:
+    """Return the correlation of two images under a transformation, over what both show.
+
+    Parameters
+    ----------
+    reference, image : ndarray, shape (rows, columns)
+        Any real type.
+    matrix : ndarray, shape (3, 3)
+        From coordinates in the reference to those in the image.
+
+    Returns
+    -------
+    float
+        -1 to 1; 0 where one is constant, or where they share less than a tenth.
+    """
+    if not np.isfinite(matrix).all():
+        return 0.0
+    count, a, b, aa, bb, ab = _sums(reference, image, matrix)
+    spread = (count * aa - a * a) * (count * bb - b * b)
+    if count < reference.size / 10 or spread <= 1e-12 * max(count * aa * count * bb, 1e-300):
+        return 0.0
+    return float((count * ab - a * b) / np.sqrt(spread))
+
+
+def _rounded(matrix: Array) -> Array:
+    """Return the matrix with shifts that are whole but for rounding made whole."""
+    result = np.array(matrix, np.float64)
+    if (result[:2, :2] == np.eye(2)).all():
+        whole = np.rint(result[:2, 2])
+        result[:2, 2] = np.where(np.abs(result[:2, 2] - whole) < CLOSE, whole, result[:2, 2])
+    return result
+
+
+@compiled()
+def _folded(k: int, count: int, mode: int) -> int:
+    """Return the index of the pixel that stands for one outside."""
+    if 0 <= k < count:
+        return k
+    if mode == 4:
+        return k % count
+    if mode == 2:
+        k %= 2 * count
+        return k if k < count else 2 * count - 1 - k
+    if mode == 3 and count > 1:
+        k %= 2 * count - 2
+        return k if k < count else 2 * count - 2 - k
+    return 0 if k < 0 else count - 1
+
+
+@compiled()
+def _is_inside(y: float, x: float, rows: int, columns: int) -> bool:
+    return -CLOSE <= y <= rows - 1 + CLOSE and -CLOSE <= x <= columns - 1 + CLOSE
+
+
+@compiled()
+def _sample(image: Array, y: float, x: float, mode: int) -> float:
+    rows, columns = image.shape
+    if mode == 0 and not _is_inside(y, x, rows, columns):
+        return 0.0
+    # a coordinate far outside need not fit into an integer
+    y = min(max(y, -9.0 * rows), 9.0 * rows)
+    x = min(max(x, -9.0 * columns), 9.0 * columns)
+    top, left = int(np.floor(y)), int(np.floor(x))
+    v, u = y - top, x - left
+    bottom, right = top + 1, left + 1
+    if top < 0 or left < 0 or bottom >= rows or right >= columns:
+        top, bottom = _folded(top, rows, mode), _folded(bottom, rows, mode)
+        left, right = _folded(left, columns, mode), _folded(right, columns, mode)
+    upper = (1 - u) * image[top, left] + u * image[top, right]
+    lower = (1 - u) * image[bottom, left] + u * image[bottom, right]
+    value: float = (1 - v) * upper + v * lower
+    return value
+
+
+@compiled()
+def _warp_affine(image: Array, matrix: Array, mode: int, out: Array, top: int, left: int) -> None:
+    for row in range(top, top + out.shape[0]):
+        for column in range(left, left + out.shape[1]):
+            x = matrix[0, 0] * column + matrix[0, 1] * row + matrix[0, 2]
+            y = matrix[1, 0] * column + matrix[1, 1] * row + matrix[1, 2]
+            out[row - top, column - left] = _sample(image, y, x, mode)
+
+
+@compiled()
+def _warp_piecewise(
+    image: Array,
+    xs: Array,
+    ys: Array,
+    points: Array,
+    mode: int,
+    out: Array,
+    top: int,
+    left: int,
+) -> None:
+    for row in range(top, top + out.shape[0]):
+        for column in range(left, left + out.shape[1]):
+            x, y = _piecewise(xs, ys, points, row, column)
+            out[row - top, column - left] = _sample(image, y, x, mode)
+
+
+@compiled()
+def _cell(edges: Array, position: int) -> int:
+    """Return the index of the last edge, but for the very last, up to a position."""
+    k = 0
+    while k < edges.size - 2 and edges[k + 1] <= position:
+        k += 1
+    return k
+
+
+@compiled()
+def _piecewise(xs: Array, ys: Array, points: Array, row: int, column: int) -> tuple[float, float]:
+    j, i = _cell(ys, row), _cell(xs, column)
+    v = (row - ys[j]) / (ys[j + 1] - ys[j])
+    u = (column - xs[i]) / (xs[i + 1] - xs[i])
+    right, below = points[j, i + 1], points[j + 1, i]
+    if u + v <= 1:
+        corner = points[j, i]
+    else:
+        corner = points[j + 1, i + 1]
+        right, below, u, v = below, right, 1 - u, 1 - v
+    x = corner[0] + u * (right[0] - corner[0]) + v * (below[0] - corner[0])
+    y = corner[1] + u * (right[1] - corner[1]) + v * (below[1] - corner[1])
+    return x, y
+
+
+@compiled()
+def _sums(
+    reference: Array, image: Array, matrix: Array
+) -> tuple[float, float, float, float, float, float]:
+    rows, columns = image.shape
+    count, a, b, aa, bb, ab = 0.0, 0.0, 0.0, 0.0, 0.0, 0.0
+    for row in range(reference.shape[0]):
+        for column in range(reference.shape[1]):
+            x = matrix[0, 0] * column + matrix[0, 1] * row + matrix[0, 2]
+            y = matrix[1, 0] * column + matrix[1, 1] * row + matrix[1, 2]
+            if 0 <= x <= columns - 1 and 0 <= y <= rows - 1:
+                one = np.float64(reference[row, column])
+                other = _sample(image, y, x, 1)
+                count += 1
+                a += one
+                b += other
+                aa += one * one
+                bb += other * other
+                ab += one * other
+    return count, a, b, aa, bb, ab
+
+
+@compiled()
+def narrow(first: Array, last: Array, matrix: Array, columns: int) -> None:
+    """Narrow the columns of each row to those that an affine transformation finds inside.
+
+    ``first`` and ``last`` (inclusive), one entry per row, are changed in place.
+    """
+    rows = first.size
+    for row in range(rows):
+        low, high = float(first[row]), float(last[row])
+        for axis in range(2):
+            # -CLOSE <= slope * column + start <= end + CLOSE
+            slope = matrix[axis, 0]
+            start = matrix[axis, 1] * row + matrix[axis, 2]
+            end = (columns if axis == 0 else rows) - 1.0
+            if slope == 0:
+                if not -CLOSE <= start <= end + CLOSE:
+                    high = -1.0
+                continue
+            one, other = (-CLOSE - start) / slope, (end + CLOSE - start) / slope
+            low, high = max(low, min(one, other)), min(high, max(one, other))
+        first[row], last[row] = np.int64(np.ceil(low)), np.int64(np.floor(high))
+
+
+@compiled()
+def clear_outside_piecewise(valid: Array, xs: Array, ys: Array, points: Array) -> None:
+    """Clear ``valid`` where a piecewise transformation leaves the image, in place."""
+    rows, columns = valid.shape
+    for row in range(rows):
+        for column in range(columns):
+            if valid[row, column]:
+                x, y = _piecewise(xs, ys, points, row, column)
+                valid[row, column] = _is_inside(y, x, rows, columns)
