@@ -248,7 +248,13 @@ def test_a_plan_can_be_read() -> None:
 
 
 def test_every_registered_step_can_be_planned_first() -> None:
-    needed = {"bkg_removal": {"orders": (1, 1, 1)}}
-    for name, step in registry().items():
-        chain = Chain((step(**needed.get(name, {})),), spec())
+    needed = {
+        "bkg_removal": {"orders": (1, 1, 1)},
+        "registration_calculation": {"transformation": "TRANSLATION"},
+        "resampling": {"dz": 0.01, "z_source": tuple(0.01 * k for k in range(40))},
+    }
+    made = {name: step(**needed.get(name, {})) for name, step in registry().items()}
+    for step in made.values():
+        others = [made[name] for name in step.needs if name != step.name]
+        chain = Chain((*others, step), spec())
         assert make_plan([chain], ["."], chunked_source=False).passes

@@ -15,8 +15,12 @@ from pystack3d_dask import step as step_module
 from pystack3d_dask.errors import FitRequiredError
 from pystack3d_dask.spec import StackSpec
 from pystack3d_dask.step import known, registry
+from pystack3d_dask.steps.transforms import identities
+from pystack3d_dask.steps.vsnr import Filter
+from pystack3d_dask.steps.wavelets import WaveletDecomposition
 from pystack3d_dask.testing import check_step
 
+GABOR = Filter(name="Gabor", noise_level=20.0, sigma=(1.0, 10.0))
 MASKED = {"threshold_min": 80, "threshold_max": 2500.0}
 PARAMETERS = {
     "cropping": [{}, {"area": (5, 30, 0, 20)}, {"area": (-4, 99999, 10, 99999)}],
@@ -51,7 +55,35 @@ PARAMETERS = {
             "factors_range": (0.5, 2.0),
         },
     ],
+    "registration_calculation": [
+        {"transformation": "TRANSLATION"},
+        {
+            "transformation": "RIGID_BODY",
+            "nb_blocks": (2, 2),
+            "area": (1, 50, 2, 36),
+            "threshold": 100,
+        },
+    ],
+    "registration_transformation": [
+        {},
+        {"subpixel": False, "mode": "edge", "constant_drift": (0.3, -0.2)},
+        {"cropping": True, "box_size_averaging": 4},
+        {"interpolation": "spline"},
+    ],
+    "destriping": [
+        {"filters": (GABOR,), "maxit": 12},
+        {"filters": (GABOR, Filter(name="Dirac", noise_level=3.0)), "cvg_threshold": 0.1},
+        {"filters": (GABOR,), "maxit": 5, "backend": "pyvsnr"},
+        {"wavelet_decomposition": WaveletDecomposition(wavelet="db2", sigma=3.0)},
+    ],
+    "resampling": [
+        {"dz": 0.013},
+        {"dz": 0.02},
+        {"zpos_out": (0.01, 0.02, 0.13)},
+        {"dz": 0.03, "z_source": (0, 0.1, 0.1, 0.2, 0.35, 0.4, 0.38, 0.5, 0.6)},
+    ],
 }
+GRIDS = {1: ((1, 1), (37, 53)), 4: ((2, 2), (18, 26))}
 CASES = [(name, parameters) for name, table in PARAMETERS.items() for parameters in table]
 
 
@@ -102,7 +134,32 @@ EXPLODES = _Explodes()
 
 @pytest.mark.parametrize(("name", "parameters"), CASES)
 def test_registered_steps_keep_the_contract(name, parameters):
-    check_step(registry()[name](**parameters))
+    step = registry()[name](**parameters)
+    fits = {each: registration(1) for each in step.needs if each != name}
+    check_step(step, fits=fits)
+
+
+@pytest.mark.parametrize("parameters", [{}, {"cropping": True, "mode": "reflect"}])
+def test_registration_by_blocks_keeps_the_contract(parameters):
+    step = registry()["registration_transformation"](**parameters)
+    check_step(step, fits={"registration_calculation": registration(4)})
+
+
+def registration(blocks):
+    """Return a fit of registration_calculation: jitter, and a turn."""
+    pairwise = identities(9, blocks)
+    pairwise[1:, :, :2, 2] = np.random.default_rng(0).normal(0, 1.2, (8, blocks, 2))
+    pairwise[1:, :, 0, 1], pairwise[1:, :, 1, 0] = 0.01, -0.01
+    grid, size = GRIDS[blocks]
+    return {
+        "pairwise": pairwise,
+        "correlation": np.ones((9, blocks)),
+        "foreground": np.zeros((9, blocks)),
+        "origin": np.array([0, 0]),
+        "grid": np.array(grid),
+        "first": np.array([0, 0]),
+        "size": np.array(size),
+    }
 
 
 def test_float_stacks_keep_the_contract():
