@@ -232,7 +232,9 @@ def narrow(first: Array, last: Array, matrix: Array, columns: int) -> None:
                 continue
             one, other = (-CLOSE - start) / slope, (end + CLOSE - start) / slope
             low, high = max(low, min(one, other)), min(high, max(one, other))
-        first[row], last[row] = np.int64(np.ceil(low)), np.int64(np.floor(high))
+        # far outside, behind a slope of nearly nothing, need not fit into an integer
+        first[row] = np.int64(np.ceil(min(low, float(columns))))
+        last[row] = np.int64(np.floor(max(high, -1.0)))
 
 
 @compiled()
