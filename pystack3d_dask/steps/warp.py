@@ -120,6 +120,13 @@ def _is_inside(y: float, x: float, rows: int, columns: int) -> bool:
 
 
 @compiled()
+def _whole(position: float) -> float:
+    """Return a coordinate that is whole but for rounding made whole."""
+    whole = np.rint(position)
+    return float(whole) if abs(position - whole) < CLOSE else position
+
+
+@compiled()
 def _sample(image: Array, y: float, x: float, mode: int) -> float:
     rows, columns = image.shape
     if mode == 0 and not _is_inside(y, x, rows, columns):
@@ -162,7 +169,8 @@ def _warp_piecewise(
     for row in range(top, top + out.shape[0]):
         for column in range(left, left + out.shape[1]):
             x, y = _piecewise(xs, ys, points, row, column)
-            out[row - top, column - left] = _sample(image, y, x, mode)
+            # sums of shares of corners fall short of whole shifts, and of grey levels then
+            out[row - top, column - left] = _sample(image, _whole(y), _whole(x), mode)
 
 
 @compiled()
