@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from threading import Lock
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,8 @@ from pystack3d_dask.steps.vsnr import (
     difference_power,
     noise_power,
 )
+
+PYVSNR = Lock()  # it changes numpy while it works: one thread at a time
 
 
 def remove_noise_on_arrays(
@@ -80,20 +83,21 @@ def pyvsnr_solution(
 
     if image.min() == image.max():
         return Solution(image.astype(np.float32), ())
-    transforms = np.fft
-    try:
-        found, changes = pyvsnr.vsnr2d(
-            image[None],
-            [_described(each) for each in filters],
-            maxit=maxit,
-            algo="numpy",
-            beta=beta,
-            norm=False,
-            cvg_threshold=threshold,
-            return_cvg=True,
-        )
-    finally:
-        np.fft = transforms  # pyvsnr puts another library in its place, for everybody
+    with PYVSNR:
+        transforms = np.fft
+        try:
+            found, changes = pyvsnr.vsnr2d(
+                image[None],
+                [_described(each) for each in filters],
+                maxit=maxit,
+                algo="numpy",
+                beta=beta,
+                norm=False,
+                cvg_threshold=threshold,
+                return_cvg=True,
+            )
+        finally:
+            np.fft = transforms  # pyvsnr puts another library in its place, for everybody
     return Solution(np.asarray(found, np.float32).reshape(image.shape), tuple(changes))
 
 

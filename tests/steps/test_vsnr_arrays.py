@@ -1,0 +1,54 @@
+"""VSNR on whole arrays, and by pyvsnr."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pytest
+from test_vsnr import DIRAC, SMALL, STRIPES, texture
+
+from pystack3d_dask.steps.vsnr import Filter, remove_noise
+from pystack3d_dask.steps.vsnr_arrays import pyvsnr_solution, remove_noise_on_arrays
+
+TURNED = Filter(name="Gabor", noise_level=10.0, sigma=(1.0, 20.0), theta=30.0)
+CASES = {
+    "stripes": ((STRIPES,), {"maxit": 40}),
+    "several, beta": ((STRIPES, TURNED, DIRAC), {"maxit": 25, "beta": 3.0}),
+    "threshold": ((SMALL,), {"maxit": 200, "threshold": 0.03}),
+    "one iteration": ((STRIPES,), {"maxit": 1}),
+}
+SHAPES = [(48, 64), (47, 61), (48, 61), (47, 64)]
+
+
+@pytest.mark.parametrize("solve", [remove_noise_on_arrays, pyvsnr_solution])
+@pytest.mark.parametrize(("filters", "how"), CASES.values(), ids=CASES)
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+def test_all_ways_agree(solve, filters, how, shape):
+    image = texture(shape) + np.random.default_rng(1).normal(0, 8, shape)
+    expected, found = remove_noise(image, filters, **how), solve(image, filters, **how)
+    assert found.iterations == expected.iterations
+    np.testing.assert_allclose(found.changes, expected.changes, rtol=1e-2, atol=1e-6)
+    np.testing.assert_allclose(found.image, expected.image, atol=0.02)
+    assert found.image.dtype == np.float32
+
+
+def test_numpy_keeps_its_fourier_transforms():
+    before = np.fft
+    pyvsnr_solution(texture(), (STRIPES,), maxit=3)
+    assert np.fft is before
+    with pytest.raises(TypeError):
+        pyvsnr_solution(texture(), (STRIPES,), maxit="three")
+    assert np.fft is before
+
+
+def test_numpy_keeps_its_fourier_transforms_when_threads_overlap():
+    before = np.fft
+    with ThreadPoolExecutor(4) as threads:
+        tasks = [
+            threads.submit(pyvsnr_solution, texture(seed=k), (STRIPES,), maxit=2 + k % 5)
+            for k in range(24)
+        ]
+        for task in tasks:
+            assert np.isfinite(task.result().image).all()
+    assert np.fft is before
