@@ -87,7 +87,7 @@ def pyvsnr_solution(
         transforms = np.fft
         try:
             found, changes = pyvsnr.vsnr2d(
-                image[None],
+                image[None].astype(np.float32),  # of integers it would make integers
                 [_described(each) for each in filters],
                 maxit=maxit,
                 algo="numpy",
