@@ -32,7 +32,7 @@ def parse_position(name: str, policy: str) -> float:
     ------
     PolicyError
         When the policy has no ``{z_coord}``, the name does not follow it, or what is in its
-        place is not a number.
+        place is not a finite number.
     """
     if Z_COORD not in policy:
         message = f"{policy!r} has no {Z_COORD}"
@@ -47,10 +47,13 @@ def parse_position(name: str, policy: str) -> float:
         message = f"{name} does not follow the policy {policy!r}"
         raise PolicyError(message)
     try:
-        return float(match["z"])
+        position = float(match["z"])
     except ValueError:
+        position = np.nan
+    if not np.isfinite(position):
         message = f"{name}: a number expected at {Z_COORD} of {policy!r}, found {match['z']!r}"
-        raise PolicyError(message) from None
+        raise PolicyError(message)
+    return position
 
 
 def output_name(policy: str, index: int, z: float) -> str:

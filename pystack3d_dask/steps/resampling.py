@@ -23,6 +23,8 @@ from pystack3d_dask.steps.positions import (
     regular,
 )
 
+MOST = 1000  # slices made of one: more are a mistake of units, and too many to be named
+
 
 @dataclass(frozen=True, kw_only=True)
 class Resampling(Step):
@@ -85,6 +87,14 @@ class Resampling(Step):
                 f"{self.name}.zpos_out",
                 f"positions within those of the slices, {low:g} to {high:g}, expected, "
                 f"found {outside[0]:g}",
+            )
+            return
+        made = 0.0 if self.dz is None or self.zpos_out else (high - low) / self.dz
+        if made > MOST * len(positions):
+            yield Problem(
+                f"{self.name}.dz",
+                f"a distance in micrometres expected, {self.dz:g} makes {made:.3g} slices "
+                f"of {len(positions)}",
             )
             return
         names = self.output_spec(spec).names or ()
@@ -168,6 +178,8 @@ class Resampling(Step):
                 path,
                 f"a position for each of the {slices} slices expected, found {len(self.z_source)}",
             )
+        elif isinstance(self.z_source, tuple) and not np.isfinite(self.z_source).all():
+            yield Problem(path, "finite positions in micrometres expected, found inf or nan")
         elif self.z_source == "metadata" and spec.names and spec.z_metadata is None:
             yield Problem(
                 path,
@@ -187,7 +199,7 @@ class Resampling(Step):
         elif self.dz is None:
             message = "missing: the distance of the slices in micrometres, or zpos_out"
             yield Problem(f"{self.name}.dz", message)
-        elif self.dz <= 0:
+        elif not 0 < self.dz < np.inf:
             yield Problem(f"{self.name}.dz", f"above 0 expected, found {self.dz:g}")
 
 
