@@ -1,10 +1,11 @@
-"""Small stacks, and a step run on all of one."""
+"""Small stacks, a step run on all of one, and slices in known poses."""
 
 from __future__ import annotations
 
 from typing import Any
 
 import numpy as np
+from scipy import ndimage
 
 from pystack3d_dask.block import run_block
 from pystack3d_dask.chain import Chain, Gather, Work
@@ -56,3 +57,35 @@ def correct(
             emit,
         )
     return values
+
+
+def turned(angle: float, centre: tuple[float, float], shift: tuple[float, float]) -> Array:
+    """Return the matrix that turns by degrees about a centre (x, y), then shifts."""
+    c, s = np.cos(np.deg2rad(angle)), np.sin(np.deg2rad(angle))
+    turn = np.array([[c, -s], [s, c]])
+    matrix = np.eye(3)
+    matrix[:2, :2] = turn
+    matrix[:2, 2] = np.array(centre) - turn @ centre + shift
+    return matrix
+
+
+def posed(poses: list[Array], shape: tuple[int, int], seed: int = 0) -> Array:
+    """Return slices that show one texture: what is at q in the first is at ``pose q`` in each."""
+    margin = 40
+    rng = np.random.default_rng(seed)
+    noise = ndimage.gaussian_filter(rng.normal(size=[n + 2 * margin for n in shape]), 2.5)
+    texture = ndimage.spline_filter(125 + 30 * noise / noise.std())
+    y, x = np.mgrid[: shape[0], : shape[1]]
+    images = []
+    for pose in poses:
+        columns, rows, _ = np.tensordot(np.linalg.inv(pose), [x, y, np.ones(shape)], axes=1)
+        places = [rows + margin, columns + margin]
+        images.append(ndimage.map_coordinates(texture, places, prefilter=False))
+    return np.clip(np.rint(images), 0, 255).astype(np.uint8)
+
+
+def largest_error(found: Array, expected: Array, shape: tuple[int, int]) -> float:
+    """Return how far apart two matrices take the corners of an image, in pixels."""
+    corners = np.array([[x, y, 1] for x in (0, shape[1] - 1) for y in (0, shape[0] - 1)])
+    difference = (np.asarray(found) - expected) @ corners.T
+    return float(np.hypot(difference[0], difference[1]).max())

@@ -85,7 +85,7 @@ class RegistrationCalculation(Step):
                 f"[rows, columns], each 1 or more, expected, found {list(self.nb_blocks)}",
             )
             return
-        _, height, width = self._blocks(spec)[0].shape
+        height, width = self._block_size(spec)
         if area_region(self.area, spec).size and min(height, width) < SMALLEST:
             yield Problem(
                 f"{self.name}.area",
@@ -99,8 +99,8 @@ class RegistrationCalculation(Step):
 
     def summary_scratch_bytes(self, out: Region, spec: StackSpec) -> int:
         # two images as doubles, and StackReg's pyramids of splines and gradients
-        block = self._blocks(spec)[0]
-        return 64 * block.shape[1] * block.shape[2]
+        height, width = self._block_size(spec)
+        return 64 * height * width
 
     def summarise(
         self,
@@ -177,14 +177,18 @@ class RegistrationCalculation(Step):
 
     def _blocks(self, spec: StackSpec) -> list[Region]:
         """Return the blocks, over all slices; what is left over at bottom and right is not used."""
-        area = area_region(self.area, spec)
-        height, width = (n // b for n, b in zip(area.shape[1:], self.nb_blocks, strict=True))
-        _, top, left = area.start
+        _, top, left = area_region(self.area, spec).start
+        height, width = self._block_size(spec)
         return [
             Region((0, row, column), (spec.shape[0], row + height, column + width))
-            for row in range(top, top + height * self.nb_blocks[0], height or 1)
-            for column in range(left, left + width * self.nb_blocks[1], width or 1)
+            for row in range(top, top + height * self.nb_blocks[0], height)
+            for column in range(left, left + width * self.nb_blocks[1], width)
         ]
+
+    def _block_size(self, spec: StackSpec) -> tuple[int, int]:
+        """Return rows and columns of a block."""
+        _, rows, columns = area_region(self.area, spec).shape
+        return rows // self.nb_blocks[0], columns // self.nb_blocks[1]
 
     def _compare(self, images: Array) -> tuple[Array, float, float]:
         """Return how the last image lies on one before, how alike they are, and its foreground."""

@@ -1,0 +1,171 @@
+"""Known motions found again, in coordinates of the whole image, whatever lies in between."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from stack_tools import correct, fit, largest_error, posed, spec_of, turned
+
+from pystack3d_dask.spec import Region
+from pystack3d_dask.steps.registration_calculation import RegistrationCalculation
+
+SHAPE = (80, 96)
+RNG = np.random.default_rng(5)
+PAIRWISE = [
+    np.eye(3),
+    *(turned(a, (20, 60), (dx, dy)) for a, dx, dy in RNG.uniform(-1.8, 1.8, (5, 3))),
+]
+SHIFTS = [np.eye(3), *(turned(0, (0, 0), (dx, dy)) for dx, dy in RNG.uniform(-3, 3, (5, 2)))]
+
+
+def poses(pairwise):
+    found = [np.eye(3)]
+    for matrix in pairwise[1:]:
+        found.append(matrix @ found[-1])
+    return found
+
+
+TURNING, SHIFTING = (posed(poses(each), SHAPE) for each in (PAIRWISE, SHIFTS))
+
+
+def found(images, transformation="TRANSLATION", **parameters):
+    step = RegistrationCalculation(transformation=transformation, **parameters)
+    return fit(step, images, spec_of(images))
+
+
+def remarks(images, transformation="TRANSLATION", **parameters):
+    step = RegistrationCalculation(transformation=transformation, **parameters)
+    spec = spec_of(images)
+    return [*step.remarks(fit(step, images, spec), spec)]
+
+
+@pytest.mark.parametrize("transformation", ["RIGID_BODY", "SCALED_ROTATION", "AFFINE"])
+def test_turns_are_found(transformation):
+    pairwise = found(TURNING, transformation)["pairwise"]
+    assert pairwise.shape == (6, 1, 3, 3)
+    for k in range(6):
+        assert largest_error(pairwise[k, 0], PAIRWISE[k], SHAPE) < 0.15
+
+
+@pytest.mark.parametrize("area", [(20, 90, 5, 60), (0, 60, 20, 80)])
+def test_turns_found_in_an_area_are_those_of_the_whole_image(area):
+    result = found(TURNING, "RIGID_BODY", area=area)
+    for k in range(6):
+        assert largest_error(result["pairwise"][k, 0], PAIRWISE[k], SHAPE) < 0.25
+    np.testing.assert_array_equal(result["first"], [SHAPE[0] - area[3], area[0]])
+    np.testing.assert_array_equal(result["size"], [area[3] - area[2], area[1] - area[0]])
+
+
+def test_turns_found_in_blocks_are_those_of_the_whole_image():
+    result = found(TURNING, "RIGID_BODY", nb_blocks=(1, 2))
+    assert result["pairwise"].shape == (6, 2, 3, 3)
+    for k in range(6):
+        for block in range(2):
+            assert largest_error(result["pairwise"][k, block], PAIRWISE[k], SHAPE) < 0.5
+
+
+def test_blocks_go_in_rows_from_the_top_left():
+    left = posed([np.eye(3), turned(0, (0, 0), (2, 0))], (80, 48), seed=1)
+    right = posed([np.eye(3), turned(0, (0, 0), (0, -3))], (80, 48), seed=2)
+    images = np.concatenate([left, right], axis=2)
+    shifts = found(images, nb_blocks=(2, 2))["pairwise"][1, :, :2, 2]
+    np.testing.assert_allclose(shifts, [[2, 0], [0, -3]] * 2, atol=0.1)
+
+
+def test_a_threshold_compares_masks():
+    images = SHIFTING.copy()
+    images[2] = np.where(images[2] <= 125, images[2] // 4, images[2])  # another contrast
+    result = found(images, threshold=125)
+    for k in range(6):
+        assert largest_error(result["pairwise"][k, 0], SHIFTS[k], SHAPE) < 0.15
+    np.testing.assert_allclose(result["foreground"][:, 0], (images <= 125).mean(axis=(1, 2)))
+    assert remarks(images, threshold=125) == []
+
+
+@pytest.mark.parametrize(("threshold", "what"), [(2, "no pixel"), (254, "every pixel")])
+def test_a_threshold_that_parts_nothing_is_reported(threshold, what):
+    images = np.clip(SHIFTING, 5, 250)
+    first, *others = remarks(images, threshold=threshold)
+    assert f"registration_calculation.threshold = {threshold} selects {what} of slice 0" in first
+    assert "and 1 more" in first
+    assert "looks like none of the slices before" in others[0]
+    np.testing.assert_array_equal(
+        found(images, threshold=threshold)["pairwise"][:, 0], [np.eye(3)] * 6
+    )
+
+
+def bad(kind, seed=0):
+    if kind == "blank":
+        return np.full(SHAPE, 90, np.uint8)
+    return np.random.default_rng(seed).integers(0, 255, SHAPE).astype(np.uint8)
+
+
+@pytest.mark.parametrize("kinds", [["blank"], ["noise"], ["noise", "blank"], ["noise", "noise"]])
+def test_bad_slices_keep_their_place_and_displace_nobody(kinds):
+    images = SHIFTING.copy()
+    for k, kind in enumerate(kinds, start=2):
+        images[k] = bad(kind, seed=k)
+    result = found(images)
+    bad_ones = [*range(2, 2 + len(kinds))]
+    expected, pose = poses(SHIFTS), np.eye(3)
+    for k in range(6):
+        pose = result["pairwise"][k, 0] @ pose
+        seen = 1 if k in bad_ones else k
+        assert largest_error(pose, expected[seen], SHAPE) < 0.2
+    assert (result["correlation"][bad_ones] < 0.05).all()
+    assert (np.delete(result["correlation"], bad_ones) > 0.5).all()
+    (remark,) = remarks(images)
+    assert all(f"slice {k}" in remark for k in bad_ones)
+    assert remarks(SHIFTING) == []
+
+
+def test_a_bad_first_slice_leaves_the_others_on_the_second():
+    images = SHIFTING.copy()
+    images[0] = bad("blank")
+    pairwise = found(images)["pairwise"][:, 0]
+    np.testing.assert_array_equal(pairwise[:2], [np.eye(3)] * 2)
+    for k in range(2, 6):
+        assert largest_error(pairwise[k], SHIFTS[k], SHAPE) < 0.15
+
+
+def test_a_single_slice_is_where_it_is():
+    result = found(SHIFTING[:1])
+    np.testing.assert_array_equal(result["pairwise"], np.eye(3)[None, None])
+    assert remarks(SHIFTING[:1]) == []
+
+
+def test_pixels_stay_as_they_are():
+    step = RegistrationCalculation(transformation="TRANSLATION")
+    result = correct(step, SHIFTING)
+    assert result.dtype == SHIFTING.dtype
+    np.testing.assert_array_equal(result, SHIFTING)
+
+
+def test_earlier_slices_are_read_as_far_as_a_slice_may_be_compared():
+    step = RegistrationCalculation(transformation="TRANSLATION", area=(10, 50, 20, 60))
+    spec = spec_of(SHIFTING)
+    for z, first in [(0, 0), (2, 0), (5, 2)]:
+        wanted = step.summary_source(spec.region.with_z(z, z + 1), spec)
+        assert wanted == Region((first, 20, 10), (z + 1, 60, 50))
+
+
+@pytest.mark.parametrize(
+    ("parameters", "wrong"),
+    [
+        ({}, []),
+        ({"nb_blocks": (0, 1)}, ["nb_blocks"]),
+        ({"nb_blocks": (7, 1)}, ["area"]),
+        ({"nb_blocks": (6, 8)}, []),
+        ({"area": (0, 11, 0, 80)}, ["area"]),
+        ({"area": (200, 300, 0, 80)}, ["area"]),
+    ],
+)
+def test_what_is_wrong_is_named(parameters, wrong):
+    step = RegistrationCalculation(transformation="TRANSLATION", **parameters)
+    errors = [p for p in step.check(spec_of(SHIFTING)) if p.severity == "error"]
+    assert [p.path for p in errors] == [f"registration_calculation.{path}" for path in wrong]
+
+
+def test_a_clipped_area_is_registered_with_a_warning():
+    step = RegistrationCalculation(transformation="TRANSLATION", area=(0, 12, 68, 90))
+    assert [p.severity for p in step.check(spec_of(SHIFTING))] == ["warning"]
