@@ -156,6 +156,7 @@ def test_earlier_slices_are_read_as_far_as_a_slice_may_be_compared():
         ({"nb_blocks": (0, 1)}, ["nb_blocks"]),
         ({"nb_blocks": (7, 1)}, ["area"]),
         ({"nb_blocks": (6, 8)}, []),
+        ({"nb_blocks": (1, 100)}, ["area"]),
         ({"area": (0, 11, 0, 80)}, ["area"]),
         ({"area": (200, 300, 0, 80)}, ["area"]),
     ],
