@@ -9,7 +9,9 @@ from typing import Any
 import numpy as np
 import pytest
 from parity_projects import DARK, Steps, corrected, defective_stack, stored, write_project
+from stack_tools import largest_error, posed, turned
 
+from pystack3d_dask import open_result
 from pystack3d_dask.io import pyramid
 from pystack3d_dask.pipeline import Pipeline
 from pystack3d_dask.spec import Array
@@ -165,3 +167,153 @@ def test_any_number_of_slices_gives_the_same_however_it_is_cut(tmp_path, monkeyp
     monkeypatch.setattr(pyramid, "SLAB_SLICES", 4)
     cut = correct(tmp_path / "cut", STACK[:count], EVERY_STEP)
     np.testing.assert_array_equal(cut, whole)
+
+
+SIZE = (80, 96)
+TURNS = [turned(a, (15, 65), (x, y)) for a, x, y in [(2.0, 1, 0), (1.8, 0, -1), (1.6, 3, -2)]]
+TURNS += [turned(a, (80, 10), (x, y)) for a, x, y in [(-0.2, 5, -3), (0.3, 4, -4)]]
+TRANSFORMATION = "registration_transformation"
+CALCULATION = "registration_calculation"
+
+
+def poses(pairwise: list[Array]) -> list[Array]:
+    """Return where slices lie that follow each other like this."""
+    found = [np.eye(3)]
+    for matrix in pairwise:
+        found.append(np.asarray(matrix @ found[-1]))
+    return found
+
+
+def jumping(count: int = 6) -> tuple[Array, list[Array]]:
+    """Return slices that jump by some pixels, and where they are."""
+    rng = np.random.default_rng(2)
+    where = poses([turned(0, (0, 0), tuple(rng.uniform(-3, 3, 2))) for _ in range(count - 1)])
+    return posed(where, SIZE), where
+
+
+def register(
+    directory: Path, stack: Array, parameters: Mapping[str, Any], **transformation: Any
+) -> Array:
+    """Register a stack; return the matrix of each slice and block."""
+    steps = {
+        CALCULATION: {"transformation": "TRANSLATION", **parameters},
+        TRANSFORMATION: transformation,
+    }
+    correct(directory, stack, steps)
+    return np.asarray(stored(directory, "figures", TRANSFORMATION)["matrix"][0])
+
+
+@pytest.mark.parametrize(
+    ("parameters", "limit"),
+    [({}, 0.1), ({"area": [25, 96, 0, 60]}, 0.5), ({"nb_blocks": [1, 2]}, 0.9)],
+    ids=["image", "area", "blocks"],
+)
+def test_turns_are_recovered_in_coordinates_of_the_whole_image(tmp_path, parameters, limit):
+    where = poses(TURNS)
+    parameters = {"transformation": "RIGID_BODY", **parameters}
+    found = register(tmp_path, posed(where, SIZE), parameters)
+    for blocks, expected in zip(found, where, strict=True):
+        for matrix in blocks:
+            assert largest_error(matrix, expected, SIZE) < limit
+
+
+def test_products_of_turns_are_taken_in_the_order_of_the_slices(tmp_path):
+    where = poses(TURNS)
+    found = register(tmp_path, posed(where, SIZE), {"transformation": "RIGID_BODY"})
+    other = np.eye(3)
+    for matrix in TURNS:
+        other = other @ matrix
+    assert largest_error(other, where[-1], SIZE) > 0.9
+    assert largest_error(found[-1, 0], where[-1], SIZE) < 0.1
+
+
+def test_a_threshold_that_selects_nothing_is_reported(tmp_path):
+    stack, _ = jumping()
+    register(tmp_path, stack, {"threshold": -1})
+    fit = {k: v[...] for k, v in stored(tmp_path, "fits", CALCULATION, "0").arrays()}
+    project = Pipeline.from_toml(tmp_path)
+    found = [*project.steps[0].remarks(fit, project.chains()[0].source)]
+    assert f"{CALCULATION}.threshold = -1 selects no pixel of slice_0000" in found[0]
+
+
+@pytest.mark.parametrize("kind", ["blank", "noise"])
+def test_a_bad_slice_does_not_displace_later_ones(tmp_path, kind):
+    stack, where = jumping()
+    noise = np.random.default_rng(0).integers(0, 255, SIZE).astype(np.uint8)
+    stack[3] = noise if kind == "noise" else 7
+    found = register(tmp_path, stack, {})[:, 0]
+    for k in (0, 1, 2, 4, 5):
+        assert largest_error(found[k], where[k], SIZE) < 0.2
+
+
+MOVING: Steps = {
+    CALCULATION: {"transformation": "TRANSLATION"},
+    TRANSFORMATION: {"cropping": True},
+    "destriping": {"filters": [{"name": "Gabor", "noise_level": 20, "sigma": [1, 30]}]},
+    "resampling": {"dz": 0.01},
+}
+
+
+@PRECISIONS
+def test_single_slice_is_registered_and_resampled_as_it_is(tmp_path, precision):
+    steps = {name: MOVING[name] for name in (CALCULATION, TRANSFORMATION, "resampling")}
+    result = correct(tmp_path / "as it is", STACK[:1], steps, precision=precision)
+    np.testing.assert_array_equal(result, STACK[:1])
+    destriped = correct(tmp_path / "destriped", STACK[:1], MOVING, precision=precision)
+    assert destriped.shape == (1, *STACK.shape[1:])
+
+
+@PRECISIONS
+def test_chosen_slices_are_registered_like_a_stack_of_them(tmp_path, precision):
+    stack, _ = jumping(8)
+    steps = {name: MOVING[name] for name in (CALCULATION, TRANSFORMATION)}
+    chosen = correct(tmp_path / "a", stack, steps, ind_min=2, ind_max=6, precision=precision)
+    alone = correct(tmp_path / "b", stack[2:7], steps, precision=precision)
+    assert len(chosen) == 5
+    np.testing.assert_array_equal(chosen, alone)
+
+
+def test_blocks_without_any_motion_leave_no_border(tmp_path):
+    steps = {
+        CALCULATION: {"transformation": "TRANSLATION", "nb_blocks": [2, 3]},
+        TRANSFORMATION: {"subpixel": False, "mode": "constant"},
+    }
+    stack = np.repeat(STACK[:1], 4, axis=0)
+    np.testing.assert_array_equal(correct(tmp_path, stack, steps, precision="source"), stack)
+
+
+@PRECISIONS
+@pytest.mark.parametrize("wavelet", ["haar", "db3"])
+def test_wavelets_keep_odd_sizes(tmp_path, precision, wavelet):
+    stack = STACK[:2, :61, :79]
+    how = {"wavelet_decomposition": {"wavelet": wavelet, "sigma": 1.5}}
+    result = correct(tmp_path, stack, {"destriping": how}, precision=precision)
+    assert result.shape == stack.shape
+    assert np.abs(result.astype(int) - stack).mean() < 20
+
+
+def resampled(directory: Path, z: list[float], dz: float, precision: str) -> tuple[Array, Array]:
+    """Resample the first slices of the stack from these positions; return pixels and z."""
+    steps = {"resampling": {"dz": dz, "z_source": z}}
+    result = correct(directory, STACK[: len(z)], steps, precision=precision)
+    return result, np.asarray(open_result(directory).z.values)
+
+
+@PRECISIONS
+def test_resampling_keeps_the_last_slice_and_copies_a_uniform_stack(tmp_path, precision):
+    for count in (1, 2, 12):
+        z = [round(0.1 + 0.007 * k, 4) for k in range(count)]
+        result, found = resampled(tmp_path / str(count), z, 0.007, precision)
+        np.testing.assert_array_equal(result, STACK[:count])
+        np.testing.assert_allclose(found, z, atol=1e-9)
+
+
+@PRECISIONS
+def test_slices_that_go_backwards_are_left_out_of_resampling(tmp_path, precision):
+    z = [0.0, 0.01, 0.02, 0.015, 0.03, 0.03, 0.04]
+    result, _ = resampled(tmp_path, z, 0.01, precision)
+    np.testing.assert_array_equal(result, STACK[[0, 1, 2, 4, 6]])
+    (note,) = Pipeline.from_toml(tmp_path).notes
+    assert (note.path, note.severity) == ("resampling.z_source", "warning")
+    assert "slice_0003" in note.message
+    assert "slice_0005" in note.message
