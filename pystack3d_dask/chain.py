@@ -18,6 +18,7 @@ from pystack3d_dask.spec import AXES, EMPTY, Arrays, Region, StackSpec
 from pystack3d_dask.step import Step
 
 Fits = Mapping[str, Arrays]
+NEAR_MIDDLE = 8  # slices looked at: of those that resampling makes, some are copies of one
 
 
 @dataclass(frozen=True)
@@ -205,25 +206,27 @@ def slabs(count: int, thickness: int) -> tuple[range, ...]:
 
 def halo_depth(chain: Chain, work: Work) -> int:
     """Return how many input slices beyond one the deepest step of a pass needs at once."""
-    depths = [0]
-    for level in range(work.reads, work.end):
-        out = chain.levels[level + 1]
-        middle = out.shape[0] // 2
-        region = chain.step_source(level, out.region.with_z(middle, middle + 1))
-        depths.append(region.shape[0] - 1)
-    return max(depths)
+    return max([0, *(_depth(chain, index) - 1 for index in range(work.reads, work.end))])
 
 
 def overlap(chain: Chain, index: int) -> int:
     """Return how many slices beyond its own step ``index`` needs, for its fit or its pixels."""
-    step, spec, out = chain.steps[index], chain.levels[index], chain.levels[index + 1]
-    middle = out.shape[0] // 2
-    depth = chain.step_source(index, out.region.with_z(middle, middle + 1)).shape[0]
+    step, spec = chain.steps[index], chain.levels[index]
+    depth = _depth(chain, index)
     if step.fit_scope == "stack":
         middle = spec.shape[0] // 2
         own = spec.region.with_z(middle, middle + 1)
         depth = max(depth, step.summary_source(own, spec).shape[0])
     return max(depth - 1, 0)
+
+
+def _depth(chain: Chain, index: int) -> int:
+    """Return how many slices step ``index`` needs for one."""
+    out = chain.levels[index + 1]
+    first = max(out.shape[0] // 2 - NEAR_MIDDLE // 2, 0)
+    some = range(first, min(first + NEAR_MIDDLE, out.shape[0]))
+    regions = (chain.step_source(index, out.region.with_z(z, z + 1)) for z in some)
+    return max((region.shape[0] for region in regions), default=0)
 
 
 def _whole_axes(region: Region, whole: Sequence[str], spec: StackSpec) -> Region:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import reduce
 from math import prod
 
 from pystack3d_dask.chain import Chain, Gather, Work, demands, halo_depth, overlap, slabs
 from pystack3d_dask.io.pyramid import pooled_shape, pyramid, slab_thickness, thick_slab
-from pystack3d_dask.spec import StackSpec
+from pystack3d_dask.spec import Region, StackSpec
 from pystack3d_dask.step import Step
 
 MIB = 2**20
@@ -344,14 +345,20 @@ def _measure(work: Work, chains: Sequence[Chain]) -> Pass:
 
 
 def _voxels_read(chain: Chain, work: Work, blocks: Sequence[range]) -> int:
-    if not work.stores and not halo_depth(chain, work):
-        # slices that take no part in a fit are not read
-        blocks = [range(z, z + 1) for block in blocks for z in block]
     end = chain.levels[work.end].region
-    return sum(
-        demands(chain, work, end.with_z(block.start, block.stop))[work.reads].region.size
-        for block in blocks
-    )
+    # where nothing is stored, slices that take no part in a fit are not read
+    is_whole = bool(work.stores) or halo_depth(chain, work) > 0
+    total = 0
+    for block in blocks:
+        parts = [block] if is_whole else [range(z, z + 1) for z in block]
+        regions = [
+            demands(chain, work, end.with_z(part.start, part.stop))[work.reads].region
+            for part in parts
+        ]
+        needed = reduce(Region.joined, regions)
+        slices = {z for region in regions if region.size for z in region.z}
+        total += len(slices) * prod(needed.shape[1:])
+    return total
 
 
 def _stored_itemsize(chains: Sequence[Chain], work: Work) -> int:

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pystack3d_dask.block import run_block
-from pystack3d_dask.chain import Chain, Gather, Work, demands, halo_depth, slabs
+from pystack3d_dask.chain import Chain, Gather, Work, demands, halo_depth, overlap, slabs
 from pystack3d_dask.spec import Region, StackSpec
 from pystack3d_dask.step import Step
 from pystack3d_dask.steps.cropping import Cropping
@@ -218,3 +218,116 @@ def test_fits_are_known_once_they_are_given():
     assert fitted.is_applicable(0)
     assert fitted.fitted(0).keys() == {"factors"}
     assert not chain.is_applicable(0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Prepares(Halo):
+    """Works out from the fit of ``lender``, once, what it adds."""
+
+    name = "prepares"
+    depth: int = 0
+
+    @property
+    def needs(self):
+        return ("lender",)
+
+    def prepare(self, fitted, spec):
+        return {"offset": fitted["mean"] + spec.shape[0]}
+
+    def apply(self, block, source, out, spec, fitted=None):
+        return block + fitted["offset"].astype("f4"), {}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Lender(Halo):
+    """A fit on three slices around each, made on one channel for all; pixels pass through."""
+
+    name = "lender"
+    depth: int = 0
+    reach: int = 1
+
+    @property
+    def fit_scope(self):
+        return "stack"
+
+    @property
+    def needs(self):
+        return ()
+
+    def output_spec(self, spec, fitted=None):
+        return spec
+
+    def summary_source(self, out, spec):
+        return out.grown((self.reach, 0, 0), (self.reach, 0, 0)).clipped(spec.shape)
+
+    def apply(self, block, source, out, spec, fitted=None):
+        return block, {}
+
+
+LENT = {"lender": {"mean": np.array(5.0)}}
+
+
+def test_what_a_step_prepares_is_what_its_kernels_get():
+    chain = chain_of((Lender(), Prepares()))
+    assert chain.fitted(1) is None
+    with_fits = chain.with_fits(LENT)
+    assert with_fits.fitted(1) == {"offset": np.array(16.0)}
+    images = np.zeros(chain.source.shape, BYTE)
+    found = []
+    run_block(
+        with_fits,
+        Work(reads=0, end=2, stores=(2,)),
+        with_fits.levels[2].region,
+        lambda region: images[region.slices],
+        lambda level, z, image: found.append(image),
+    )
+    np.testing.assert_array_equal(found, images + 16)
+
+
+def test_a_step_that_prepares_nothing_gets_nothing():
+    assert chain_of((Halo(), Lender())).fitted(0) is None
+    assert chain_of((Lender(),), 3).with_fits(LENT).fitted(0) is None  # needs no fit itself
+
+
+def test_a_fit_that_is_borrowed_is_not_gathered():
+    chain = chain_of((Lender(), Halo(), Prepares()))
+    work = Work(reads=0, end=1, gathers=(Gather(0), Gather(1)))
+    assert chain.own(work) == work
+    borrower = replace(chain, borrowed=frozenset({"lender"}))
+    assert borrower.own(work) == replace(work, gathers=(Gather(1),))
+    alone = replace(work, gathers=(Gather(0),))
+    assert not alone.is_idle
+    assert borrower.own(alone).is_idle
+    stores = replace(alone, stores=(1,))
+    assert not borrower.own(stores).is_idle
+    whole = chain.levels[1].region
+    assert demands(borrower, borrower.own(alone), whole)[0].region.size == 0
+    assert demands(chain, alone, whole)[0].region == chain.source.region
+
+
+@pytest.mark.parametrize(
+    ("step", "slices"),
+    [
+        (Halo(depth=0), 0),
+        (Halo(depth=2), 4),
+        (Double(), 1),
+        (Cropping(area=(1, 5, 0, 4)), 0),
+        (Lender(reach=3), 6),
+        (Lender(reach=0), 0),
+    ],
+)
+def test_the_overlap_is_what_a_step_needs_beyond_its_own_slice(step, slices):
+    assert overlap(chain_of((step,)), 0) == slices
+
+
+def test_the_overlap_of_a_single_slice_is_none():
+    assert overlap(chain_of((Halo(depth=2),), 1), 0) == 0
+    assert overlap(chain_of((Lender(reach=3),), 1), 0) == 0
+
+
+def test_slices_belong_to_the_same_block_through_steps_that_keep_them():
+    chain = chain_of((Halo(depth=2), Trim(before=2, after=1), Halo()), 19)
+    assert chain.owned(range(3, 5), 3, 2) == range(3, 5)
+    assert chain.owned(range(3, 5), 3, 0) == range(5, 7)
+    assert chain.owned(range(0, 3), 3, 0) == range(0, 5)  # those before the first one too
+    assert chain.owned(range(12, 16), 3, 0) == range(14, 19)  # and those behind the last
