@@ -278,11 +278,17 @@ def _repeated(chain: Chain, index: int, itemsize: int) -> float:
 
 
 def _is_repeating(chain: Chain, work: Work) -> bool:
-    """Whether heavy steps of a pass repeat some slices at the edges of its blocks."""
-    heavy = [i for i in range(work.reads, work.end) if chain.steps[i].cost == "heavy"]
-    later = {*range(heavy[0] + 1, work.end)} if heavy else set()
-    gathered = {g.index for g in work.gathers if heavy and g.index > heavy[0]}
-    return any(overlap(chain, index) for index in later | gathered)
+    """Whether some slices are repeated at the edges of blocks, and thick blocks are better.
+
+    They are where heavy steps would be repeated, and where no slab of the result is held:
+    there they take no memory.
+    """
+    first = work.reads
+    if work.finishes:
+        heavy = [i for i in range(work.reads, work.end) if chain.steps[i].cost == "heavy"]
+        first = heavy[0] + 1 if heavy else work.end
+    gathered = {g.index for g in work.gathers if g.index >= first}
+    return any(overlap(chain, index) for index in {*range(first, work.end)} | gathered)
 
 
 def _starting_level(steps: Sequence[Step], known: Known) -> int:

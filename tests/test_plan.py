@@ -10,13 +10,18 @@ import numpy as np
 import pytest
 
 from pystack3d_dask.chain import Chain, Gather, Work
-from pystack3d_dask.plan import Known, make_plan, split_passes
+from pystack3d_dask.plan import Known, Plan, make_plan, split_passes
 from pystack3d_dask.spec import Array, Arrays, Region, StackSpec
 from pystack3d_dask.step import Step, registry
 from pystack3d_dask.steps.bkg_removal import BackgroundRemoval
 from pystack3d_dask.steps.cropping import Cropping, CroppingFinal
+from pystack3d_dask.steps.destriping import Destriping
 from pystack3d_dask.steps.intensity_rescaling import IntensityRescaling
 from pystack3d_dask.steps.intensity_rescaling_area import IntensityRescalingArea
+from pystack3d_dask.steps.registration_calculation import RegistrationCalculation
+from pystack3d_dask.steps.registration_transformation import RegistrationTransformation
+from pystack3d_dask.steps.resampling import Resampling
+from pystack3d_dask.steps.vsnr import Filter
 
 CROP = Cropping(area=(10, 60, 10, 60))
 STACK_BACKGROUND = BackgroundRemoval(orders=(1, 2, 1))
@@ -258,3 +263,133 @@ def test_every_registered_step_can_be_planned_first() -> None:
         others = [made[name] for name in step.needs if name != step.name]
         chain = Chain((*others, step), spec())
         assert make_plan([chain], ["."], chunked_source=False).passes
+
+
+CALCULATION = RegistrationCalculation(transformation="TRANSLATION")
+TRANSFORMATION = RegistrationTransformation()
+DESTRIPING = Destriping(filters=(Filter(name="Gabor", noise_level=20.0, sigma=(1.0, 30.0)),))
+LOCAL = BackgroundRemoval(method="local", size=(20, 20, 5))
+
+
+def resampling(slices: int, dz: float = 0.013) -> Resampling:
+    return Resampling(dz=dz, z_source=tuple(0.01 * k for k in range(slices)))
+
+
+def seven_steps(slices: int) -> tuple[Step, ...]:
+    found = (CALCULATION, TRANSFORMATION, DESTRIPING, resampling(slices))
+    return (CROP, STACK_BACKGROUND, RESCALING, *found)
+
+
+def planned(*steps: Step, slices: int = 200, chunked: bool = False) -> Plan:
+    return make_plan([Chain(steps, spec(slices=slices))], ["."], chunked_source=chunked)
+
+
+def test_seven_steps_take_four_reads_and_two_writes() -> None:
+    shape = (200, 2000, 2000)
+    source = StackSpec(shape=shape, dtype=np.dtype("u1"), source_dtype=np.dtype("u1"))
+    crop = Cropping(area=(100, 1900, 100, 1900))
+    chain = Chain((crop, *seven_steps(200)[1:]), source)
+    plan = make_plan([chain], ["."], chunked_source=False)
+    assert (plan.reads, plan.writes) == (4, 2)
+    ingested, background, rescaled, last = plan.passes
+    assert (ingested.work.stores, last.work.stores) == ((1,), (7,))
+    assert background.work.gathers == (Gather(2),)
+    assert rescaled.work.gathers == (Gather(3),)
+    cropped, output = 200 * 1800 * 1800, plan.chains[0].levels[7].shape[0] * 1800 * 1800
+    assert sum(item.bytes_written for item in plan.passes) == cropped + output
+    # registration compares with three slices before, resampling blends two
+    assert [item.slab for item in (rescaled, last)] == [16, 16]
+    assert rescaled.bytes_read == cropped + 12 * 3 * 1800 * 1800
+    assert last.bytes_read <= cropped + 12 * 1800 * 1800
+
+
+@pytest.mark.parametrize("slices", [130, 200, 1000])
+def test_neighbours_behind_heavy_work_are_repeated_where_slabs_are_thick(slices: int) -> None:
+    plan = planned(DESTRIPING, resampling(slices), slices=slices, chunked=True)
+    assert outline([item.work for item in plan.passes]) == [(0, 2, (2,))]
+    assert plan.passes[0].slab == 16
+
+
+@pytest.mark.parametrize("dz", [0.01, 0.005, 0.015])
+def test_of_resampled_slices_some_are_copies_and_others_are_not(dz: float) -> None:
+    plan = planned(DESTRIPING, resampling(48, dz), slices=48, chunked=True)
+    assert len(plan.passes) == (1 if dz == 0.01 else 2)
+
+
+@pytest.mark.parametrize("slices", [20, 48, 90, 120])
+def test_a_pass_ends_before_neighbours_would_repeat_heavy_work(slices: int) -> None:
+    plan = planned(DESTRIPING, resampling(slices), slices=slices, chunked=True)
+    assert outline([item.work for item in plan.passes]) == [(0, 1, (1,)), (1, 2, (2,))]
+    assert plan.passes[0].work.finishes is False
+    for item in plan.passes:
+        assert item.bytes_read <= 2 * 4 * slices * 70 * 80
+
+
+def test_a_local_background_behind_heavy_work_ends_the_pass() -> None:
+    plan = planned(DESTRIPING, LOCAL)
+    assert outline([item.work for item in plan.passes]) == [(0, 1, (1,)), (1, 1, ()), (1, 2, (2,))]
+    assert len(planned(LOCAL, DESTRIPING).passes) == 2
+    assert len(planned(CROP, LOCAL).passes) == 2
+
+
+def test_a_fit_on_neighbours_behind_heavy_work_is_gathered_in_the_next_pass() -> None:
+    plan = planned(DESTRIPING, CALCULATION, TRANSFORMATION)
+    first, second, last = (item.work for item in plan.passes)
+    assert outline([first, second, last]) == [(0, 1, (1,)), (1, 1, ()), (1, 3, (3,))]
+    assert (first.gathers, second.gathers) == ((), (Gather(1),))
+
+
+def test_what_a_cut_pass_stores_is_what_the_next_one_reads() -> None:
+    known = Known(stored=frozenset({1}))
+    steps = (DESTRIPING, SLICE_BACKGROUND)
+    assert outline(
+        split_passes(
+            steps,
+            level_bytes=[1, 4, 4],
+            rounds=[1, 1],
+            chunked_source=True,
+            known=known,
+            repeated=[0.0, 0.5],
+        )
+    ) == [(1, 2, (2,))]
+
+
+@pytest.mark.parametrize(("share", "count"), [(0.1, 1), (0.11, 2), (3.0, 2)])
+def test_a_tenth_of_the_slices_may_be_repeated(share: float, count: int) -> None:
+    works = split_passes(
+        (Heavy(), SLICE_BACKGROUND),
+        level_bytes=[1, 4, 4],
+        rounds=[1, 1],
+        chunked_source=True,
+        known=Known(),
+        repeated=[0.0, share],
+    )
+    assert len(works) == count
+
+
+def two_channels(*steps: Step, lender: int = 0, chunked: bool = True) -> Plan:
+    chains = [
+        Chain(steps, spec(), borrowed=frozenset({CALCULATION.name} if k != lender else ()))
+        for k in range(2)
+    ]
+    return make_plan(chains, ["ESB", "SE2"], chunked_source=chunked)
+
+
+@pytest.mark.parametrize("lender", [0, 1])
+def test_only_the_channel_that_is_compared_has_tasks_in_a_pass_for_that(lender: int) -> None:
+    plan = two_channels(CALCULATION, TRANSFORMATION, lender=lender)
+    first, last = plan.passes
+    assert (first.channels, last.channels) == ((lender,), (0, 1))
+    assert (first.tasks, last.tasks) == (len(first.blocks), 2 * len(last.blocks))
+    both = last.bytes_read
+    assert both == 2 * 40 * 70 * 80
+    assert first.bytes_read < both
+    assert plan.tasks == first.tasks + last.tasks
+
+
+def test_all_channels_take_part_where_something_is_stored_or_fitted_for_each() -> None:
+    ingested = two_channels(CALCULATION, TRANSFORMATION, chunked=False)
+    assert [item.channels for item in ingested.passes] == [(0, 1), (0, 1)]
+    fitted = two_channels(AREA, CALCULATION, TRANSFORMATION, lender=1)
+    assert [item.work.gathers for item in fitted.passes] == [(Gather(0),), (Gather(1),), ()]
+    assert [item.channels for item in fitted.passes] == [(0, 1), (1,), (0, 1)]
