@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import tifffile
+from parity_projects import toml
 from scipy import ndimage
 
 Images = np.ndarray[Any, np.dtype[Any]]
@@ -53,11 +53,11 @@ def write_params(
 ) -> Path:
     """Write ``params.toml`` with some steps: by name with the parameters above, or given."""
     tables = steps if isinstance(steps, Mapping) else {name: STEPS[name] for name in steps}
-    lines = [f"process_steps = {json.dumps(list(tables))}"]
-    lines += [f"{key} = {_toml(value)}" for key, value in (settings or {}).items()]
+    lines = [f"process_steps = {toml(list(tables))}"]
+    lines += [f"{key} = {toml(value)}" for key, value in (settings or {}).items()]
     for name, parameters in tables.items():
         lines.append(f"[{name}]")
-        lines += [f"{key} = {_toml(value)}" for key, value in parameters.items()]
+        lines += [f"{key} = {toml(value)}" for key, value in parameters.items()]
     path = directory / "params.toml"
     path.write_text("\n".join(lines) + "\n")
     return path
@@ -78,7 +78,3 @@ def make_project(
         write_slices(directory, images() if stack is None else stack)
     write_params(directory, steps, settings)
     return directory
-
-
-def _toml(value: Any) -> str:
-    return json.dumps(value)

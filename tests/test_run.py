@@ -306,3 +306,32 @@ def test_a_checkpoint_can_be_looked_at(tmp_path: Path) -> None:
     alone = make_project(tmp_path / "alone", {"bkg_removal": STEPS["bkg_removal"]})
     run(alone)
     np.testing.assert_array_equal(np.rint(np.clip(stored[:], 0, 255)), result(alone))
+
+
+def test_seven_steps_read_the_stack_four_times_and_write_it_twice(tmp_path: Path) -> None:
+    stack = images((130, 40, 48))
+    steps = {
+        "cropping": {"area": [4, 44, 4, 36]},
+        "bkg_removal": {"orders": [1, 2, 1], "skip_factors": [3, 2, 2]},
+        "intensity_rescaling": {"filter_size": -1},
+        "registration_calculation": {"transformation": "TRANSLATION"},
+        "registration_transformation": {"mode": "edge"},
+        "destriping": {
+            "filters": [{"name": "Gabor", "noise_level": 20, "sigma": [1, 30]}],
+            "maxit": 10,
+        },
+        "resampling": {"dz": 0.013},
+    }
+    project = make_project(tmp_path, steps, stack)
+    plan = Pipeline.from_toml(project).plan()
+    summary = run(project)
+    image, slices = 32 * 40, result(project).shape[1]
+    assert slices == 100
+    assert [p.bytes_written for p in summary.passes] == [130 * image, 0, 0, slices * image]
+    assert [p.bytes_read for p in summary.passes] == [p.bytes_read for p in plan.passes]
+    ingested, background, registered, last = (p.bytes_read / image for p in summary.passes)
+    assert ingested == background == 130
+    blocks = [p.tasks for p in summary.passes]
+    # at the edges of blocks: three slices that registration compares with, one to blend with
+    assert registered == 130 + 3 * (blocks[2] - 1)
+    assert 130 <= last <= 130 + blocks[3] - 1
