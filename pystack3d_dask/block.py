@@ -8,15 +8,18 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
+from pystack3d_dask.backend import to_host
 from pystack3d_dask.chain import Chain, Gather, Work, demands, halo_depth
 from pystack3d_dask.spec import Array, Arrays, Region
 from pystack3d_dask.values import cast, cast_level, measure, repair
 
 Read = Callable[[Region], Array]
 Emit = Callable[[int, int, Array], None]
+Send = Callable[[Array], Any]
 Partials = dict[str, Arrays]
 
 
@@ -44,6 +47,7 @@ def run_block(
     read: Read,
     emit: Emit,
     partials: Partials | None = None,
+    send: Send | None = None,
 ) -> BlockReport:
     """Run one pass on one block.
 
@@ -62,12 +66,14 @@ def run_block(
         level; the last level comes in the type of the result. The image may be read-only.
     partials : dict, optional
         Partial fits of earlier rounds, by step name.
+    send : callable, optional
+        Takes a block to the GPU, for the steps that can run there.
 
     Returns
     -------
     BlockReport
     """
-    stream = _Stream(chain, work, block, read)
+    stream = _Stream(chain, work, block, read, send)
     report = BlockReport(summaries={chain.steps[g.index].name: {} for g in work.gathers})
     batch = max(1, halo_depth(chain, work))
     start, stop = block.z.start, block.z.stop
@@ -115,9 +121,12 @@ def _summarise(
 class _Stream:
     """The rolling windows of one block: computes slices when asked, keeps those still needed."""
 
-    def __init__(self, chain: Chain, work: Work, block: Region, read: Read) -> None:
+    def __init__(
+        self, chain: Chain, work: Work, block: Region, read: Read, send: Send | None
+    ) -> None:
         self.chain = chain
         self.work = work
+        self._send = send
         self.figures: dict[int, dict[int, Arrays]] = {}
         self._read = read
         self._block = demands(chain, work, block)
@@ -175,6 +184,10 @@ class _Stream:
         block = self.take(index, source)
         block = block.view()
         block.flags.writeable = False
-        return self.chain.steps[index].apply(
-            block, source, out, self.chain.levels[index], self.chain.fitted(index)
+        step, sent = self.chain.steps[index], block
+        if self._send is not None and "gpu" in step.devices:
+            sent = self._send(block)
+        values, figures = step.apply(
+            sent, source, out, self.chain.levels[index], self.chain.fitted(index)
         )
+        return to_host(values), figures

@@ -63,7 +63,8 @@ class Chain:
         for index, step in enumerate(self.steps):
             found = None
             if self.is_applicable(index):
-                raw = {key: value for name in step.needs for key, value in self.fits[name].items()}
+                names = dict.fromkeys((*step.needs, step.name))
+                raw = {k: v for name in names for k, v in self.fits.get(name, {}).items()}
                 found = step.prepare(raw, levels[-1]) or None
             fitted.append(found)
             levels.append(step.output_spec(levels[-1], found))

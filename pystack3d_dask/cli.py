@@ -357,6 +357,8 @@ def _print_summary(summary: RunSummary) -> None:
             "infinite and took the nearest valid value",
             err=True,
         )
+    for remark in summary.remarks:
+        click.echo(f"note: {remark}", err=True)
     click.echo(f"result: {summary.result} ({summary.seconds:.1f} s)")
 
 

@@ -26,7 +26,7 @@ from pystack3d_dask.io.dtypes import DTYPES
 from pystack3d_dask.io.ome import open_result as open_result_at
 from pystack3d_dask.io.sources import open_source
 from pystack3d_dask.lazy import correct, fit_chain, lazy_source
-from pystack3d_dask.project import check_steps
+from pystack3d_dask.project import borrowed_fits, check_steps
 from pystack3d_dask.spec import AXES, Arrays, StackSpec, Triple
 from pystack3d_dask.step import Step
 from pystack3d_dask.values import cast
@@ -142,7 +142,7 @@ def crop(stack: xr.DataArray, area: tuple[int, int, int, int]) -> xr.DataArray:
     --------
     pystack3d_dask.steps.cropping.Cropping
     """
-    return _applied(stack, build_step("cropping", {"area": area}))
+    return _applied(stack, (build_step("cropping", {"area": area}),))
 
 
 def fit_background(stack: xr.DataArray, **parameters: Any) -> Fit:
@@ -212,6 +212,69 @@ def rescale_intensity_area(stack: xr.DataArray, fit: Fit | None = None) -> xr.Da
     return _with_fit(stack, "intensity_rescaling_area", fit, {}, "fit_intensity_area")
 
 
+def fit_registration(stack: xr.DataArray, **parameters: Any) -> Fit:
+    """Find how each slice lies on the slice before it.
+
+    Parameters
+    ----------
+    stack : DataArray
+        The unregistered stack. Of several channels the first is compared, or the one whose
+        coordinate ``c`` is the parameter ``channel``.
+    **parameters
+        Those of `pystack3d_dask.steps.registration_calculation.RegistrationCalculation`.
+    """
+    return _fitted(stack, build_step("registration_calculation", parameters), "register")
+
+
+def register(stack: xr.DataArray, fit: Fit | None = None, **parameters: Any) -> xr.DataArray:
+    """Move every slice onto the first one.
+
+    Parameters
+    ----------
+    stack : DataArray
+        The unregistered stack.
+    fit : Fit
+        From `fit_registration`.
+    **parameters
+        Those of `pystack3d_dask.steps.registration_transformation.RegistrationTransformation`.
+    """
+    step = build_step("registration_transformation", parameters)
+    if fit is None or fit.step.name not in step.needs:
+        message = (
+            "register needs the transformations of the whole stack: "
+            "fit = fit_registration(stack, ...), then register(stack, fit)"
+        )
+        raise FitRequiredError(message)
+    return _applied(stack, (fit.step, step), fit)
+
+
+def destripe(stack: xr.DataArray, **parameters: Any) -> xr.DataArray:
+    """Remove stripes from every slice.
+
+    Parameters
+    ----------
+    stack : DataArray
+        The striped stack.
+    **parameters
+        Those of `pystack3d_dask.steps.destriping.Destriping`, such as
+        ``filters=[{"name": "Gabor", "noise_level": 20, "sigma": [1, 30]}]``.
+    """
+    return _applied(stack, (build_step("destriping", parameters),))
+
+
+def resample(stack: xr.DataArray, **parameters: Any) -> xr.DataArray:
+    """Make slices at regular, or given, positions along z.
+
+    Parameters
+    ----------
+    stack : DataArray
+        Its coordinate z says where its slices lie, unless ``z_source`` is a list.
+    **parameters
+        Those of `pystack3d_dask.steps.resampling.Resampling`, such as ``dz=0.01``.
+    """
+    return _applied(stack, (build_step("resampling", parameters),))
+
+
 def to_source_type(stack: xr.DataArray) -> xr.DataArray:
     """Round and clip corrected values to the type of the acquisition."""
     dtype = _source_type(stack)
@@ -229,14 +292,14 @@ def _with_fit(
                 "then pass that fit"
             )
             raise FitRequiredError(message)
-        return _applied(stack, step)
+        return _applied(stack, (step,))
     if parameters:
         message = f"a fit brings its own parameters: leave out {', '.join(parameters)}"
         raise StackError(message)
     if fit.step.name != name:
         message = f"this fit is one of {fit.step.name}; {fitter} makes those that fit here"
         raise StackError(message)
-    return _applied(stack, fit.step, fit)
+    return _applied(stack, (fit.step,), fit)
 
 
 def _fitted(stack: xr.DataArray, step: Step, function: str) -> Fit:
@@ -246,14 +309,20 @@ def _fitted(stack: xr.DataArray, step: Step, function: str) -> Fit:
             f"call {function}(stack, ...) with them"
         )
         raise StackError(message)
-    spec = _checked_spec(stack, step)
-    chain = Chain((step,), spec)
-    fits = tuple(fit_chain(channel, chain, 0) for channel in _channels(stack))
+    spec = _checked_spec(stack, (step,))
+    chain, names, channels = Chain((step,), spec), _names(stack), _channels(stack)
+    found = {
+        index: fit_chain(channel, chain, 0)
+        for index, channel in enumerate(channels)
+        if step.name not in borrowed_fits((step,), names, index)
+    }
+    lent = next(iter(found.values()))
+    fits = tuple(found.get(index, lent) for index in range(len(channels)))
     return Fit(step, fits, spec.shape)
 
 
-def _applied(stack: xr.DataArray, step: Step, fit: Fit | None = None) -> xr.DataArray:
-    spec = _checked_spec(stack, step)
+def _applied(stack: xr.DataArray, steps: tuple[Step, ...], fit: Fit | None = None) -> xr.DataArray:
+    spec = _checked_spec(stack, steps)
     channels = _channels(stack)
     if fit is not None and len(fit.channels) != len(channels):
         message = f"the fit is one of {len(fit.channels)} channels, the stack has {len(channels)}"
@@ -264,26 +333,40 @@ def _applied(stack: xr.DataArray, step: Step, fit: Fit | None = None) -> xr.Data
             f"{spec.shape}: correct the whole stack, then select"
         )
         raise StackError(message)
-    fits = [{} if fit is None else {step.name: arrays} for arrays in _fits(fit, len(channels))]
-    chains = [Chain((step,), spec, known) for known in fits]
+    fits = [{} if fit is None else {fit.step.name: found} for found in _fits(fit, len(channels))]
+    chains = [Chain(steps, spec, known) for known in fits]
     corrected = [correct(each, chain) for each, chain in zip(channels, chains, strict=True)]
-    _, rows, columns = chains[0].pulled(chains[0].levels[-1].region, 1, 0).slices
-    like = stack.isel(y=rows, x=columns)
     data = da.stack(corrected) if stack.ndim == 4 else corrected[0]
+    return _like(stack, data, spec, chains[0].levels[-1])
+
+
+def _like(stack: xr.DataArray, data: Any, spec: StackSpec, end: StackSpec) -> xr.DataArray:
+    """Return values with the coordinates that are left of a stack's."""
+    top, left = (a - b for a, b in zip(end.origin, spec.origin, strict=True))
+    kept = {"y": slice(top, top + end.shape[1]), "x": slice(left, left + end.shape[2])}
+    coords = dict(stack.isel(kept).coords)
+    if end.shape[0] != spec.shape[0] or end.z != spec.z:
+        coords["z"] = ("z", np.array(end.z), {"units": "micrometer"})
     attrs = {**stack.attrs, SOURCE_TYPE: str(spec.source_dtype)}
-    return xr.DataArray(data, dims=like.dims, coords=like.coords, attrs=attrs, name=stack.name)
+    return xr.DataArray(data, dims=stack.dims, coords=coords, attrs=attrs, name=stack.name)
 
 
 def _fits(fit: Fit | None, count: int) -> tuple[Arrays, ...]:
     return ({},) * count if fit is None else fit.channels
 
 
-def _checked_spec(stack: xr.DataArray, step: Step) -> StackSpec:
+def _checked_spec(stack: xr.DataArray, steps: tuple[Step, ...]) -> StackSpec:
     spec = _spec(stack)
-    errors = [p for p in check_steps([step], [spec]) if p.severity == "error"]
+    found = check_steps(steps, [spec], _names(stack))
+    errors = [problem for problem in found if problem.severity == "error"]
     if errors:
         raise ParameterError(errors)
     return spec
+
+
+def _names(stack: xr.DataArray) -> tuple[str, ...]:
+    """Return the names of the channels."""
+    return tuple(str(name) for name in stack.c.values) if "c" in stack.dims else (".",)
 
 
 def _spec(stack: xr.DataArray) -> StackSpec:

@@ -18,8 +18,8 @@ import xarray as xr
 from dask.array.overlap import ensure_minimum_chunksize
 
 from pystack3d_dask.block import Partials, run_block
-from pystack3d_dask.chain import Chain, Gather, Work, demands
-from pystack3d_dask.errors import FitRequiredError, StackError
+from pystack3d_dask.chain import Chain, Gather, Work, demands, slabs
+from pystack3d_dask.errors import FitRequiredError
 from pystack3d_dask.io.ome import coordinates
 from pystack3d_dask.io.pyramid import slab_thickness
 from pystack3d_dask.io.source import Source
@@ -140,11 +140,7 @@ def _map(
     end = chain.levels[work.end]
     frame = chain.pulled(end.region, work.end, 0)
     if frame.shape != end.shape:
-        message = (
-            f"the steps turn {frame.shape} voxels into {end.shape}: this cannot be done chunk "
-            "by chunk on an array; run them as a project"
-        )
-        raise StackError(message)
+        return _map_slabs(array, chain, work, function, dtype)
     cut = _with_whole_axes(array[frame.slices], chain, work)
     before, after = _halo(cut.chunks, chain, work, frame)
     while (chunks := _not_thinner(cut.chunks, before, after)) != cut.chunks:
@@ -167,6 +163,37 @@ def _map(
             mapped, cut, depth=depth, boundary="none", trim=False, allow_rechunk=False, **options
         )
     return cut.map_blocks(mapped, **options)
+
+
+def _map_slabs(
+    array: Any,
+    chain: Chain,
+    work: Work,
+    function: Callable[[Array, Region, Region], Array],
+    dtype: np.dtype[Any],
+) -> Any:
+    """Map a function over slabs of the last level, where its voxels are not those of the array."""
+    end = chain.levels[work.end]
+    pieces = []
+    for slab in slabs(end.shape[0], max(array.chunks[0])):
+        block = end.region.with_z(slab.start, slab.stop)
+        origin = demands(chain, work, block)[0].region
+        mapped = partial(_at_slab, function=function, origin=origin, block=block)
+        chunks = tuple((extent,) for extent in block.shape)
+        needed = array[origin.slices].rechunk(-1)
+        meta = np.empty((0, 0, 0), dtype)
+        pieces.append(needed.map_blocks(mapped, dtype=dtype, chunks=chunks, meta=meta))
+    return da.concatenate(pieces)
+
+
+def _at_slab(
+    values: Array,
+    *,
+    function: Callable[[Array, Region, Region], Array],
+    origin: Region,
+    block: Region,
+) -> Array:
+    return function(values, origin, block)
 
 
 def _not_thinner(grid: Grid, before: tuple[int, ...], after: tuple[int, ...]) -> Grid:

@@ -27,6 +27,7 @@ from pystack3d_dask.summary import (
     RunSummary,
     bad_slices,
     load_figures,
+    remarks,
     save_figures,
     write_summary,
 )
@@ -88,6 +89,7 @@ def run(
         seconds=time.perf_counter() - started,
         passes=tuple(passes),
         bad_slices=tuple(bad_slices(project)),
+        remarks=tuple(remarks(project)),
     )
     if passes:
         write_summary(project, summary)

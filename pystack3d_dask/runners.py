@@ -15,6 +15,7 @@ from pystack3d_dask.task import Program, Receipt, run_task
 Block = tuple[int, int]
 Outcome = tuple[Block, Receipt | BaseException]
 
+GPU = "GPU"  # the resource that workers with a GPU carry
 BLOCKS_PER_THREAD = 2  # in flight: one computing, one waiting at the worker
 
 
@@ -41,7 +42,9 @@ class OnClient:
     """Runs blocks on a distributed cluster, a bounded number at a time.
 
     The program travels once, as a task that every block depends on: unlike scattered
-    data it is computed again if the workers that hold it die.
+    data it is computed again if the workers that hold it die. A pass with heavy work that
+    a GPU can do goes to the workers that carry the resource ``GPU``, where there are any,
+    and nowhere else. Other passes go to all.
 
     Parameters
     ----------
@@ -58,6 +61,9 @@ class OnClient:
             shared = self._client.submit(_same, program, key=f"program-{unique}", pure=False)
         # else the first blocks would queue up where the program is, beside idle workers
         self._client.replicate([shared])
+        gpus = self._gpus() if program.is_for_gpu else 0
+        resources = {GPU: 1} if gpus else None
+        slots = gpus or max(1, sum(self._client.nthreads().values()))
         waiting = iter(blocks)
         pending: dict[Future, Block] = {}
         finished = as_completed()
@@ -66,12 +72,14 @@ class OnClient:
             block = next(waiting, None)
             if block is not None:
                 key = f"{_task_name(program, block)}-{unique}"
-                future = self._client.submit(run_task, shared, *block, key=key, pure=False)
+                future = self._client.submit(
+                    run_task, shared, *block, bool(gpus), key=key, pure=False, resources=resources
+                )
                 pending[future] = block
                 finished.add(future)
 
         try:
-            for _ in range(BLOCKS_PER_THREAD * max(1, sum(self._client.nthreads().values()))):
+            for _ in range(BLOCKS_PER_THREAD * slots):
                 submit_next()
             for future in finished:
                 block = pending.pop(future)
@@ -79,6 +87,11 @@ class OnClient:
                 submit_next()
         finally:
             self._client.cancel(list(pending))
+
+    def _gpus(self) -> int:
+        """Return how many blocks at once the workers that carry GPUs can take."""
+        workers = self._client.scheduler_info(n_workers=-1)["workers"].values()
+        return int(sum(worker["resources"].get(GPU, 0) for worker in workers))
 
 
 def _outcome(future: Future) -> Receipt | BaseException:

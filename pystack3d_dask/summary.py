@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import zarr
 
+from pystack3d_dask.known import known_work
 from pystack3d_dask.project import Project
 from pystack3d_dask.record import level_name, load_arrays, store_arrays
 from pystack3d_dask.spec import Array, Arrays
@@ -47,12 +48,15 @@ class RunSummary:
         Empty when the result was there already.
     bad_slices : tuple of dict
         Channel, slice and number of pixels, where NaN and infinity were replaced.
+    remarks : tuple of str
+        What users should know about the fits, such as slices that had no part in one.
     """
 
     result: Path
     seconds: float
     passes: tuple[PassSummary, ...]
     bad_slices: tuple[dict[str, Any], ...] = ()
+    remarks: tuple[str, ...] = ()
 
 
 def save_figures(
@@ -103,6 +107,19 @@ def bad_slices(project: Project) -> list[dict[str, Any]]:
     ]
 
 
+def remarks(project: Project) -> list[str]:
+    """Return what the steps have to say about the fits that are known."""
+    found: dict[str, None] = {}
+    channels = project.source.channels
+    for channel, chain in zip(channels, project.chains(known_work(project)[0]), strict=True):
+        where = f"{channel}: " if len(channels) > 1 else ""
+        for step, spec in zip(chain.steps, chain.levels, strict=False):
+            if step.name in chain.fits and step.name not in chain.borrowed:
+                texts = step.remarks(chain.fits[step.name], spec)
+                found.update(dict.fromkeys(where + text for text in texts))
+    return list(found)
+
+
 def write_summary(project: Project, summary: RunSummary) -> None:
     """Write ``summary.json``."""
     chain = project.chains()[0]
@@ -122,6 +139,7 @@ def write_summary(project: Project, summary: RunSummary) -> None:
         "seconds": summary.seconds,
         "passes": [asdict(item) for item in summary.passes],
         "bad_slices": list(summary.bad_slices),
+        "remarks": list(summary.remarks),
     }
     partial = project.workspace.summary.with_suffix(".partial")
     partial.write_text(json.dumps(content, indent=2, default=str) + "\n")

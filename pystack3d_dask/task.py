@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import psutil
 
+from pystack3d_dask.backend import has_gpu, to_gpu
 from pystack3d_dask.block import Partials, run_block
 from pystack3d_dask.chain import Chain, Work
 from pystack3d_dask.io.ome import ResultWriter
@@ -54,6 +55,12 @@ class Program:
     workspace: Workspace
     token: str
 
+    @property
+    def is_for_gpu(self) -> bool:
+        """Whether there is heavy work that a GPU can do."""
+        steps = self.chains[0].steps[self.work.reads : self.work.end]
+        return any(step.cost == "heavy" and "gpu" in step.devices for step in steps)
+
     def record(self, channel: int, number: int) -> BlockRecord:
         """Return the record of a block."""
         return BlockRecord(self.workspace.records(self.token), channel, number)
@@ -89,8 +96,17 @@ class Receipt:
     worker: str
 
 
-def run_task(program: Program, channel: int, number: int) -> Receipt:
+def run_task(program: Program, channel: int, number: int, on_gpu: bool = False) -> Receipt:
     """Run one block of a pass, and record it as done.
+
+    Parameters
+    ----------
+    program : Program
+        The pass.
+    channel, number : int
+        The block.
+    on_gpu : bool
+        Whether to use the GPU, where there is one, for the steps that can.
 
     Raises
     ------
@@ -110,6 +126,7 @@ def run_task(program: Program, channel: int, number: int) -> Receipt:
         reader.read,
         writer.emit,
         program.partials[channel],
+        to_gpu if on_gpu and has_gpu() else None,
     )
     stored_bytes = writer.finish()
     receipt = Receipt(

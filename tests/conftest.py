@@ -8,6 +8,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tifffile
+from hypothesis import settings
+
+# how long an example takes says more about what else the machine does
+settings.register_profile("patient", deadline=None)
+settings.load_profile("patient")
 
 CHAIN = """\
 channels = {channels}

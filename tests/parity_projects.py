@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
@@ -14,6 +13,7 @@ import tifffile
 import zarr
 from reference import output_slices, run_reference
 from scipy import ndimage
+from stacks import toml
 
 from pystack3d_dask import open_result
 from pystack3d_dask.pipeline import Pipeline
@@ -104,15 +104,6 @@ def positions(count: int) -> Array:
     """Return positions along z in micrometres, 10 nm apart, more or less."""
     jitter = np.random.default_rng(1).uniform(-0.003, 0.003, count)
     return np.asarray(np.round(0.01 * np.arange(count) + jitter + 0.003, 4))
-
-
-def toml(value: Any) -> str:
-    """Return a value as TOML writes it, tables inline."""
-    if isinstance(value, Mapping):
-        return "{" + ", ".join(f"{key} = {toml(each)}" for key, each in value.items()) + "}"
-    if isinstance(value, list | tuple):
-        return "[" + ", ".join(map(toml, value)) + "]"
-    return json.dumps(value)
 
 
 def corrected(directory: Path) -> Array:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import tifffile
-from parity_projects import toml
 from scipy import ndimage
 
 Images = np.ndarray[Any, np.dtype[Any]]
@@ -18,6 +18,13 @@ STEPS: Mapping[str, Mapping[str, Any]] = {
     "bkg_removal": {"orders": [1, 2, 1], "skip_factors": [3, 2, 2]},
     "intensity_rescaling": {"filter_size": 5},
     "intensity_rescaling_area": {"area": [5, 40, 5, 30]},
+    "registration_calculation": {"transformation": "TRANSLATION", "area": [3, 50, 2, 40]},
+    "registration_transformation": {"cropping": True},
+    "destriping": {
+        "filters": [{"name": "Gabor", "noise_level": 20, "sigma": [1, 10], "theta": 0}],
+        "maxit": 6,
+    },
+    "resampling": {"dz": 0.013},
     "cropping_final": {"area": [1, 50, 1, 40]},
 }
 
@@ -78,3 +85,12 @@ def make_project(
         write_slices(directory, images() if stack is None else stack)
     write_params(directory, steps, settings)
     return directory
+
+
+def toml(value: Any) -> str:
+    """Return a value as TOML writes it, tables inline."""
+    if isinstance(value, Mapping):
+        return "{" + ", ".join(f"{key} = {toml(each)}" for key, each in value.items()) + "}"
+    if isinstance(value, list | tuple):
+        return "[" + ", ".join(map(toml, value)) + "]"
+    return json.dumps(value)

@@ -22,7 +22,13 @@ STEPS = {
     "intensity_rescaling": "nbins = 64\nfilter_size = 3",
     "intensity_rescaling_area": "area = [0, 20, 0, 20]",
     "cropping_final": "area = [1, 20, 2, 20]",
+    "registration_calculation": 'transformation = "RIGID_BODY"\narea = [0, 30, 2, 25]',
+    "registration_transformation": "cropping = true",
+    "destriping": """maxit = 4
+filters = [{ name = "Gabor", noise_level = 20, sigma = [1, 10] }]""",
+    "resampling": "dz = 0.013",
 }
+REGISTERED = ["registration_calculation", "registration_transformation"]
 PER_SLICE = STEPS | {"bkg_removal": "orders = [2, 1]\nskip_factors = [3, 2]"}
 LOCAL = STEPS | {"bkg_removal": 'method = "local"\nsize = [7, 5, 3]\nthreshold_min = 20'}
 CHAINS = {
@@ -31,6 +37,7 @@ CHAINS = {
     "spine": (["cropping", "bkg_removal", "intensity_rescaling"], STEPS),
     "backwards": (["intensity_rescaling", "bkg_removal", "cropping"], STEPS),
     "per slice": (["bkg_removal", "intensity_rescaling_area", "cropping_final"], PER_SLICE),
+    "all": (["cropping", *REGISTERED, "destriping", "resampling"], STEPS),
     "local": (["cropping", "bkg_removal", "intensity_rescaling", "cropping_final"], LOCAL),
 }
 
@@ -178,6 +185,22 @@ def test_functions_and_engine_agree_value_for_value(make_project, chunks, dtype)
     )
     even = ps.rescale_intensity(flat, ps.fit_intensity(flat, nbins=64, filter_size=3))
     np.testing.assert_array_equal(ps.to_source_type(even), ps.open_result(project)[0])
+
+
+@pytest.mark.parametrize("chunks", [{"z": 1}, {"z": 3, "y": 11, "x": 13}], ids=["slices", "bricks"])
+def test_functions_that_change_the_shape_agree_with_the_engine(make_project, chunks):
+    project = make_project(params(*CHAINS["all"]), channels=["ESB", "SE2"])
+    ps.Pipeline.from_toml(project).run()
+    stack = ps.open_stack(project, channels=("ESB", "SE2")).chunk(chunks)
+    cut = ps.crop(stack, (2, 38, 3, 30))
+    fit = ps.fit_registration(cut, transformation="RIGID_BODY", area=(0, 30, 2, 25))
+    still = ps.register(cut, fit, cropping=True)
+    gabor = {"name": "Gabor", "noise_level": 20, "sigma": [1, 10]}
+    even = ps.resample(ps.destripe(still, maxit=4, filters=[gabor]), dz=0.013)
+    found, expected = ps.to_source_type(even), ps.open_result(project)
+    np.testing.assert_array_equal(found, expected)
+    for axis in ("z", "y", "x"):
+        np.testing.assert_allclose(found[axis], expected[axis])
 
 
 def test_fitting_is_enough_to_correct_lazily(make_project):

@@ -29,6 +29,15 @@ CASES: dict[str, dict[str, Mapping[str, Any]]] = {
     },
     "stack, mean kept": {"bkg_removal": {**FIT, "preserve_avg": True}},
     "slices": {"bkg_removal": FIT_2D, "intensity_rescaling": {"nbins": 64, "filter_size": -1}},
+    "registered": {
+        "registration_calculation": {"transformation": "TRANSLATION", "nb_blocks": [1, 1]},
+        "registration_transformation": {"cropping": True},
+        "destriping": {
+            "filters": [{"name": "Gabor", "noise_level": 20, "sigma": [1, 20], "theta": 0}],
+            "maxit": 5,
+        },
+        "resampling": {"policy": "slice_{slice_nb}_z={z_coord}um.tif", "dz": 0.0131},
+    },
     "cropped last": {"cropping_final": {"area": [2, 60, 0, 50]}},
 }
 # pictures are drawn from what is recorded and logs are for people: we leave neither
@@ -77,7 +86,9 @@ def test_the_arrays_have_the_same_values(pair: Pair) -> None:
             theirs = expected[path][name]
             if "/cropping" in path:
                 ours, theirs = ours[:, 1:], theirs[:, 1:]  # we read the area only
-            absolute = 1e-5 * np.abs(theirs).max()
+            if path.endswith("stats.npy") and ("/destriping" in path or "/registration" in path):
+                ours, theirs = ours[:, ::2], theirs[:, ::2]  # there it measures after casting only
+            absolute = 1e-5 * np.nanmax(np.abs(theirs))
             np.testing.assert_allclose(ours, theirs, rtol=0, atol=absolute, err_msg=path)
 
 

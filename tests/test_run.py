@@ -28,7 +28,10 @@ CHAINS = [
     ["bkg_removal", "cropping"],
     ["cropping", "bkg_removal", "intensity_rescaling"],
     ["intensity_rescaling", "bkg_removal", "intensity_rescaling_area", "cropping_final"],
+    ["destriping", "resampling", "bkg_removal"],
 ]
+REGISTERED = ["registration_calculation", "registration_transformation"]
+ALL = ["cropping", "bkg_removal", "intensity_rescaling", *REGISTERED, "destriping", "resampling"]
 
 
 def run(project: Path, **keywords: Any) -> RunSummary:
@@ -62,19 +65,30 @@ def test_the_usual_chain_reads_the_stack_three_times_and_writes_it_twice(tmp_pat
 
 
 @pytest.mark.parametrize("precision", ["float32", "source"])
-@settings(
-    max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+@pytest.mark.parametrize(
+    "steps",
+    [
+        ["intensity_rescaling", "bkg_removal", "intensity_rescaling_area"],
+        ALL,
+        ["destriping", *REGISTERED, "cropping_final", "intensity_rescaling"],
+    ],
+    ids=["rescaled", "all", "destriped first"],
 )
+@settings(max_examples=4, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(thickness=st.sampled_from([1, 2, 4, 8]), seed=st.integers(0, 99))
 def test_values_do_not_depend_on_the_blocks_nor_on_their_order(
-    tmp_path_factory: pytest.TempPathFactory, precision: str, thickness: int, seed: int
+    tmp_path_factory: pytest.TempPathFactory,
+    precision: str,
+    steps: list[str],
+    thickness: int,
+    seed: int,
 ) -> None:
-    steps = ["intensity_rescaling", "bkg_removal", "intensity_rescaling_area"]
     plain = make_project(tmp_path_factory.mktemp("plain"), steps, precision=precision)
     run(plain)
     cut = make_project(tmp_path_factory.mktemp("cut"), steps, precision=precision)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("pystack3d_dask.plan.slab_thickness", lambda *_: thickness)
+        patch.setattr("pystack3d_dask.plan.thick_slab", lambda *_: thickness)
         patch.setattr("pystack3d_dask.run.InProcess", lambda: Shuffled(seed))
         run(cut)
     np.testing.assert_array_equal(result(plain), result(cut))
@@ -96,6 +110,7 @@ def test_processes_and_threads_give_the_values_of_this_process(tmp_path: Path) -
     local = {
         "bkg_removal": {"method": "local", "size": [20, 15, 5]},
         "intensity_rescaling": STEPS["intensity_rescaling"],
+        **{name: STEPS[name] for name in (*REGISTERED, "destriping", "resampling")},
     }
     here = make_project(tmp_path / "here", local)
     run(here)
@@ -112,6 +127,37 @@ def test_processes_and_threads_give_the_values_of_this_process(tmp_path: Path) -
         ):
             run(there, client=client)
         np.testing.assert_array_equal(result(here), result(there))
+
+
+def test_channels_share_the_registration_of_the_one_that_is_named(tmp_path: Path) -> None:
+    stacks = {"ESB": images(seed=1), "SE2": images(seed=2)}
+    calculation = {**STEPS["registration_calculation"], "channel": "SE2"}
+    steps = {
+        "registration_calculation": calculation,
+        "registration_transformation": STEPS["registration_transformation"],
+    }
+    both = make_project(tmp_path / "both", steps, stacks)
+    summary = run(both)
+    assert [p.tasks for p in summary.passes] == [20, 20]  # blocks of two slices
+    calculation["channel"] = ""
+    alone = make_project(tmp_path / "alone", steps, stacks["SE2"])
+    run(alone)
+    np.testing.assert_array_equal(result(both)[1], result(alone)[0])
+
+
+def test_what_fits_have_to_say_is_in_the_summary(tmp_path: Path) -> None:
+    stack = images()
+    stack[7] = np.random.default_rng(3).integers(0, 255, stack[7].shape)
+    area = {**STEPS["intensity_rescaling_area"], "threshold_min": 300}
+    names = [*REGISTERED, "intensity_rescaling_area"]
+    steps = {name: STEPS[name] for name in names} | {"intensity_rescaling_area": area}
+    summary = run(make_project(tmp_path, steps, stack))
+    registered, rescaled = summary.remarks
+    assert "slice_0007_z=0.0700um.tif looks like none of the slices before" in registered
+    assert "slice_0000_z=0.0000um.tif" in rescaled
+    assert "and 15 more has no pixel between the thresholds in the area" in rescaled
+    written = json.loads((tmp_path / "process" / "summary.json").read_text())
+    assert written["remarks"] == list(summary.remarks)
 
 
 def test_a_second_run_has_nothing_to_do(tmp_path: Path) -> None:

@@ -92,7 +92,19 @@ class IntensityRescalingArea(Step):
         for z, summary in summaries.items():
             count[z], total[z] = summary["count"], summary["total"]
         means = np.divide(total, count, out=np.zeros_like(total), where=count > 0)
-        return {"factors": area_factors(means, count > 0, self.factors_range), "means": means}
+        return {
+            "factors": area_factors(means, count > 0, self.factors_range),
+            "means": means,
+            "valid": count > 0,
+        }
+
+    def remarks(self, fitted: Arrays, spec: StackSpec) -> Iterator[str]:
+        empty = np.flatnonzero(~fitted["valid"])
+        if len(empty):
+            yield (
+                f"{self.name}: {spec.listed(empty)} has no pixel between the thresholds in the "
+                "area and stays as it is"
+            )
 
     def apply(
         self,

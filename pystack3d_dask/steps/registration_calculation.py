@@ -10,7 +10,7 @@ import numpy as np
 
 from pystack3d_dask.errors import Problem
 from pystack3d_dask.spec import Array, Arrays, Region, StackSpec
-from pystack3d_dask.step import FitScope, Step, Summaries
+from pystack3d_dask.step import FitScope, Step, Summaries, known
 from pystack3d_dask.steps.area import Area, area_region, check_area
 from pystack3d_dask.steps.stackreg import SMALLEST, Transformation, register
 from pystack3d_dask.steps.transforms import identities, moved
@@ -58,6 +58,7 @@ class RegistrationCalculation(Step):
 
     name: ClassVar[str] = "registration_calculation"
     nanoseconds: ClassVar[float] = 0.1
+    reference_per_channel: ClassVar[bool] = False
 
     transformation: Transformation
     area: Area | None = None
@@ -174,6 +175,12 @@ class RegistrationCalculation(Step):
         fitted: Arrays | None = None,
     ) -> tuple[Array, Arrays]:
         return block, {}
+
+    def reference_outputs(
+        self, figures: Arrays, spec: StackSpec, fitted: Arrays | None = None
+    ) -> dict[str, Array | Arrays]:
+        """Return the matrices, in pixels of the whole image."""
+        return {"tmats.npy": known(fitted)["pairwise"]}
 
     def _blocks(self, spec: StackSpec) -> list[Region]:
         """Return the blocks, over all slices; what is left over at bottom and right is not used."""

@@ -130,7 +130,7 @@ class RegistrationTransformation(Step):
         if matrices.shape[1] > 1:
             found |= _control_points(fitted, found["matrices"], shift, spec)
         if self.cropping:
-            found["rectangle"] = np.array(_rectangle(found, spec))
+            found["rectangle"] = np.array(largest_rectangle(_reached(found, spec)))
             if not found["rectangle"].any():
                 message = (
                     f"{self.name}.cropping: after registration there is no pixel that every "
@@ -166,6 +166,20 @@ class RegistrationTransformation(Step):
         for z, image, warped in zip(out.z, block, values, strict=True):
             self._warp(image, z, fit, kept, warped)
         return values, {"matrix": fit["matrices"][list(out.z)]}
+
+    def reference_outputs(
+        self, figures: Arrays, spec: StackSpec, fitted: Arrays | None = None
+    ) -> dict[str, Array | Arrays]:
+        """Return the statistics, the matrices applied, and the rectangle that is kept."""
+        fit = known(fitted)
+        files = {
+            **super().reference_outputs(figures, spec, fitted),
+            "outputs/tmats_cumul.npy": fit["matrices"],
+        }
+        if self.cropping:
+            files["outputs/inds_crop.txt"] = fit["rectangle"]
+            files["outputs/img_crop.npy"] = _reached(fit, spec).astype(np.float64)
+        return files
 
     def _warp(self, image: Array, z: int, fit: Arrays, kept: Region, warped: Array) -> None:
         corner = kept.start[1:]
@@ -205,8 +219,8 @@ def _control_points(fitted: Arrays, matrices: Array, shift: Array, spec: StackSp
     return {"xs": xs, "ys": ys, "points": np.ascontiguousarray(points)}
 
 
-def _rectangle(found: Arrays, spec: StackSpec) -> tuple[int, int, int, int]:
-    """Return the largest rectangle that every slice reaches."""
+def _reached(found: Arrays, spec: StackSpec) -> Array:
+    """Return the mask of the pixels that every slice reaches."""
     _, rows, columns = spec.shape
     first, last = np.zeros(rows, np.int64), np.full(rows, columns - 1)
     if "points" not in found:
@@ -216,4 +230,4 @@ def _rectangle(found: Arrays, spec: StackSpec) -> tuple[int, int, int, int]:
     valid = (index >= first[:, None]) & (index <= last[:, None])
     for points in found.get("points", ()):
         clear_outside_piecewise(valid, found["xs"], found["ys"], points)
-    return largest_rectangle(valid)
+    return valid

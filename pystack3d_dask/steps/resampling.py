@@ -155,6 +155,24 @@ class Resampling(Step):
             _blend(lower, upper, found["distance"][k], found["gap"][k], values[k])
         return values, {"z": found["z"]}
 
+    def reference_outputs(
+        self, figures: Arrays, spec: StackSpec, fitted: Arrays | None = None
+    ) -> dict[str, Array | Arrays]:
+        """Return positions and statistics, those of the input and the output side by side.
+
+        Input and output differ in the number of slices: the shorter ends in NaN.
+        """
+        z = known(fitted)["z"]
+        stages = [figures["before"], figures["raw"], figures["cast"]]
+        stats = np.full((max(map(len, stages)), 3, 3), np.nan)
+        for index, stage in enumerate(stages):
+            stats[: len(stage), index] = stage
+        return {
+            "outputs/stats.npy": stats,
+            "outputs/zpos_in.npy": np.array(self._positions(spec) or ()),
+            "outputs/zpos_out.npy": z,
+        }
+
     def _positions(self, spec: StackSpec) -> tuple[float, ...] | None:
         """Return where the slices lie, in micrometres; None if nothing is known of them.
 

@@ -1,0 +1,91 @@
+"""Heavy work that a GPU can do goes to the workers that carry GPUs, and nowhere else.
+
+The workers here are processes of their own, as is the scheduler; the label is what places
+the work, so that no GPU is needed.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+from distributed import Client
+from stacks import images, make_project
+
+from pystack3d_dask import open_result
+from pystack3d_dask.pipeline import Pipeline
+
+PARAMETERS = """\
+process_steps = ["bkg_removal", "destriping"]
+[bkg_removal]
+orders = [1, 1, 1]
+skip_factors = [3, 3, 2]
+[destriping]
+maxit = 4
+filters = [{ name = "Gabor", noise_level = 20, sigma = [1, 10], theta = 0 }]
+"""
+
+
+@pytest.fixture
+def cluster(tmp_path) -> Iterator[Client]:
+    """Start a scheduler, a worker that carries a GPU and one that does not."""
+    file = tmp_path / "scheduler.json"
+    programs = [
+        ["scheduler", "--no-dashboard", "--host", "127.0.0.1", "--port", "0"],
+        [
+            "worker",
+            "--no-dashboard",
+            "--nthreads",
+            "1",
+            "--name",
+            "labelled",
+            "--resources",
+            "GPU=1",
+        ],
+        ["worker", "--no-dashboard", "--nthreads", "1", "--name", "plain"],
+    ]
+    processes = [
+        subprocess.Popen(
+            [sys.executable, "-m", "dask", *program, "--scheduler-file", str(file)],
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+        for program in programs
+    ]
+    try:
+        while not file.exists():
+            assert processes[0].poll() is None
+            time.sleep(0.05)
+        with Client(scheduler_file=str(file), timeout="60s") as client:
+            client.wait_for_workers(2, timeout=60)
+            yield client
+    finally:
+        for process in reversed(processes):
+            process.kill()
+            process.wait()
+
+
+def test_destriping_runs_where_a_gpu_is_and_other_passes_everywhere(tmp_path, cluster):
+    directory = make_project(tmp_path / "project", [], images((48, 50, 64)))
+    (directory / "params.toml").write_text(PARAMETERS)
+    pids, info = cluster.run(os.getpid), cluster.scheduler_info(n_workers=-1)["workers"]
+    workers = {info[address]["name"]: pid for address, pid in pids.items()}
+    receipts = []
+    Pipeline.from_toml(directory).run(cluster, lambda event: receipts.append(event))
+    used = {
+        number: {
+            int(event.receipt.worker.split(":")[1]) for event in receipts if event.number == number
+        }
+        for number in (1, 2)
+    }
+    assert used[1] == set(workers.values())
+    assert used[2] == {workers["labelled"]}
+    alone = make_project(tmp_path / "alone", [], images((48, 50, 64)))
+    (alone / "params.toml").write_text(PARAMETERS)
+    Pipeline.from_toml(alone).run()
+    np.testing.assert_array_equal(open_result(directory).values, open_result(alone).values)
