@@ -1,0 +1,51 @@
+"""The notebooks run from end to end, and are kept without what a run leaves in them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import nbformat
+import pytest
+from nbclient import NotebookClient
+
+NOTEBOOKS = sorted((Path(__file__).parents[1] / "notebooks").glob("*.ipynb"))
+LIMIT = 120  # seconds for a cell
+
+each_notebook = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.name)
+
+
+@pytest.fixture
+def executed(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> nbformat.NotebookNode:
+    """Return a notebook after a run in a fresh kernel and an empty directory."""
+    for variable in ("IPYTHONDIR", "JUPYTER_CONFIG_DIR", "JUPYTER_DATA_DIR", "JUPYTER_RUNTIME_DIR"):
+        monkeypatch.setenv(variable, str(tmp_path / variable.lower()))
+    work = tmp_path / "work"
+    work.mkdir()
+    notebook = nbformat.read(path, as_version=4)
+    resources = {"metadata": {"path": str(work)}}
+    NotebookClient(notebook, timeout=LIMIT, kernel_name="python3", resources=resources).execute()
+    return notebook
+
+
+def test_there_are_notebooks() -> None:
+    assert [path.name for path in NOTEBOOKS] == ["quickstart.ipynb"]
+
+
+@each_notebook
+def test_a_notebook_runs_without_a_complaint(path: Path, executed: nbformat.NotebookNode) -> None:
+    outputs = [output for cell in executed.cells for output in cell.get("outputs", ())]
+    complaints = [each.text for each in outputs if each.get("name") == "stderr"]
+    assert not complaints
+    printed = "".join(each.text for each in outputs if each.get("name") == "stdout")
+    assert "dashboard: http://127.0.0.1:" in printed
+    pictures = [each for each in outputs if "image/png" in each.get("data", {})]
+    assert len(pictures) >= 3
+
+
+@each_notebook
+def test_a_notebook_is_kept_without_results(path: Path) -> None:
+    notebook = nbformat.read(path, as_version=4)
+    nbformat.validate(notebook)
+    cells = [cell for cell in notebook.cells if cell.cell_type == "code"]
+    assert all(not cell.outputs and cell.execution_count is None for cell in cells)
+    assert notebook.metadata.kernelspec.name == "python3"
