@@ -14,6 +14,7 @@ import numpy as np
 
 from pystack3d_dask.backend import to_host
 from pystack3d_dask.chain import Chain, Gather, Work, demands, halo_depth
+from pystack3d_dask.errors import StackError
 from pystack3d_dask.spec import Array, Arrays, Region
 from pystack3d_dask.values import cast, cast_level, measure, repair
 
@@ -190,4 +191,7 @@ class _Stream:
         values, figures = step.apply(
             sent, source, out, self.chain.levels[index], self.chain.fitted(index)
         )
+        if values.shape != out.shape:
+            message = f"{step.name} gave {values.shape} voxels where {out.shape} were asked for"
+            raise StackError(message)
         return to_host(values), figures

@@ -218,6 +218,38 @@ def export(
 
 @cli.command()
 @PROJECT
+@click.option("--z", type=int, help="Index of the slice in the result; the middle one by default.")
+@click.option(
+    "--area",
+    type=int,
+    nargs=4,
+    metavar="XMIN XMAX YMIN YMAX",
+    help="Part of the slice, in pixels of the result, origin bottom left.",
+)
+@click.option("--step", help="Stop after this step.")
+@click.option("--steps", help="Only these of the process_steps, as they were run.")
+@click.option(
+    "--output",
+    type=click.Path(path_type=Path),
+    help="The picture; in the directory process of the project by default.",
+)
+def preview(
+    project: Path,
+    z: int | None,
+    area: tuple[int, int, int, int] | None,
+    step: str | None,
+    steps: str | None,
+    output: Path | None,
+) -> None:
+    """Draw one slice before and after, through the chain that earlier runs have fitted."""
+    pipeline = _open(project, steps)
+    shown = pipeline.preview(z=z, area=area, step=step)
+    default = pipeline.workspace.process / f"preview_{Path(shown.name).stem}_{shown.step}.png"
+    click.echo(f"wrote {shown.save(output or default)}")
+
+
+@cli.command()
+@PROJECT
 def clean(project: Path) -> None:
     """Free the ingested stack and what is stored between passes; the result stays."""
     from dask.utils import format_bytes

@@ -18,7 +18,9 @@ if TYPE_CHECKING:
 
     from pystack3d_dask.export import OnSlice
     from pystack3d_dask.plan import Plan
+    from pystack3d_dask.preview import Preview
     from pystack3d_dask.run import OnBlock
+    from pystack3d_dask.steps.area import Area
     from pystack3d_dask.summary import RunSummary
 
 
@@ -82,6 +84,36 @@ class Pipeline(Project):
         from pystack3d_dask.run import fit
 
         return fit(self, client=client, on_block=on_block)
+
+    def preview(
+        self, *, z: int | None = None, area: Area | None = None, step: str | None = None
+    ) -> Preview:
+        """Take one slice through the chain, with the fits that are known.
+
+        Parameters
+        ----------
+        z : int, optional
+            Index of the slice in what the chosen step leaves; the middle one by default.
+        area : tuple of int, optional
+            ``[xmin, xmax, ymin, ymax]`` in pixels of that, origin bottom left.
+        step : str, optional
+            The last step; all of them by default.
+
+        Returns
+        -------
+        Preview
+            The slice before and after; ``save`` draws it.
+
+        Raises
+        ------
+        FitRequiredError
+            When a stack-wide fit is not known yet; `fit` or `run` finds it.
+        ParameterError
+            When there is no such slice, area or step.
+        """
+        from pystack3d_dask.preview import preview
+
+        return preview(self, z=z, area=area, step=step)
 
     def lazy(self) -> xr.DataArray:
         """Return the corrected stack as a lazy array, dims (c, z, y, x), in the source's type.

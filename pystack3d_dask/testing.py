@@ -18,7 +18,7 @@ import numpy as np
 
 from pystack3d_dask.block import run_block
 from pystack3d_dask.chain import Chain, Fits, Gather, Work, slabs
-from pystack3d_dask.spec import AXES, Array, Arrays, Region, StackSpec
+from pystack3d_dask.spec import Array, Arrays, Region, StackSpec
 from pystack3d_dask.step import Step
 from pystack3d_dask.values import cast_level
 
@@ -235,8 +235,8 @@ def _check_cuts(case: _Case, chain: Chain, reference: Array, figures: Arrays) ->
 
 
 def _blocks(chain: Chain, cut: tuple[int, int, int]) -> Iterator[Region]:
-    whole, axes = chain.steps[0].whole, zip(AXES, chain.levels[1].shape, cut, strict=True)
-    for z, y, x in product(*(slabs(n, c if c and a not in whole else n) for a, n, c in axes)):
+    axes = zip(chain.levels[1].shape, cut, strict=True)
+    for z, y, x in product(*(slabs(n, c or n) for n, c in axes)):
         yield Region((z.start, y.start, x.start), (z.stop, y.stop, x.stop))
 
 

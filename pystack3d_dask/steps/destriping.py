@@ -112,11 +112,13 @@ class Destriping(Step):
         spec: StackSpec,
         fitted: Arrays | None = None,
     ) -> tuple[Array, Arrays]:
+        _, rows, columns = out.slices
         if self.wavelet_decomposition is not None:
             how = self.wavelet_decomposition
-            return np.stack([_destriped(image, how, spec) for image in block]), {}
+            images = [_destriped(image, how, spec)[rows, columns] for image in block]
+            return np.stack(images), {}
         solutions = [self._solved(image) for image in block]
-        values = namespace(block).stack([solution.image for solution in solutions])
+        values = namespace(block).stack([each.image[rows, columns] for each in solutions])
         changes = np.full((len(solutions), self.maxit), np.nan)
         for row, solution in zip(changes, solutions, strict=True):
             row[: len(solution.changes)] = solution.changes

@@ -1,0 +1,92 @@
+"""One slice through the chain, and its picture."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from matplotlib.image import imread
+from stacks import STEPS, images, make_project
+
+from pystack3d_dask import open_result, open_stack
+from pystack3d_dask.cli import cli
+from pystack3d_dask.errors import FitRequiredError, ParameterError
+from pystack3d_dask.pipeline import Pipeline
+from pystack3d_dask.preview import preview
+
+ALL = [name for name in STEPS if name not in ("intensity_rescaling_area", "cropping_final")]
+CHANNELS = ("ESB", "SE2")
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory):
+    stacks = {name: images(seed=seed) for seed, name in enumerate(CHANNELS)}
+    directory = make_project(tmp_path_factory.mktemp("preview"), ALL, stacks)
+    Pipeline.from_toml(directory).run()
+    return directory
+
+
+@pytest.mark.parametrize("z", [0, 7, None])
+def test_a_slice_comes_out_as_the_run_left_it(project, z):
+    shown = Pipeline.from_toml(project).preview(z=z)
+    result = open_result(project)
+    index = result.sizes["z"] // 2 if z is None else z
+    np.testing.assert_array_equal(shown.after, result.isel(z=index))
+    assert shown.channels == CHANNELS
+    assert shown.name == f"slice_{index:04d}_z={index * 0.013:.4f}um.tif"
+
+
+def test_before_is_the_same_part_of_the_acquisition(project):
+    shown = Pipeline.from_toml(project).preview(z=6, area=(2, 22, 3, 18))
+    assert shown.before.shape == shown.after.shape == (2, 15, 20)
+    result = open_result(project).isel(z=6)[:, -18:-3, 2:22]
+    np.testing.assert_array_equal(shown.after, result)
+    source = open_stack(project, channels=CHANNELS).isel(z=8)  # 0.08 is nearest to 0.078
+    rows, columns = (result[axis].values.astype(int) for axis in ("y", "x"))
+    np.testing.assert_array_equal(shown.before, source.values[:, rows][:, :, columns])
+
+
+def test_the_chain_can_stop_after_any_step(project):
+    shown = Pipeline.from_toml(project).preview(z=3, step="cropping")
+    stack = open_stack(project, channels=CHANNELS).isel(z=3)
+    np.testing.assert_array_equal(shown.after, stack[:, 50 - 48 : 50 - 5, 3:60])
+    np.testing.assert_array_equal(shown.after, shown.before)
+    assert (shown.step, shown.name) == ("cropping", "slice_0003_z=0.0300um.tif")
+
+
+def test_fits_that_are_missing_are_named(tmp_path):
+    directory = make_project(tmp_path, ["cropping", "bkg_removal"])
+    pipeline = Pipeline.from_toml(directory)
+    with pytest.raises(FitRequiredError, match="bkg_removal needs its fit to the whole stack"):
+        pipeline.preview()
+    assert pipeline.preview(step="cropping").after.shape == (1, 43, 57)
+    assert not (directory / "process").exists()
+
+
+@pytest.mark.parametrize(
+    ("wanted", "message"),
+    [
+        ({"z": 99}, "z: 0 to 14 expected, found 99"),
+        ({"step": "cropped"}, "step: one of cropping, .* expected, found 'cropped'"),
+        ({"area": (5, 5, 0, 9)}, "area: .* selects nothing"),
+    ],
+)
+def test_what_is_not_there_is_said(project, wanted, message):
+    with pytest.raises(ParameterError, match=message):
+        preview(Pipeline.from_toml(project), **wanted)
+
+
+def test_the_command_draws_a_picture(project, tmp_path, capsys):
+    path = tmp_path / "new" / "slice.png"
+    arguments = ["preview", str(project), "--z", "4", "--output", str(path)]
+    cli.main(arguments, standalone_mode=False)
+    assert f"wrote {path}" in capsys.readouterr().out
+    picture = imread(path)
+    assert min(picture.shape[:2]) > 300
+    assert len(np.unique(picture[..., :3].reshape(-1, 3), axis=0)) > 200  # greys and colours
+
+
+def test_pictures_lie_in_the_project_by_default(project, capsys):
+    cli.main(["preview", str(project), "--step", "cropping", "--z", "2"], standalone_mode=False)
+    path = project / "process" / "preview_slice_0002_z=0.0200um_cropping.png"
+    assert str(path) in capsys.readouterr().out
+    assert path.stat().st_size > 10_000
