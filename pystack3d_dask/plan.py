@@ -411,8 +411,11 @@ def _block_bytes(chain: Chain, work: Work, blocks: Sequence[range]) -> int:
             scratch = max(scratch, copied + computed + step.scratch_bytes(demand.region, source))
     for gather in chain.own(work).gathers:
         step, spec = chain.steps[gather.index], chain.levels[gather.index]
-        own = spec.region.with_z(block.start, block.start + 1)
-        scratch = max(scratch, step.summary_scratch_bytes(own, spec))
+        middle = spec.shape[0] // 2
+        own = spec.region.with_z(middle, middle + 1)
+        seen = step.summary_source(own, spec)
+        copied = seen.size * spec.dtype.itemsize if seen.shape[0] > 1 else 0
+        scratch = max(scratch, copied + step.summary_scratch_bytes(own, spec))
     slab = 0
     if work.finishes:
         image = chain.levels[-1]

@@ -17,6 +17,7 @@ from pystack3d_dask.steps.transforms import identities, moved
 from pystack3d_dask.steps.warp import aligned_correlation
 
 REACH = 3  # earlier slices that a slice is compared with, until one looks like it
+STACKREG_BYTES = 150  # per pixel, as measured: pyramids of splines and gradients in doubles
 ALIKE = 0.05  # correlation after registration from which two slices show the same
 
 
@@ -99,9 +100,8 @@ class RegistrationCalculation(Step):
         return area.with_z(max(out.start[0] - REACH, 0), out.stop[0])
 
     def summary_scratch_bytes(self, out: Region, spec: StackSpec) -> int:
-        # two images as doubles, and StackReg's pyramids of splines and gradients
         height, width = self._block_size(spec)
-        return 64 * height * width
+        return STACKREG_BYTES * height * width
 
     def summarise(
         self,
