@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, NamedTuple
 
 import numpy as np
 
@@ -13,12 +13,34 @@ from pystack3d_dask.spec import Array, Arrays, Region, StackSpec
 from pystack3d_dask.step import FitScope, Step, Summaries, known
 from pystack3d_dask.steps.area import Area, area_region, check_area
 from pystack3d_dask.steps.stackreg import SMALLEST, Transformation, register
-from pystack3d_dask.steps.transforms import identities, moved
+from pystack3d_dask.steps.transforms import cumulated, identities, moved
 from pystack3d_dask.steps.warp import aligned_correlation
 
 REACH = 3  # earlier slices that a slice is compared with, until one looks like it
 STACKREG_BYTES = 150  # per pixel, as measured: pyramids of splines and gradients in doubles
+SURELY_ALIKE = 0.5  # and from which no other slice can be meant
 ALIKE = 0.05  # correlation after registration from which two slices show the same
+
+
+class Compared(NamedTuple):
+    """How a slice lies on an earlier one.
+
+    Parameters
+    ----------
+    matrix : ndarray, shape (3, 3)
+        From coordinates in that slice to those in the slice; the identity without one.
+    distance : int
+        How many slices before it is that.
+    correlation : float
+        How alike the two are once registered.
+    foreground : float
+        Share of the pixels up to the threshold, 0 without one.
+    """
+
+    matrix: Array
+    distance: int
+    correlation: float
+    foreground: float
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -116,12 +138,13 @@ class RegistrationCalculation(Step):
         for z in out.z:
             last = z - source.start[0]
             images = block[max(last - REACH, 0) : last + 1]
-            compared = [self._compare(images[:, rows, columns]) for rows, columns in parts]
-            matrices, correlations, foregrounds = map(np.array, zip(*compared, strict=True))
             found[z] = {
-                "matrix": matrices,
-                "correlation": correlations,
-                "foreground": foregrounds,
+                key: np.array(values)
+                for key, values in zip(
+                    Compared._fields,
+                    zip(*(self._compare(images[:, ys, xs]) for ys, xs in parts), strict=True),
+                    strict=True,
+                )
             }
         return found
 
@@ -133,12 +156,15 @@ class RegistrationCalculation(Step):
         pairwise, correlation = identities(*shape), np.ones(shape)
         foreground = np.zeros(shape)
         for z, summary in summaries.items():
-            pairwise[z] = summary["matrix"]
-            correlation[z] = summary["correlation"]
-            foreground[z] = summary["foreground"]
-        for index, block in enumerate(blocks):
-            _, row, column = block.start
-            pairwise[:, index] = moved(pairwise[:, index], -row, -column)
+            correlation[z], foreground[z] = summary["correlation"], summary["foreground"]
+            for index, (block, distance) in enumerate(
+                zip(blocks, summary["distance"], strict=True)
+            ):
+                matrix = moved(summary["matrix"][index], -block.start[1], -block.start[2])
+                if distance > 1:  # the slices between do not take part, wherever they lie
+                    between = cumulated(pairwise[z - distance : z, index, None])[-1, 0]
+                    matrix = matrix @ np.linalg.inv(between)
+                pairwise[z, index] = matrix
         return {
             "pairwise": pairwise,
             "correlation": correlation,
@@ -197,14 +223,25 @@ class RegistrationCalculation(Step):
         _, rows, columns = area_region(self.area, spec).shape
         return rows // self.nb_blocks[0], columns // self.nb_blocks[1]
 
-    def _compare(self, images: Array) -> tuple[Array, float, float]:
-        """Return how the last image lies on one before, how alike they are, and its foreground."""
+    def _compare(self, images: Array) -> Compared:
+        """Return how the last image lies on the one before it, or on an earlier one.
+
+        Earlier ones are tried if the one before is not much like it, and they are, even as
+        they lie.
+        """
         seen = images if self.threshold is None else images <= self.threshold
-        foreground = float(np.mean(seen[-1])) if self.threshold is not None else 0.0
-        best = np.eye(3), 1.0 if len(images) == 1 else 0.0
-        for reference in seen[-2::-1] if np.ptp(images[-1]) else ():
-            matrix = register(reference, seen[-1], self.transformation)
-            found = matrix, aligned_correlation(reference, seen[-1], matrix)
-            if found[1] >= ALIKE:
-                return *found, foreground
-        return *best, foreground
+        image = seen[-1]
+        foreground = 0.0 if self.threshold is None else float(np.mean(image))
+        best = Compared(np.eye(3), 1, 1.0 if len(images) == 1 else 0.0, foreground)
+        if image.min() == image.max():
+            return best
+        for distance, reference in enumerate(seen[-2::-1], start=1):
+            if best.correlation >= SURELY_ALIKE:
+                break
+            as_it_lies = aligned_correlation(reference, image, np.eye(3))
+            if best.correlation < ALIKE or as_it_lies > best.correlation:
+                matrix = register(reference, image, self.transformation)
+                correlation = aligned_correlation(reference, image, matrix)
+                if correlation >= max(ALIKE, best.correlation):
+                    best = Compared(matrix, distance, correlation, foreground)
+        return best

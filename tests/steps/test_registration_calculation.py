@@ -119,6 +119,21 @@ def test_bad_slices_keep_their_place_and_displace_nobody(kinds):
     assert remarks(SHIFTING) == []
 
 
+def test_a_slice_that_is_a_little_like_the_others_displaces_nobody():
+    # a shadow that all share makes even noise look like its neighbours, a little
+    shadow = np.linspace(0, 60, SHAPE[1])
+    images = np.clip(SHIFTING * 0.7 + shadow, 0, 255)
+    noise = np.random.default_rng(5).normal(60, 40, SHAPE)
+    images[3] = np.clip(noise + shadow, 0, 255)
+    result = found(images.astype(np.uint8))
+    assert 0.05 < result["correlation"][3, 0] < 0.5
+    pose = np.eye(3)
+    for k, expected in enumerate(poses(SHIFTS)):
+        pose = result["pairwise"][k, 0] @ pose
+        if k != 3:
+            assert largest_error(pose, expected, SHAPE) < 0.3
+
+
 def test_a_bad_first_slice_leaves_the_others_on_the_second():
     images = SHIFTING.copy()
     images[0] = bad("blank")
