@@ -13,7 +13,9 @@ F = TypeVar("F", bound=Callable[..., Any])
 def compiled(*, fastmath: set[str] | None = None) -> Callable[[F], F]:
     """Compile a kernel on first use, for one thread that does not hold the interpreter's lock.
 
-    Machine code is kept between processes, beside the package or in the user's cache.
+    A division by zero gives infinity or NaN, as in numpy: looking for it would keep loops
+    from being vectorised. Machine code is kept between processes, beside the package or in
+    the user's cache.
 
     Parameters
     ----------
@@ -21,4 +23,7 @@ def compiled(*, fastmath: set[str] | None = None) -> Callable[[F], F]:
         What LLVM may assume or change, of its fast-math flags. The result must still not
         depend on how a stack is cut.
     """
-    return cast(Callable[[F], F], numba.njit(nogil=True, cache=True, fastmath=fastmath or False))
+    return cast(
+        Callable[[F], F],
+        numba.njit(nogil=True, cache=True, fastmath=fastmath or False, error_model="numpy"),
+    )

@@ -118,6 +118,17 @@ def test_destriped_slices_are_those_of_the_reference(tmp_path, channels, paramet
     assert np.abs(ours.astype(float) - channels["."][:3]).max() > 5  # something was removed
 
 
+@pytest.mark.parametrize("dtype", ["uint8", "uint16"])
+@pytest.mark.parametrize("theta", [0, 90], ids=["upright", "level"])
+def test_long_stripes_are_removed_as_by_the_reference(tmp_path, dtype, theta):
+    stack = moving_stack(dtype, (2, 240, 90))
+    stack = stack if theta == 0 else np.ascontiguousarray(stack.transpose(0, 2, 1))
+    filters = [{**GABOR, "sigma": [1, 22], "theta": theta}]
+    pair = run_both(tmp_path, {"destriping": {"filters": filters, "maxit": 40}}, {".": stack})
+    ((ours, expected),) = pair.results()
+    assert_alike(ours, expected, levels=1, equal=0.995)
+
+
 @both_types
 @pytest.mark.parametrize(
     ("wavelet", "area"), [("haar", [0, 80, 0, 64]), ("db2", [0, 80, 0, 62])], ids=["haar", "db2"]

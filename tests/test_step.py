@@ -16,7 +16,7 @@ from pystack3d_dask.errors import FitRequiredError
 from pystack3d_dask.spec import StackSpec
 from pystack3d_dask.step import known, registry
 from pystack3d_dask.steps.transforms import identities
-from pystack3d_dask.steps.vsnr import Filter
+from pystack3d_dask.steps.vsnr_noise import Filter
 from pystack3d_dask.steps.wavelets import WaveletDecomposition
 from pystack3d_dask.testing import check_step
 

@@ -14,8 +14,9 @@ from pystack3d_dask.backend import namespace
 from pystack3d_dask.errors import Problem
 from pystack3d_dask.spec import Array, Arrays, Region, StackSpec
 from pystack3d_dask.step import Step
-from pystack3d_dask.steps.vsnr import Filter, Solution, remove_noise
+from pystack3d_dask.steps.vsnr import Solution, remove_noise
 from pystack3d_dask.steps.vsnr_arrays import pyvsnr_solution, remove_noise_on_arrays
+from pystack3d_dask.steps.vsnr_noise import Filter
 from pystack3d_dask.steps.wavelets import WaveletDecomposition, remove_stripes
 
 VSNR_BYTES = 34  # per pixel: image, noise, two duals, divergence; X, its update, the filter
@@ -30,7 +31,7 @@ class Destriping(Step):
     Parameters
     ----------
     filters : tuple of Filter
-        What the noise looks like, see `pystack3d_dask.steps.vsnr.Filter`.
+        What the noise looks like, see `pystack3d_dask.steps.vsnr_noise.Filter`.
     maxit : int
         Iterations at most.
     cvg_threshold : float

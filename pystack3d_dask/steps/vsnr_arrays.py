@@ -10,10 +10,10 @@ import numpy as np
 
 from pystack3d_dask.backend import namespace
 from pystack3d_dask.spec import Array
-from pystack3d_dask.steps.vsnr import (
-    EPSILON,
+from pystack3d_dask.steps.vsnr import Solution
+from pystack3d_dask.steps.vsnr_kernels import EPSILON
+from pystack3d_dask.steps.vsnr_noise import (
     Filter,
-    Solution,
     difference_power,
     noise_power,
 )

@@ -9,7 +9,8 @@ from stack_tools import correct, spec_of
 from pystack3d_dask.spec import Region
 from pystack3d_dask.steps import destriping
 from pystack3d_dask.steps.destriping import Destriping
-from pystack3d_dask.steps.vsnr import Filter, remove_noise
+from pystack3d_dask.steps.vsnr import remove_noise
+from pystack3d_dask.steps.vsnr_noise import Filter
 from pystack3d_dask.steps.wavelets import WaveletDecomposition, remove_stripes
 
 GABOR = Filter(name="Gabor", noise_level=30.0, sigma=(1.0, 30.0))

@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 from scipy import ndimage, optimize
 
-from pystack3d_dask.steps.vsnr import Filter, noise_power, normalised, pattern, remove_noise
+from pystack3d_dask.steps.vsnr import normalised, remove_noise
 from pystack3d_dask.steps.vsnr_arrays import pyvsnr_solution, remove_noise_on_arrays
+from pystack3d_dask.steps.vsnr_noise import Filter, noise_power, pattern
 
 DIRAC = Filter(name="Dirac", noise_level=0.5)
 SMALL = Filter(name="Gabor", noise_level=3.0, sigma=(0.5, 1.2))

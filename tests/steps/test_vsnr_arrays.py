@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 from test_vsnr import DIRAC, SMALL, STRIPES, texture
 
-from pystack3d_dask.steps.vsnr import Filter, remove_noise
+from pystack3d_dask.steps.vsnr import remove_noise
 from pystack3d_dask.steps.vsnr_arrays import pyvsnr_solution, remove_noise_on_arrays
+from pystack3d_dask.steps.vsnr_noise import Filter
 
 TURNED = Filter(name="Gabor", noise_level=10.0, sigma=(1.0, 20.0), theta=30.0)
 CASES = {
