@@ -318,9 +318,7 @@ def _checkpoints(steps: Sequence[Step], reads: int, end: int) -> list[int]:
 def _measure(work: Work, chains: Sequence[Chain]) -> Pass:
     chain = chains[0]
     end = chain.levels[work.end]
-    # without a slab to hold, thick blocks cost nothing, and spare what lies at their edges
-    is_thick = not work.stores or _is_repeating(chain, work)
-    thickness = thick_slab if is_thick else slab_thickness
+    thickness = thick_slab if _is_repeating(chain, work) else slab_thickness
     slab = thickness(end.shape, _stored_itemsize(chains, work))
     blocks = slabs(end.shape[0], slab)
     channels = tuple(k for k, each in enumerate(chains) if not each.own(work).is_idle)

@@ -286,7 +286,11 @@ def test_what_a_step_prepares_is_what_its_kernels_get():
 
 def test_a_step_that_prepares_nothing_gets_nothing():
     assert chain_of((Halo(), Lender())).fitted(0) is None
-    assert chain_of((Lender(),), 3).with_fits(LENT).fitted(0) is None  # needs no fit itself
+    assert chain_of((Lender(),), 3).fitted(0) is None
+
+
+def test_a_step_gets_its_own_fit_even_if_its_pixels_do_not_need_it():
+    assert chain_of((Lender(),), 3).with_fits(LENT).fitted(0) == LENT["lender"]
 
 
 def test_a_fit_that_is_borrowed_is_not_gathered():

@@ -56,7 +56,7 @@ PARAMETERS = {
         },
     ],
     "registration_calculation": [
-        {"transformation": "TRANSLATION"},
+        {"transformation": "TRANSLATION", "area": (0, 53, 0, 37)},
         {
             "transformation": "RIGID_BODY",
             "nb_blocks": (2, 2),

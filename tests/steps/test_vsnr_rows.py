@@ -13,7 +13,7 @@ from pystack3d_dask.steps.vsnr_rows import FewRowsSolver
 
 UPRIGHT = Filter(name="Gabor", noise_level=20.0, sigma=(1.0, 22.0))
 LEVEL = Filter(name="Gabor", noise_level=20.0, sigma=(1.0, 22.0), theta=90.0)
-LEANING = Filter(name="Gabor", noise_level=20.0, sigma=(2.0, 40.0), theta=2.0)
+LEANING = Filter(name="Gabor", noise_level=20.0, sigma=(2.0, 25.0), theta=2.0)
 SHORT = Filter(name="Gabor", noise_level=20.0, sigma=(1.0, 3.0))
 TURNED = Filter(name="Gabor", noise_level=20.0, sigma=(1.0, 22.0), theta=40.0)
 DIRAC = Filter(name="Dirac", noise_level=5.0)
