@@ -34,7 +34,7 @@ threshold_min = 1                # pixels without signal take no part
 preserve_avg = true              # keep the mean brightness
 """,
     "intensity_rescaling": """\
-nbins = 256         # bins of the histograms that are made equal
+nbins = 64          # bins of the histograms that are made equal: few, as slices are small
 filter_size = {running_mean}    # slices in the running mean that a slice is matched to
 """,
     "registration_calculation": """\
@@ -45,8 +45,9 @@ cropping = true                  # keep what all the slices show
 mode = "constant"
 """,
     "destriping": """\
-# A Gaussian as wide as a stripe and tens of pixels long.
-filters = [{{ name = "Gabor", noise_level = 20, sigma = [1, 30], theta = 0 }}]
+# A Gaussian as wide as a stripe and tens of pixels long; a higher level takes more, also of
+# what stands upright in the specimen.
+filters = [{{ name = "Gabor", noise_level = 2, sigma = [1, 30], theta = 0 }}]
 maxit = 50
 cvg_threshold = 1e-2
 """,
