@@ -294,6 +294,7 @@ def main() -> None:
     parser.add_argument("--size", type=int, default=2000, help="pixels after cropping")
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--chain-only", action="store_true", help="leave out the single steps")
     parser.add_argument("--limit", type=float, default=3600, help="seconds for a run at most")
     options = parser.parse_args()
     source = source_size(options.size)
@@ -311,7 +312,7 @@ def main() -> None:
             flush=True,
         )
         comparison = Comparison(folder, options)
-        for case in CASES:
+        for case in CASES[-1:] if options.chain_only else CASES:
             print(comparison.run(case), flush=True)
 
 

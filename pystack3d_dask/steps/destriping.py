@@ -5,19 +5,19 @@ from __future__ import annotations
 import importlib.util
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 import numpy as np
-import pywt
 
 from pystack3d_dask.backend import namespace
 from pystack3d_dask.errors import Problem
 from pystack3d_dask.spec import Array, Arrays, Region, StackSpec
 from pystack3d_dask.step import Step
-from pystack3d_dask.steps.vsnr import Solution, remove_noise
-from pystack3d_dask.steps.vsnr_arrays import pyvsnr_solution, remove_noise_on_arrays
 from pystack3d_dask.steps.vsnr_noise import Filter
 from pystack3d_dask.steps.wavelets import WaveletDecomposition, remove_stripes
+
+if TYPE_CHECKING:
+    from pystack3d_dask.steps.vsnr import Solution
 
 VSNR_BYTES = 34  # per pixel: image, noise, two duals, divergence; X, its update, the filter
 PYVSNR_BYTES = 166  # per pixel, as measured
@@ -130,6 +130,10 @@ class Destriping(Step):
         return _positive(values, spec), figures
 
     def _solved(self, image: Array) -> Solution:
+        # not at the top: what only reads the parameters needs no solver
+        from pystack3d_dask.steps.vsnr import remove_noise
+        from pystack3d_dask.steps.vsnr_arrays import pyvsnr_solution, remove_noise_on_arrays
+
         if self.backend == "pyvsnr":
             solve = pyvsnr_solution
         else:
@@ -149,6 +153,8 @@ class Destriping(Step):
 
     def _check_wavelet(self, how: WaveletDecomposition, spec: StackSpec) -> Iterator[Problem]:
         path = f"{self.name}.wavelet_decomposition"
+        import pywt  # not at the top: the command line starts sooner
+
         if how.wavelet not in pywt.wavelist(kind="discrete"):
             message = f"a discrete wavelet such as 'db25' expected, found {how.wavelet!r}"
             yield Problem(f"{path}.wavelet", message)

@@ -7,7 +7,6 @@ from functools import lru_cache
 from typing import Literal
 
 import numpy as np
-from scipy import fft
 
 from pystack3d_dask.spec import Array
 
@@ -79,6 +78,8 @@ def noise_power(
         ``sum of noise_level |P|^2 / max(|D| |P|^2)``, P the transform of a pattern, the
         maximum over both differences and all frequencies.
     """
+    from scipy import fft  # not at the top: workers start sooner
+
     rows, columns = shape[::-1] if transposed else shape
     half = columns // 2 + 1
     largest = np.sqrt(

@@ -9,8 +9,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-import pywt
-from scipy import fft
 
 from pystack3d_dask.spec import Array
 
@@ -37,6 +35,8 @@ class WaveletDecomposition:
 
     def levels(self, shape: tuple[int, int]) -> int:
         """Return the number of levels for an image."""
+        import pywt  # not at the top, here and below: workers start sooner
+
         largest = int(pywt.dwtn_max_level(shape, self.wavelet))
         return largest if self.level is None else min(self.level, largest)
 
@@ -57,6 +57,8 @@ def remove_stripes(image: Array, how: WaveletDecomposition) -> Array:
         The details across the stripes, on every level, transformed along y and multiplied
         by ``1 - exp(-k^2 / (2 sigma^2))``, k = 0 for the mean along y.
     """
+    import pywt
+
     level = how.levels((image.shape[0], image.shape[1]))
     if not level:
         return image
@@ -70,6 +72,8 @@ def remove_stripes(image: Array, how: WaveletDecomposition) -> Array:
 
 
 def _damped(band: Array, sigma: float) -> Array:
+    from scipy import fft
+
     spectrum = fft.rfft(band, axis=0)
     k = np.arange(spectrum.shape[0])
     gain = -np.expm1(-(k**2) / (2 * sigma**2))
