@@ -198,6 +198,8 @@ CHAINS: dict[str, tuple[Steps, Parameters]] = {
     ),
 }
 
+SLOW_CHAINS = ("rescaled before", "slices chosen")
+
 
 def cases(
     step: str,
@@ -376,7 +378,13 @@ def test_rescaling_by_an_area_has_the_same_statistics(rescaling_area):
     assert_same_statistics(rescaling_area)
 
 
-@pytest.mark.parametrize(("steps", "settings"), CHAINS.values(), ids=CHAINS)
+@pytest.mark.parametrize(
+    ("steps", "settings"),
+    [
+        pytest.param(*case, id=name, marks=pytest.mark.slow if name in SLOW_CHAINS else ())
+        for name, case in CHAINS.items()
+    ],
+)
 def test_chains_leave_nearly_the_same_values_after_every_step(tmp_path, steps, settings):
     pair = run_both(tmp_path, steps, **settings)
     for step in steps:

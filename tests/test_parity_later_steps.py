@@ -26,6 +26,13 @@ TWO_SLICES = {".": moving_stack("uint8", (2, 64, 80), turn=2.0)}
 GABOR = {"name": "Gabor", "noise_level": 20, "sigma": [1, 30], "theta": 0}
 DIRAC = {"name": "Dirac", "noise_level": 5}
 both_types = pytest.mark.parametrize("channels", MOVING.values(), ids=MOVING)
+both_types_one_slow = pytest.mark.parametrize(
+    "channels",
+    [
+        pytest.param(MOVING["8-bit"], id="8-bit", marks=pytest.mark.slow),
+        pytest.param(MOVING["16-bit"], id="16-bit"),
+    ],
+)
 
 REGISTRATIONS: dict[str, dict[str, Any]] = {
     "translation": {"transformation": "TRANSLATION"},
@@ -69,7 +76,7 @@ def registration(channels: Any, tmp_path: Any, calculation: Any, **transformatio
     return run_both(tmp_path, steps, channels)
 
 
-@both_types
+@both_types_one_slow
 @pytest.mark.parametrize("parameters", REGISTRATIONS.values(), ids=REGISTRATIONS)
 def test_matrices_are_those_of_the_reference(tmp_path, channels, parameters):
     if "threshold" in parameters:
@@ -90,7 +97,7 @@ def test_matrices_are_those_of_the_reference(tmp_path, channels, parameters):
 
 
 @pytest.mark.parametrize("parameters", TRANSFORMATIONS.values(), ids=TRANSFORMATIONS)
-@both_types
+@both_types_one_slow
 def test_translated_slices_are_those_of_the_reference(tmp_path, channels, parameters):
     pair = registration(channels, tmp_path, {"transformation": "TRANSLATION"}, **parameters)
     step = "registration_transformation"

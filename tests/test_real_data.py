@@ -129,7 +129,7 @@ def brightness(stack: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
 
 
 @pytest.mark.skipif(not MEDULLA.exists(), reason="the medulla stack is not at hand")
-@pytest.mark.parametrize("precision", ["float32", "source"])
+@pytest.mark.parametrize("precision", ["float32", pytest.param("source", marks=pytest.mark.slow)])
 def test_a_damaged_stack_is_corrected_to_what_the_undamaged_one_is(
     tmp_path: Path, precision: str
 ) -> None:

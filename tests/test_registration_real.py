@@ -65,6 +65,7 @@ def test_bilinear_pixels_are_as_near_to_imagej_as_those_of_the_reference(
         assert rms(coarse(result), coarse(expected)) <= rms(coarse(theirs), coarse(expected))
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not MEDULLA.exists(), reason="the medulla stack is not at hand")
 def test_injected_shifts_are_found_on_top_of_what_moved_before(tmp_path: Path) -> None:
     undamaged = tifffile.imread(MEDULLA)[200:240]

@@ -70,7 +70,10 @@ def test_the_usual_chain_reads_the_stack_three_times_and_writes_it_twice(tmp_pat
     [
         ["intensity_rescaling", "bkg_removal", "intensity_rescaling_area"],
         ALL,
-        ["destriping", *REGISTERED, "cropping_final", "intensity_rescaling"],
+        pytest.param(
+            ["destriping", *REGISTERED, "cropping_final", "intensity_rescaling"],
+            marks=pytest.mark.slow,
+        ),
     ],
     ids=["rescaled", "all", "destriped first"],
 )
