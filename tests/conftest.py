@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import tifffile
 from hypothesis import settings
+
+import pystack3d_dask as ps
+from pystack3d_dask import cli
 
 # how long an example takes says more about what else the machine does
 settings.register_profile("patient", deadline=None)
@@ -65,3 +70,26 @@ def make_project(tmp_path: Path) -> Callable[..., Path]:
         return directory
 
     return make
+
+
+@pytest.fixture
+def call(monkeypatch, capsys):
+    """Return a function that runs a command in this process."""
+
+    def run(*arguments: object) -> SimpleNamespace:
+        monkeypatch.setattr(sys, "argv", ["pystack3d-dask", *map(str, arguments)])
+        monkeypatch.setattr("warnings.showwarning", lambda *_, **__: None)
+        with pytest.raises(SystemExit) as ended:
+            cli.main()
+        printed = capsys.readouterr()
+        return SimpleNamespace(status=ended.value.code or 0, out=printed.out, err=printed.err)
+
+    return run
+
+
+def result(project: Path) -> np.ndarray:
+    return ps.open_result(project).values
+
+
+def listing(directory: Path) -> dict[str, int]:
+    return {str(path): path.stat().st_mtime_ns for path in directory.rglob("*")}

@@ -13,14 +13,13 @@ import sys
 import time
 from contextlib import contextmanager
 from pathlib import Path
-from types import SimpleNamespace
 
 import dask
 import numpy as np
 import pytest
 import tifffile
 from atlas_files import setup_xml, slice_xml, write_slices
-from conftest import textured
+from conftest import listing, result, textured
 
 import pystack3d_dask as ps
 from pystack3d_dask import cli
@@ -29,29 +28,6 @@ from pystack3d_dask.io.tiff_page import read_page
 
 COMMAND = [sys.executable, "-m", "pystack3d_dask"]
 LARGE = (40, 300, 400)  # several blocks
-
-
-@pytest.fixture
-def call(monkeypatch, capsys):
-    """Return a function that runs a command in this process."""
-
-    def run(*arguments: object) -> SimpleNamespace:
-        monkeypatch.setattr(sys, "argv", ["pystack3d-dask", *map(str, arguments)])
-        monkeypatch.setattr("warnings.showwarning", lambda *_, **__: None)
-        with pytest.raises(SystemExit) as ended:
-            cli.main()
-        printed = capsys.readouterr()
-        return SimpleNamespace(status=ended.value.code or 0, out=printed.out, err=printed.err)
-
-    return run
-
-
-def result(project: Path) -> np.ndarray:
-    return ps.open_result(project).values
-
-
-def listing(directory: Path) -> dict[str, int]:
-    return {str(path): path.stat().st_mtime_ns for path in directory.rglob("*")}
 
 
 def spoil(path: Path) -> bytes:
@@ -433,90 +409,6 @@ def test_an_interrupted_run_continues_to_the_same_result(make_project, workers):
     assert ps.Pipeline.from_toml(project).run().passes[0].resumed > 0
     ps.Pipeline.from_toml(undisturbed).run()
     np.testing.assert_array_equal(result(project), result(undisturbed))
-
-
-def test_export_writes_slices_and_tells_where(call, make_project, tmp_path):
-    project = make_project(channels=["ESB", "SE2"])
-    call("run", project, "--workers", 0)
-    out = tmp_path / "out"
-    done = call("export", project, "--tiff", out)
-    assert (done.status, done.out) == (0, f"wrote {out}\n")
-    exported = ps.open_stack(out, ("ESB", "SE2"))
-    np.testing.assert_array_equal(exported.values, result(project))
-    again = call("export", project, "--tiff", out)
-    assert again.status == 2
-    assert again.err == f"error: {out} is not empty; --overwrite writes there nevertheless\n"
-    assert call("export", project, "--tiff", out, "--overwrite").status == 0
-
-
-def test_export_knows_the_other_formats(call, make_project, tmp_path):
-    project = make_project(channels=["ESB", "SE2"])
-    call("run", project, "--workers", 0)
-    done = call("export", project, "--bigtiff", tmp_path / "all.tif")
-    assert done.out == f"wrote {tmp_path / 'all_ESB.tif'}\nwrote {tmp_path / 'all_SE2.tif'}\n"
-    done = call("export", project, "--ome-zarr04", tmp_path / "old.zarr")
-    assert done.out == f"wrote {tmp_path / 'old.zarr'}\n"
-    np.testing.assert_array_equal(ps.open_stack(tmp_path / "old.zarr").values, result(project))
-    done = call("export", project, "--reference-layout")
-    assert f"wrote {project.resolve() / 'process' / 'bkg_removal'}\n" in done.out
-    stats = project / "process" / "bkg_removal" / "ESB" / "outputs" / "stats.npy"
-    assert np.load(stats).shape == (7, 3, 3)
-
-
-@pytest.mark.parametrize(
-    ("arguments", "expected"),
-    [
-        ([], "one of --tiff, --bigtiff, --ome-zarr04 and --reference-layout expected, found none"),
-        (["--tiff", "{}/a", "--bigtiff", "{}/b"], "found --tiff and --bigtiff"),
-        (["--ome-zarr04", "{}/a", "--step", "cropping"], "not with --ome-zarr04"),
-        (["--tiff", "{}/a", "--step", "croping"], "'croping' is not one of the steps"),
-        (["--tiff", "{}/a"], "no complete result of these steps and parameters"),
-        (["--tiff", "{}"], "holds the slices of the source"),
-    ],
-)
-def test_what_cannot_be_exported_ends_with_status_2(call, make_project, arguments, expected):
-    project = make_project()
-    if expected.startswith("holds"):
-        call("run", project, "--workers", 0)
-    before = listing(project)
-    refused = call("export", project, *(each.replace("{}", str(project)) for each in arguments))
-    assert refused.status == 2
-    assert expected in refused.err
-    assert listing(project) == before
-
-
-def test_the_export_of_some_steps_is_that_of_their_run(call, make_project, tmp_path):
-    project = make_project()
-    call("run", project, "--steps", "cropping", "--workers", 0)
-    assert call("export", project, "--tiff", tmp_path / "out").status == 2
-    done = call("export", project, "--tiff", tmp_path / "out", "--steps", "cropping")
-    assert done.status == 0, done.err
-
-
-def test_an_interrupted_export_says_what_to_do(call, make_project, tmp_path, monkeypatch):
-    project = make_project()
-    call("run", project, "--workers", 0)
-
-    def interrupt(*_, **__):
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr("pystack3d_dask.export.write_slice", interrupt)
-    done = call("export", project, "--tiff", tmp_path / "out")
-    assert done.status == 130
-    assert "--overwrite" in done.err
-    assert "the same command continues" not in done.err
-
-
-def test_clean_tells_what_it_freed_and_the_result_stays(call, make_project):
-    project = make_project()
-    call("run", project, "--workers", 0)
-    before = result(project)
-    done = call("clean", project)
-    assert done.status == 0
-    assert re.fullmatch(r"freed [\d.]+ k?i?B: cropping\n", done.out)
-    assert call("clean", project).out == "nothing to free\n"
-    assert "nothing to do" in call("run", project).out
-    np.testing.assert_array_equal(result(project), before)
 
 
 def test_demo_scores_its_result_against_the_truth(call, tmp_path):
