@@ -11,6 +11,7 @@ import numpy as np
 from pystack3d_dask.spec import Array
 
 NOTHING = 1e-6  # of the largest amplitude: frequencies with less are left out, rows at a time
+ALIGNED = 1e-12  # sine times cosine of an angle that is meant to be a multiple of 90 degrees
 MOST_ROWS = 60  # beyond that transforms of the whole image are faster,
 ROWS_PER_WAVE = 16  # and where the image has fewer rows than that for each, more exact, too
 
@@ -125,10 +126,17 @@ def pattern(shape: tuple[int, int], kind: Filter) -> Array:
     rows, columns = shape
     y = (rows / 2 + 1 - np.arange(rows))[:, None]
     x = (columns / 2 + 1 - np.arange(columns))[None, :]
+    a, b = kind.sigma[0] ** 2, kind.sigma[1] ** 2
     cosine, sine = np.cos(np.deg2rad(kind.theta)), np.sin(np.deg2rad(kind.theta))
-    across, along = x * cosine + y * sine, y * cosine - x * sine
-    exponent = (across / kind.sigma[0]) ** 2 + (along / kind.sigma[1]) ** 2
-    return np.asarray(np.exp(-exponent / 2).astype(np.float32), np.float64)
+    if abs(cosine * sine) < ALIGNED:  # a product of two functions, each of a few numbers
+        across, along = x * cosine, y * cosine
+        if abs(sine) > abs(cosine):
+            across, along = y * sine, -x * sine
+        image = np.exp(-(across**2) / (2 * a)) * np.exp(-(along**2) / (2 * b))
+    else:
+        across, along = x * cosine + y * sine, y * cosine - x * sine
+        image = np.exp(-(across**2 / a + along**2 / b) / 2)
+    return np.asarray(image.astype(np.float32), np.float64)
 
 
 @lru_cache(maxsize=8)

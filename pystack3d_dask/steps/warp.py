@@ -12,6 +12,7 @@ from pystack3d_dask.spec import Array
 Mode = Literal["constant", "edge", "symmetric", "reflect", "wrap"]
 
 MODES: dict[Mode, int] = {"constant": 0, "edge": 1, "symmetric": 2, "reflect": 3, "wrap": 4}
+FAR = 9.0  # sizes of the image: how far outside a coordinate may lie
 CLOSE = 1e-6  # pixels: nearer to a whole shift, or to the edge of the image, counts as there
 
 
@@ -35,7 +36,13 @@ def warp_affine(
     corner : tuple of int
         Row and column, in the output, of that part.
     """
-    _warp_affine(image, _rounded(matrix), MODES[mode], out, *corner)
+    matrix = _rounded(matrix)
+    dx, dy = matrix[:2, 2]
+    reach = FAR * min(image.shape)
+    if (matrix[:2, :2] == np.eye(2)).all() and max(abs(dx), abs(dy)) < reach:
+        _warp_shift(image, dy, dx, MODES[mode], out, *corner)
+    else:
+        _warp_affine(image, matrix, MODES[mode], out, *corner)
 
 
 def warp_piecewise(
@@ -132,8 +139,8 @@ def _sample(image: Array, y: float, x: float, mode: int) -> float:
     if mode == 0 and not _is_inside(y, x, rows, columns):
         return 0.0
     # a coordinate far outside need not fit into an integer
-    y = min(max(y, -9.0 * rows), 9.0 * rows)
-    x = min(max(x, -9.0 * columns), 9.0 * columns)
+    y = min(max(y, -FAR * rows), FAR * rows)
+    x = min(max(x, -FAR * columns), FAR * columns)
     top, left = int(np.floor(y)), int(np.floor(x))
     v, u = y - top, x - left
     bottom, right = top + 1, left + 1
@@ -144,6 +151,34 @@ def _sample(image: Array, y: float, x: float, mode: int) -> float:
     lower = (1 - u) * image[bottom, left] + u * image[bottom, right]
     value: float = (1 - v) * upper + v * lower
     return value
+
+
+@compiled()
+def _warp_shift(
+    image: Array, dy: float, dx: float, mode: int, out: Array, top: int, left: int
+) -> None:
+    """Fill ``out`` as `_warp_affine` does, with the same four weights for all pixels."""
+    rows, columns = image.shape
+    below, beside = int(np.floor(dy)), int(np.floor(dx))
+    v, u = dy - below, dx - beside
+    stop = left + out.shape[1]
+    first = min(max(left, -beside), stop)
+    last = max(min(stop, columns - 1 - beside), first)
+    for row in range(top, top + out.shape[0]):
+        line, y = out[row - top], row + below
+        is_inside = 0 <= y < rows - 1
+        edge = first if is_inside else stop
+        for column in range(left, edge):
+            line[column - left] = _sample(image, row + dy, column + dx, mode)
+        if is_inside:
+            upper, lower = image[y], image[y + 1]
+            for column in range(first, last):
+                k = column + beside
+                one = (1 - u) * upper[k] + u * upper[k + 1]
+                other = (1 - u) * lower[k] + u * lower[k + 1]
+                line[column - left] = (1 - v) * one + v * other
+            for column in range(last, stop):
+                line[column - left] = _sample(image, row + dy, column + dx, mode)
 
 
 @compiled()
