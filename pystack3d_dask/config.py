@@ -286,14 +286,15 @@ def _plain(value: Any) -> Any:
 
 def _problem(details: Any, table: str, names: Sequence[str]) -> Problem:
     name, *rest = details["loc"]
-    # pydantic adds the members of a union that it tried; indices and our names are what counts
-    keys = [name, *(key for key in rest if isinstance(key, int) or key in names)]
+    # pydantic adds the members of a union that it tried; indices and names are what counts
+    keys = [name, *(key for key in rest if isinstance(key, int) or key.isidentifier())]
     path = table
     for key in keys:
         path += f"[{key}]" if isinstance(key, int) else f".{key}" if path else str(key)
     kind, context, found = details["type"], details.get("ctx", {}), _shown(details["input"])
     if kind in ("extra_forbidden", "unexpected_keyword_argument"):
-        return Problem(path, f"unknown parameter{_suggestion(str(name), names)}")
+        hint = "" if rest else _suggestion(str(name), names)
+        return Problem(path, f"unknown parameter{hint}")
     if kind == "missing" and isinstance(keys[-1], int):
         path = path.rpartition("[")[0]
         return Problem(path, f"{keys[-1] + 1} values expected, found {found}")

@@ -46,7 +46,7 @@ skip_factors = {skips:<16} # every how many pixels in x, y and slices in z is sa
 # threshold_min = 2             # pixels outside the thresholds take no part, and stay
 # threshold_max = 250
 # weight_func = "HuberT"        # or "Hampel", "None"
-# preserve_avg = true           # keep the mean, not the constant of the polynomial
+preserve_avg = true             # keep the mean, not the constant of the polynomial
 # method = "local"              # the mean over a window around each pixel instead:
 # size = [200, 200, 20]         # its width, height and depth in pixels
 """,
@@ -78,7 +78,7 @@ cropping = true                 # keep what every slice covers
 # along is the length of a stripe; theta = 0: upright ones; sigma = [across, along] in pixels
 filters = [{{ name = "Gabor", noise_level = 20, sigma = [1, 30], theta = 0 }}]
 maxit = 100
-# cvg_threshold = 1e-4          # stop where the largest change falls to it; 0: never
+cvg_threshold = 1e-2            # stop where the largest change falls to it; 0: never
 # wavelet_decomposition = {{ wavelet = "db15", sigma = 2.5 }}   # in place of filters
 """,
     "resampling": """\

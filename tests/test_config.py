@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from pystack3d_dask import Pipeline
-from pystack3d_dask.config import build_step, find_params
+from pystack3d_dask.config import build_step, find_params, load_project
 from pystack3d_dask.errors import ParameterError
 from pystack3d_dask.step import registry
 
@@ -461,3 +461,28 @@ def test_a_step_is_built_from_what_scripts_have_at_hand():
     assert build_step("intensity_rescaling", {"nbins": np.int64(9)}).parameters()["nbins"] == 9
     with pytest.raises(ParameterError, match=r"cropping\.area: 4 values expected"):
         build_step("cropping", {"area": [1, 2]})
+
+
+@pytest.mark.parametrize(
+    ("table", "expected"),
+    [
+        ('{ name = "Gabor", sigma = [1, 30] }', "destriping.filters[0].noise_level: missing"),
+        (
+            '{ name = "Gabor", noise_level = 2, sigma = [1] }',
+            "destriping.filters[0].sigma: 2 values expected, found [1]",
+        ),
+        (
+            '{ name = "Dirac", noise_level = 2, thta = 3 }',
+            "destriping.filters[0].thta: unknown parameter",
+        ),
+        (
+            '{ name = "Gabr", noise_level = 2 }',
+            "destriping.filters[0].name: 'Gabor' or 'Dirac' expected, found \"Gabr\"",
+        ),
+    ],
+)
+def test_what_is_wrong_inside_a_list_is_told_with_its_path(make_project, table, expected):
+    params = f'process_steps = ["destriping"]\n[destriping]\nfilters = [{table}]\n'
+    with pytest.raises(ParameterError) as raised:
+        load_project(make_project(params))
+    assert expected in str(raised.value)
