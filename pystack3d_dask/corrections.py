@@ -346,6 +346,8 @@ def _like(stack: xr.DataArray, data: Any, spec: StackSpec, end: StackSpec) -> xr
     kept = {"y": slice(top, top + end.shape[1]), "x": slice(left, left + end.shape[2])}
     coords = dict(stack.isel(kept).coords)
     if end.shape[0] != spec.shape[0] or end.z != spec.z:
+        # what lay beside the slices before says nothing of those that were made
+        coords = {name: each for name, each in coords.items() if "z" not in each.dims}
         coords["z"] = ("z", np.array(end.z), {"units": "micrometer"})
     attrs = {**stack.attrs, SOURCE_TYPE: str(spec.source_dtype)}
     return xr.DataArray(data, dims=stack.dims, coords=coords, attrs=attrs, name=stack.name)

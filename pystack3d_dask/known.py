@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from pystack3d_dask.chain import Chain
+from pystack3d_dask.errors import ParameterError
 from pystack3d_dask.io.ome import is_complete
 from pystack3d_dask.io.work import attributes
 from pystack3d_dask.plan import Known, Plan, make_plan
@@ -16,12 +18,24 @@ FitsByChannel = dict[str, list[Arrays]]
 def plan_project(project: Project) -> Plan:
     """Return the passes that are left to do."""
     fits, known = known_work(project) if project.directory else ({}, Known())
+    chains = project.chains(fits)
+    _check_decided(chains[0])
     return make_plan(
-        project.chains(fits),
+        chains,
         project.source.channels,
         chunked_source=project.source.chunked,
         known=known,
     )
+
+
+def _check_decided(chain: Chain) -> None:
+    """Check the parameters of steps again once the shape that they find is decided by a fit."""
+    decided = False
+    for step, spec, out in zip(chain.steps, chain.levels, chain.levels[1:], strict=False):
+        wrong = [p for p in step.check(spec) if p.severity == "error"] if decided else []
+        if wrong:
+            raise ParameterError(wrong)
+        decided = (decided or step.output_spec(spec).is_bound) and not out.is_bound
 
 
 def known_work(project: Project) -> tuple[FitsByChannel, Known]:

@@ -20,6 +20,7 @@ from pystack3d_dask.steps.area import Area, area_region, check_area
 from pystack3d_dask.values import cast
 
 CONTRAST = (0.5, 99.5)  # percentiles of the grey levels that are drawn black and white
+Positions = tuple[float, ...] | None
 INCHES = 4.2  # width of a picture in the figure
 
 
@@ -138,14 +139,20 @@ def _region(spec: StackSpec, z: int | None, area: Area | None) -> Region:
 
 def _source_slice(chain: Chain, end: int, region: Region) -> Region:
     """Return the part of the acquisition that a region of a level shows."""
-    first, last = chain.source, chain.levels[end]
-    candidates = chain.pulled(region, end, 0).z
-    z = candidates[len(candidates) // 2]
-    if first.z is not None and last.z is not None:
-        wanted = last.z[region.start[0]]
-        z = min(candidates, key=lambda k: abs(first.z[k] - wanted))  # type: ignore[index]
+    first, last, z = chain.source, chain.levels[end], region.start[0]
+    for index in reversed(range(end)):
+        if not chain.steps[index].keeps_slices:
+            one = chain.levels[index + 1].region.with_z(z, z + 1)
+            z = _nearest(chain.step_source(index, one).z, chain.levels[index].z, last.z, region)
     shift = [a - b for a, b in zip(last.origin, first.origin, strict=True)]
     return region.shifted((0, *shift)).with_z(z, z + 1)
+
+
+def _nearest(candidates: range, z: Positions, wanted: Positions, region: Region) -> int:
+    """Return the slice that is nearest to the one shown, the first if positions are not known."""
+    if not z or not wanted:
+        return candidates[0]
+    return min(candidates, key=lambda k: abs(z[k] - wanted[region.start[0]]))
 
 
 def _before(source: Source, region: Region) -> Array:

@@ -68,14 +68,13 @@ def save_figures(
     that became in the level's type, ``before`` those of its input. Slices that were not
     computed are NaN.
     """
-    first = next(iter(channels[0].values()))
     arrays: dict[str, Array] = {}
-    for key in first:
-        filled = np.full((len(channels), slices, *np.shape(first[key])), np.nan)
-        for channel, by_slice in enumerate(channels):
-            for z, values in by_slice.items():
-                filled[channel, z] = values[key]
-        arrays[key] = filled
+    for channel, by_slice in enumerate(channels):
+        for z, values in by_slice.items():
+            for key, value in values.items():  # integers have no bad pixels, floats may
+                if key not in arrays:
+                    arrays[key] = np.full((len(channels), slices, *np.shape(value)), np.nan)
+                arrays[key][channel, z] = value
     before = load_figures(project, level - 1) if level else {}
     if "cast" in before:
         arrays["before"] = before["cast"]

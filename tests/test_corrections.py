@@ -273,3 +273,26 @@ def test_one_multi_page_file_is_a_stack(tmp_path):
 def test_without_a_result_the_command_that_makes_it_is_named(tmp_path):
     with pytest.raises(StackError, match="pystack3d-dask run"):
         ps.open_result(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("parameters", "expected"),
+    [
+        ({"dz": 0.01}, "where the slices lie is not known"),
+        ({"dz": 0.01, "z_source": [0, 0.1, 0.2]}, "a position for each of the 6 slices expected"),
+        ({"dz": 0.01, "z_source": "metadata"}, "the files tell no position"),
+    ],
+)
+def test_resampling_without_positions_is_refused(stack, parameters, expected):
+    with pytest.raises(ParameterError, match=expected):
+        ps.resample(stack, **parameters)
+
+
+def test_resampling_drops_what_belonged_to_other_slices(stack):
+    named = stack.assign_coords(
+        z=("z", np.arange(6) * 0.01, MICROMETRES), label=("z", list("abcdef")), site=3
+    )
+    result = ps.resample(named, dz=0.02)
+    assert "label" not in result.coords
+    assert result.site == 3
+    np.testing.assert_allclose(result.z, [0, 0.02, 0.04])

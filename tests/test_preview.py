@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import tifffile
 from matplotlib.image import imread
-from stacks import STEPS, images, make_project
+from stacks import STEPS, images, make_project, write_params
 
 from pystack3d_dask import open_result, open_stack
 from pystack3d_dask.cli import cli
@@ -90,3 +91,14 @@ def test_pictures_lie_in_the_project_by_default(project, capsys):
     path = project / "process" / "preview_slice_0002_z=0.0200um_cropping.png"
     assert str(path) in capsys.readouterr().out
     assert path.stat().st_size > 10_000
+
+
+def test_before_is_the_same_slice_where_positions_are_not_known(tmp_path):
+    stack = images((8, 40, 48))
+    for z, image in enumerate(stack):
+        tifffile.imwrite(tmp_path / f"im{z:03d}.tif", image)
+    write_params(tmp_path, {"bkg_removal": {"method": "local", "size": [15, 15, 5]}})
+    pipeline = Pipeline.from_toml(tmp_path)
+    pipeline.fit()
+    for z in (0, 1, 7):
+        np.testing.assert_array_equal(pipeline.preview(z=z).before[0], stack[z])

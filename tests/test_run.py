@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from stacks import STEPS, images, make_project, write_params
 
 from pystack3d_dask import open_result
-from pystack3d_dask.errors import RunError
+from pystack3d_dask.errors import ParameterError, RunError
 from pystack3d_dask.pipeline import Pipeline
 from pystack3d_dask.run import BlockDone
 from pystack3d_dask.summary import RunSummary
@@ -384,3 +384,29 @@ def test_seven_steps_read_the_stack_four_times_and_write_it_twice(tmp_path: Path
     # at the edges of blocks: three slices that registration compares with, one to blend with
     assert registered == 130 + 3 * (blocks[2] - 1)
     assert 130 <= last <= 130 + blocks[3] - 1
+
+
+@pytest.mark.parametrize("order", [("ESB", "SE2"), ("SE2", "ESB")])
+def test_bad_pixels_of_one_channel_are_reported_beside_integers(
+    tmp_path: Path, order: tuple[str, str]
+) -> None:
+    floats = images(dtype="float32")
+    floats[3, 10, 10] = np.nan
+    stacks = {"ESB": floats, "SE2": images()}
+    summary = run(make_project(tmp_path, ["cropping"], {name: stacks[name] for name in order}))
+    (bad,) = summary.bad_slices
+    assert (bad["channel"], bad["bad_pixels"]) == ("ESB", 1)
+
+
+def test_an_area_beside_what_registration_leaves_is_told(tmp_path: Path) -> None:
+    moving = np.stack([np.roll(images()[0], (3 * k, 2 * k), (0, 1)) for k in range(8)])
+    steps = {
+        "registration_calculation": {"transformation": "TRANSLATION"},
+        "registration_transformation": {"cropping": True},
+        "cropping_final": {"area": [60, 64, 0, 40]},
+    }
+    project = make_project(tmp_path, steps, moving)
+    with pytest.raises(ParameterError, match=r"cropping_final.area: .* selects nothing"):
+        run(project)
+    with pytest.raises(ParameterError, match=r"cropping_final.area: .* selects nothing"):
+        Pipeline.from_toml(project).plan()

@@ -161,8 +161,22 @@ class Destriping(Step):
             return
         if how.sigma <= 0:
             yield Problem(f"{path}.sigma", f"above 0 expected, found {how.sigma:g}")
+        largest = int(pywt.dwtn_max_level(spec.shape[1:], how.wavelet))
         if how.level is not None and how.level < 1:
             yield Problem(f"{path}.level", f"1 or more expected, found {how.level}")
+        elif how.level is None and not largest:
+            yield Problem(
+                f"{path}.wavelet",
+                f"{how.wavelet!r} is too long for slices of {spec.shape[2]} x {spec.shape[1]} "
+                "pixels (x, y): nothing will be removed; take a shorter one, or give a level",
+                "warning",
+            )
+        elif how.level is not None and how.level > largest:
+            yield Problem(
+                f"{path}.level",
+                f"{how.level} is above {largest}, from which on the border counts everywhere",
+                "warning",
+            )
 
 
 def _destriped(image: Array, how: WaveletDecomposition, spec: StackSpec) -> Array:

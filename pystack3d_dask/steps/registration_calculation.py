@@ -19,6 +19,7 @@ from pystack3d_dask.steps.warp import aligned_correlation
 REACH = 3  # earlier slices that a slice is compared with, until one looks like it
 STACKREG_BYTES = 150  # per pixel, as measured: pyramids of splines and gradients in doubles
 SURELY_ALIKE = 0.5  # and from which no other slice can be meant
+HARDLY_ALIKE = 0.15  # below, all earlier slices within reach are tried
 ALIKE = 0.05  # correlation after registration from which two slices show the same
 
 
@@ -226,8 +227,8 @@ class RegistrationCalculation(Step):
     def _compare(self, images: Array) -> Compared:
         """Return how the last image lies on the one before it, or on an earlier one.
 
-        Earlier ones are tried if the one before is not much like it, and they are, even as
-        they lie.
+        Earlier ones are tried if the one before is hardly like it, or not much while they
+        are, even as they lie.
         """
         seen = images if self.threshold is None else images <= self.threshold
         image = seen[-1]
@@ -239,7 +240,7 @@ class RegistrationCalculation(Step):
             if best.correlation >= SURELY_ALIKE:
                 break
             as_it_lies = aligned_correlation(reference, image, np.eye(3))
-            if best.correlation < ALIKE or as_it_lies > best.correlation:
+            if best.correlation < HARDLY_ALIKE or as_it_lies > best.correlation:
                 matrix = register(reference, image, self.transformation)
                 correlation = aligned_correlation(reference, image, matrix)
                 if correlation >= max(ALIKE, best.correlation):

@@ -190,24 +190,33 @@ class Resampling(Step):
         return tuple(parse_position(name, self.policy) for name in spec.names)
 
     def _check_source(self, spec: StackSpec) -> Iterator[Problem]:
-        path, slices = f"{self.name}.z_source", len(spec.names or spec.z or ())
-        if slices and isinstance(self.z_source, tuple) and len(self.z_source) != slices:
+        path, slices = f"{self.name}.z_source", spec.shape[0]
+        if spec.z == ():
+            return  # nothing is known of the slices: what is wrong with them is told elsewhere
+        if isinstance(self.z_source, tuple) and len(self.z_source) != slices:
             yield Problem(
                 path,
                 f"a position for each of the {slices} slices expected, found {len(self.z_source)}",
             )
         elif isinstance(self.z_source, tuple) and not np.isfinite(self.z_source).all():
             yield Problem(path, "finite positions in micrometres expected, found inf or nan")
-        elif self.z_source == "metadata" and spec.names and spec.z_metadata is None:
+        elif self.z_source == "metadata" and spec.z_metadata is None:
             yield Problem(
                 path,
                 "'metadata': the files tell no position for every slice; use 'names' or a list",
             )
         elif self.z_source == "names":
             try:
-                self._positions(spec)
+                positions = self._positions(spec)
             except PolicyError as error:
                 yield Problem(f"{self.name}.policy", str(error))
+                return
+            if positions is None:
+                yield Problem(
+                    path,
+                    "where the slices lie is not known: give a list of positions in micrometres, "
+                    "or a coordinate z with the attribute units = 'micrometer'",
+                )
 
     def _check_outputs(self) -> Iterator[Problem]:
         if self.zpos_out is not None:

@@ -6,6 +6,7 @@ Fourier filtering", Optics Express 17(10), 2009, section 2.
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass
 
 import numpy as np
@@ -22,8 +23,8 @@ class WaveletDecomposition:
     wavelet : str
         A discrete wavelet that PyWavelets knows, such as "db25" or "coif3".
     level : int, optional
-        Levels of the decomposition: the wider the stripes, the more. The largest useful
-        number by default.
+        Levels of the decomposition: the wider the stripes, the more. By default the largest
+        number at which not all coefficients feel the border.
     sigma : float
         Width of the damping, in indices of the transform along y; the larger, the more
         also of short and bent stripes is removed.
@@ -37,8 +38,7 @@ class WaveletDecomposition:
         """Return the number of levels for an image."""
         import pywt  # not at the top, here and below: workers start sooner
 
-        largest = int(pywt.dwtn_max_level(shape, self.wavelet))
-        return largest if self.level is None else min(self.level, largest)
+        return int(pywt.dwtn_max_level(shape, self.wavelet)) if self.level is None else self.level
 
 
 def remove_stripes(image: Array, how: WaveletDecomposition) -> Array:
@@ -62,7 +62,9 @@ def remove_stripes(image: Array, how: WaveletDecomposition) -> Array:
     level = how.levels((image.shape[0], image.shape[1]))
     if not level:
         return image
-    coefficients = pywt.wavedec2(image, how.wavelet, level=level)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the border counts at high levels: `check` has said so
+        coefficients = pywt.wavedec2(image, how.wavelet, level=level)
     damped = [
         (horizontal, _damped(vertical, how.sigma), diagonal)
         for horizontal, vertical, diagonal in coefficients[1:]

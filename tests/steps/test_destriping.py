@@ -134,3 +134,18 @@ def test_a_package_that_is_not_there_is_asked_for(monkeypatch):
     (problem,) = Destriping(**WAYS["pyvsnr"]).check(spec_of(striped()))
     assert "pip install 'pystack3d-dask[pyvsnr]'" in problem.message
     assert not [*Destriping(**WAYS["native"]).check(spec_of(striped()))]
+
+
+@pytest.mark.parametrize(
+    ("how", "path"),
+    [
+        ({"wavelet": "db25"}, "destriping.wavelet_decomposition.wavelet"),
+        ({"wavelet": "db2", "level": 9}, "destriping.wavelet_decomposition.level"),
+    ],
+)
+def test_wavelets_too_long_for_the_slices_are_told_of(how, path):
+    images = np.random.default_rng(0).integers(0, 255, (1, 40, 44)).astype(np.uint8)
+    step = Destriping(wavelet_decomposition=WaveletDecomposition(sigma=2.0, **how))
+    (problem,) = step.check(spec_of(images))
+    assert (problem.path, problem.severity) == (path, "warning")
+    assert correct(step, images).shape == images.shape

@@ -185,3 +185,14 @@ def test_what_is_wrong_is_named(parameters, wrong):
 def test_a_clipped_area_is_registered_with_a_warning():
     step = RegistrationCalculation(transformation="TRANSLATION", area=(0, 12, 68, 90))
     assert [p.severity for p in step.check(spec_of(SHIFTING))] == ["warning"]
+
+
+def test_a_slice_after_noise_is_found_however_far_it_moved():
+    images = posed([turned(0, (0, 0), (4 * k, 0)) for k in range(6)], (64, 64), seed=3)
+    noise = np.random.default_rng(103).standard_normal((64, 64))
+    images[3] = np.clip(128 + 40 * noise, 0, 255)
+    pose = np.eye(3)
+    for k, matrix in enumerate(found(images, "RIGID_BODY")["pairwise"][:, 0]):
+        pose = matrix @ pose
+        if k > 3:
+            assert largest_error(pose, turned(0, (0, 0), (4 * k, 0)), (64, 64)) < 0.5

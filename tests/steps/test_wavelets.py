@@ -59,7 +59,7 @@ def test_size_and_type_stay_whatever_they_are(rows, columns, wavelet, level, dty
 def test_levels_are_as_many_as_are_of_use():
     largest = pywt.dwt_max_level(60, pywt.Wavelet("db2").dec_len)
     assert largest > 2
-    for level, used in [(None, largest), (99, largest), (2, 2)]:
+    for level, used in [(None, largest), (2, 2), (9, 9)]:
         how = WaveletDecomposition(wavelet="db2", level=level, sigma=1.0)
         assert how.levels((60, 200)) == how.levels((200, 60)) == used
     assert WaveletDecomposition(wavelet="db25", sigma=1.0).levels((60, 200)) == 0
