@@ -113,6 +113,7 @@ def load_project(path: Path, *, steps: Sequence[str] | None = None) -> Project:
         built,
         [replace(spec, precision=settings.precision) for spec in specs],
         None if source is None else source.channels,
+        unread=set(names) - {step.name for step in built},
     )
     errors = [problem for problem in problems if problem.severity == "error"]
     if errors or source is None:

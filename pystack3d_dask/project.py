@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -102,16 +102,21 @@ def borrowed_fits(steps: Sequence[Step], channels: Sequence[str], channel: int) 
 
 
 def check_steps(
-    steps: Sequence[Step], specs: Sequence[StackSpec], channels: Sequence[str] | None = None
+    steps: Sequence[Step],
+    specs: Sequence[StackSpec],
+    channels: Sequence[str] | None = None,
+    unread: Collection[str] = (),
 ) -> list[Problem]:
     """Return what is wrong or noteworthy about steps on the channels of a stack.
 
     Steps behind one that leaves nothing of the stack are not looked at: what they would
-    say has no meaning. Without ``channels`` their names are not checked.
+    say has no meaning. Without ``channels`` their names are not checked. Nobody misses steps
+    that are ``unread``: what is wrong with them has been said.
     """
     found: dict[Problem, None] = {}
     for index, step in enumerate(steps):
-        found.update(dict.fromkeys(step.check_order(steps[:index])))
+        if not set(step.needs) & set(unread):
+            found.update(dict.fromkeys(step.check_order(steps[:index])))
         if channels is not None and (step.fit_channel or channels[0]) not in channels:
             expected = ", ".join(map(repr, channels))
             message = f"one of {expected} expected, found {step.fit_channel!r}"

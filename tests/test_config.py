@@ -486,3 +486,16 @@ def test_what_is_wrong_inside_a_list_is_told_with_its_path(make_project, table, 
     with pytest.raises(ParameterError) as raised:
         load_project(make_project(params))
     assert expected in str(raised.value)
+
+
+def test_a_step_that_cannot_be_read_is_not_called_missing(make_project):
+    params = """\
+process_steps = ["registration_calculation", "registration_transformation"]
+[registration_calculation]
+transformation = "TRANSLATE"
+[registration_transformation]
+"""
+    with pytest.raises(ParameterError) as raised:
+        load_project(make_project(params))
+    assert "registration_calculation.transformation" in str(raised.value)
+    assert "before it" not in str(raised.value)
