@@ -9,9 +9,6 @@ from typing import Any
 import numpy as np
 import tifffile
 
-DATA = Path(__file__).parents[2] / "shared" / "data"
-ATLAS = DATA / "atlas_fibsem"
-
 TAG = 51023
 ASCII = 2
 

@@ -10,8 +10,9 @@ from typing import Any
 import numpy as np
 import pytest
 import tifffile
-from atlas_files import ATLAS, setup_xml, slice_xml, write_slices
+from atlas_files import setup_xml, slice_xml, write_slices
 from conftest import textured
+from real_images import ATLAS, needs
 
 from pystack3d_dask import Pipeline
 from pystack3d_dask.acquisition import describe
@@ -44,7 +45,7 @@ def params(folder: Path) -> dict[str, Any]:
     return tomllib.loads(render(describe(folder)))
 
 
-@pytest.mark.skipif(not ATLAS.exists(), reason="the Atlas slices are not at hand")
+@needs(ATLAS)
 def test_real_slices_beside_a_set_up_of_another_acquisition() -> None:
     found = describe(ATLAS)
     assert params(ATLAS)["cropping"]["area"] == [1860, 8604, 9600 - 4319, 9600 - 3773]

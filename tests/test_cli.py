@@ -382,7 +382,10 @@ def test_a_silent_address_ends_with_status_1(call, make_project, monkeypatch):
     assert "Traceback" not in failed.err
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="there is no SIGINT to send")
+@pytest.mark.skipif(
+    sys.platform == "win32",
+    reason="Windows cannot send SIGINT to one process, as Ctrl-C in a terminal does",
+)
 @pytest.mark.parametrize("workers", [0, 2])
 def test_an_interrupted_run_continues_to_the_same_result(make_project, workers):
     project = make_project(shape=(96, 300, 400))

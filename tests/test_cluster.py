@@ -43,9 +43,11 @@ def test_there_is_at_least_one_worker():
     assert default_workers({"NSLOTS": "0"}) == 1
 
 
+@pytest.mark.skipif(
+    not hasattr(os, "sched_setaffinity"),
+    reason="macOS and Windows cannot bind a process to cores by os.sched_setaffinity",
+)
 def test_processor_affinity_is_kept():
-    if not hasattr(os, "sched_setaffinity"):
-        pytest.skip("this system has no processor affinity")
     core = min(os.sched_getaffinity(0))
     program = (
         f"import os; os.sched_setaffinity(0, {{{core}}})\n"

@@ -10,16 +10,12 @@ import numpy as np
 import pytest
 import tifffile
 from curtains import destriped, edges_kept, stripe_energy
+from real_images import ATLAS, CURTAINED, MEDULLA, needs
 from scipy import ndimage
 from stacks import make_project, write_params
 
 from pystack3d_dask import open_result
 from pystack3d_dask.pipeline import Pipeline
-
-DATA = Path(__file__).parents[2] / "shared" / "data"
-ATLAS = DATA / "atlas_fibsem"
-MEDULLA = DATA / "flyem_medulla_250" / "flyem_medulla_250.tif"
-CURTAINED = DATA / "curtained_fibsem" / "curtained_fibsem.tif"
 
 SIGNAL = (slice(3800, 4298), slice(1880, 8582))  # rows and columns; the rest is zero
 AREA = [1880, 8582, 9600 - 4298, 9600 - 3800]
@@ -30,7 +26,7 @@ CHAIN: dict[str, dict[str, Any]] = {
 }
 
 
-@pytest.mark.skipif(not ATLAS.exists(), reason="the Atlas slices are not at hand")
+@needs(ATLAS)
 def test_of_large_atlas_slices_only_the_cropped_region_is_read(tmp_path: Path) -> None:
     for path in ATLAS.glob("*.tif"):
         shutil.copy(path, tmp_path)
@@ -54,7 +50,7 @@ def test_of_large_atlas_slices_only_the_cropped_region_is_read(tmp_path: Path) -
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(not ATLAS.exists(), reason="the Atlas slices are not at hand")
+@needs(ATLAS)
 def test_atlas_slices_go_through_the_whole_chain(tmp_path: Path) -> None:
     for path in ATLAS.glob("*.tif"):
         shutil.copy(path, tmp_path)
@@ -102,7 +98,7 @@ def lag(one: np.ndarray[Any, Any], two: np.ndarray[Any, Any]) -> float:
     return float(min(np.arange(-2, 2.01, 0.2), key=mismatch))
 
 
-@pytest.mark.skipif(not CURTAINED.exists(), reason="the curtained slice is not at hand")
+@needs(CURTAINED)
 def test_severe_curtains_go_and_edges_stay() -> None:
     before = tifffile.imread(CURTAINED)
     after = destriped(before)
@@ -128,7 +124,7 @@ def brightness(stack: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
     return means
 
 
-@pytest.mark.skipif(not MEDULLA.exists(), reason="the medulla stack is not at hand")
+@needs(MEDULLA)
 @pytest.mark.parametrize("precision", ["float32", pytest.param("source", marks=pytest.mark.slow)])
 def test_a_damaged_stack_is_corrected_to_what_the_undamaged_one_is(
     tmp_path: Path, precision: str

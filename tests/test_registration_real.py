@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 import tifffile
 from parity_projects import corrected, run_both, stored, write_project
+from real_images import MEDULLA, NOISY, PC12, needs
 from scipy import ndimage
-from test_real_data import DATA, MEDULLA
 
 from pystack3d_dask.demo import shift_error
 from pystack3d_dask.pipeline import Pipeline
@@ -18,8 +18,6 @@ from pystack3d_dask.spec import Array
 from pystack3d_dask.steps.registration_calculation import ALIKE
 from pystack3d_dask.steps.transforms import cumulated
 
-PC12 = DATA / "pc12_stackreg"
-NOISY = DATA / "noisy_fibsem" / "fibsem.tif"
 FIT = ("fits", "registration_calculation", "0")
 
 MODELS = {
@@ -30,7 +28,7 @@ MODELS = {
 }
 """Transformations, and what ImageJ's results are called."""
 
-needs_pc12 = pytest.mark.skipif(not PC12.exists(), reason="the PC12 stacks are not at hand")
+needs_pc12 = needs(PC12)
 every_model = pytest.mark.parametrize("model", MODELS)
 
 
@@ -66,7 +64,7 @@ def test_bilinear_pixels_are_as_near_to_imagej_as_those_of_the_reference(
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(not MEDULLA.exists(), reason="the medulla stack is not at hand")
+@needs(MEDULLA)
 def test_injected_shifts_are_found_on_top_of_what_moved_before(tmp_path: Path) -> None:
     undamaged = tifffile.imread(MEDULLA)[200:240]
     wandering, jittering = (
@@ -89,7 +87,7 @@ def test_injected_shifts_are_found_on_top_of_what_moved_before(tmp_path: Path) -
     assert shift_error(one - two, wandering - jittering) < 0.3
 
 
-@pytest.mark.skipif(not NOISY.exists(), reason="the noisy stack is not at hand")
+@needs(NOISY)
 @pytest.mark.parametrize("model", ["TRANSLATION", "RIGID_BODY"])
 def test_slices_drowned_in_noise_are_still_like_their_neighbours(
     tmp_path: Path, model: str

@@ -9,7 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tifffile
-from atlas_files import ATLAS, TAG, setup_xml, slice_xml, write_slices
+from atlas_files import TAG, setup_xml, slice_xml, write_slices
+from real_images import ATLAS, needs
 from stacks import write_params
 from tiff_files import image, opened, whole
 
@@ -53,7 +54,7 @@ def stack(dtype: str = "uint8", slices: int = 3) -> list[np.ndarray]:
     return [image(dtype, SHAPE, seed) for seed in range(slices)]
 
 
-@pytest.mark.skipif(not ATLAS.exists(), reason="the Atlas slices are not at hand")
+@needs(ATLAS)
 class TestRealFiles:
     def test_slices_tell_pixel_size_and_positions_of_their_names(self) -> None:
         spec = opened(ATLAS).specs[0]

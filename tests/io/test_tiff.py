@@ -13,14 +13,13 @@ import pytest
 import tifffile
 from hypothesis import given
 from hypothesis import strategies as st
+from real_images import ATLAS, needs
 from tiff_files import COMPRESSIONS, DTYPES, LAYOUTS, SHAPE, image, opened, segments, whole, write
 
 from pystack3d_dask.errors import PixelError, SourceError
 from pystack3d_dask.io import tiff_page
 from pystack3d_dask.io.tiff import TiffStack, open_tiff
 from pystack3d_dask.spec import Region
-
-ATLAS = Path(__file__).parents[2].parent / "shared" / "data" / "atlas_fibsem"
 
 REGIONS = (
     Region((0, 0, 0), (1, 61, 53)),
@@ -279,7 +278,7 @@ class TestDamage:
             stack.read(0, Region((0, 0, 0), (1, 62, 53)))
 
 
-@pytest.mark.skipif(not ATLAS.is_dir(), reason="the real images are not next to the repository")
+@needs(ATLAS)
 class TestRealAcquisition:
     signal = Region((0, 3800, 1880), (1, 4298, 8582))
 
