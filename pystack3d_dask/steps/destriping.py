@@ -132,12 +132,9 @@ class Destriping(Step):
     def _solved(self, image: Array) -> Solution:
         # not at the top: what only reads the parameters needs no solver
         from pystack3d_dask.steps.vsnr import remove_noise
-        from pystack3d_dask.steps.vsnr_arrays import pyvsnr_solution, remove_noise_on_arrays
+        from pystack3d_dask.steps.vsnr_pyvsnr import pyvsnr_solution
 
-        if self.backend == "pyvsnr":
-            solve = pyvsnr_solution
-        else:
-            solve = remove_noise if namespace(image) is np else remove_noise_on_arrays
+        solve = pyvsnr_solution if self.backend == "pyvsnr" else remove_noise
         return solve(
             image, self.filters, beta=self.beta, maxit=self.maxit, threshold=self.cvg_threshold
         )

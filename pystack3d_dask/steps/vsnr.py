@@ -17,15 +17,32 @@ the spectrum of the noise is nothing but in a few rows, the sweep alone (`vsnr_r
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any, Protocol
 
 import numpy as np
 
+from pystack3d_dask.backend import namespace
 from pystack3d_dask.spec import Array
+from pystack3d_dask.steps.vsnr_arrays import ArraySolver
 from pystack3d_dask.steps.vsnr_fourier import FourierSolver
 from pystack3d_dask.steps.vsnr_noise import Filter, few_rows, noise_power
 from pystack3d_dask.steps.vsnr_rows import FewRowsSolver
+
+Filters = tuple[Filter, ...]
+
+
+class Solver(Protocol):
+    """The state of the iterations on one image."""
+
+    def iterate(self) -> float:
+        """Do one iteration; return how much the spectrum of x changed."""
+        ...
+
+    def image(self) -> Any:
+        """Return the image without the noise found so far."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -57,13 +74,14 @@ def remove_noise(
     beta: float = 10.0,
     maxit: int = 100,
     threshold: float = 0.0,
+    make_solver: Callable[[Array, Filters, float, float], Solver] | None = None,
 ) -> Solution:
     """Remove stationary noise from one image.
 
     Parameters
     ----------
     image : ndarray, shape (rows, columns)
-        Any real type; computed in float32.
+        Of numpy or cupy, any real type; computed in float32.
     filters : sequence of Filter
         The kinds of noise.
     beta : float
@@ -73,17 +91,20 @@ def remove_noise(
         Iterations at most.
     threshold : float
         Stop as soon as the change is not larger than this.
+    make_solver : callable, optional
+        Takes the image, the filters, the scale of the noise's power and beta; by default
+        `fastest_solver`.
 
     Returns
     -------
     Solution
-        Of an image of one grey level the image itself.
+        Of an image of one grey level the image itself; its array is of the same kind.
     """
     u0, top = normalised(image)
     if top == 0 or u0.min() == u0.max():
-        return Solution(np.array(image, np.float32), ())
+        return Solution(image.astype(np.float32), ())
     scale = float(np.sqrt(np.square(u0, dtype=np.float64).sum() / u0.size))
-    solver = _solver(u0, tuple(filters), scale, beta)
+    solver = (make_solver or fastest_solver)(u0, tuple(filters), scale, beta)
     changes: list[float] = []
     while len(changes) + 1 < maxit and not (changes and not changes[-1] > threshold):
         changes.append(solver.iterate())
@@ -92,13 +113,23 @@ def remove_noise(
     return Solution(image, tuple(changes))
 
 
-def _solver(
-    u0: Array, filters: tuple[Filter, ...], scale: float, beta: float
-) -> FourierSolver | FewRowsSolver:
+def fastest_solver(u0: Array, filters: Filters, scale: float, beta: float) -> Solver:
+    """Return the solver that suits an image and its noise best."""
+    if namespace(u0) is not np:
+        return array_solver(u0, filters, scale, beta)
     rows = few_rows(u0.shape, filters)
     if rows is not None:
         return FewRowsSolver(u0, rows, scale, beta)
-    return FourierSolver(u0, np.sqrt(np.float32(scale) * noise_power(u0.shape, filters)), beta)
+    return FourierSolver(u0, _amplitude(u0, filters, scale), beta)
+
+
+def array_solver(u0: Array, filters: Filters, scale: float, beta: float) -> Solver:
+    """Return the solver that works on any kind of array."""
+    return ArraySolver(u0, _amplitude(u0, filters, scale), beta)
+
+
+def _amplitude(u0: Array, filters: Filters, scale: float) -> Array:
+    return np.asarray(np.sqrt(np.float32(scale) * noise_power(u0.shape, filters)))
 
 
 def normalised(image: Array) -> tuple[Array, float]:

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
 import pytest
 from scipy import ndimage, optimize
 
-from pystack3d_dask.steps.vsnr import normalised, remove_noise
-from pystack3d_dask.steps.vsnr_arrays import pyvsnr_solution, remove_noise_on_arrays
+from pystack3d_dask.steps.vsnr import array_solver, normalised, remove_noise
 from pystack3d_dask.steps.vsnr_noise import Filter, noise_power, pattern
+from pystack3d_dask.steps.vsnr_pyvsnr import pyvsnr_solution
 
 DIRAC = Filter(name="Dirac", noise_level=0.5)
 SMALL = Filter(name="Gabor", noise_level=3.0, sigma=(0.5, 1.2))
 STRIPES = Filter(name="Gabor", noise_level=20.0, sigma=(1.0, 30.0))
 FILTERS = {"white": (DIRAC,), "spots": (SMALL,), "both": (SMALL, DIRAC)}
 every_filter = pytest.mark.parametrize("filters", FILTERS.values(), ids=FILTERS)
+
+on_arrays = partial(remove_noise, make_solver=array_solver)
 
 
 def texture(shape=(64, 80), seed=0):
@@ -150,7 +154,7 @@ def test_the_mean_is_kept():
 
 
 @pytest.mark.parametrize("level", [0, 7, 255])
-@pytest.mark.parametrize("solve", [remove_noise, remove_noise_on_arrays, pyvsnr_solution])
+@pytest.mark.parametrize("solve", [remove_noise, on_arrays, pyvsnr_solution])
 def test_an_image_of_one_grey_level_stays_as_it_is(solve, level):
     image = np.full((9, 12), level, np.uint8)
     found = solve(image, (STRIPES,), maxit=10)
@@ -161,7 +165,7 @@ def test_an_image_of_one_grey_level_stays_as_it_is(solve, level):
 @pytest.mark.parametrize("shape", [(1, 20), (20, 1), (2, 2), (7, 5)])
 def test_tiny_and_thin_images_have_finite_results(shape):
     image = np.random.default_rng(0).integers(1, 255, shape).astype(np.uint8)
-    for solve in (remove_noise, remove_noise_on_arrays):
+    for solve in (remove_noise, on_arrays):
         found = solve(image, (STRIPES, DIRAC), maxit=30)
         assert found.image.shape == shape
         assert np.isfinite(found.image).all()
@@ -193,7 +197,7 @@ def test_the_input_is_left_alone():
     image = texture().astype(np.float32)
     image.flags.writeable = False
     before = image.copy()
-    for solve in (remove_noise, remove_noise_on_arrays, pyvsnr_solution):
+    for solve in (remove_noise, on_arrays, pyvsnr_solution):
         found = solve(image, (STRIPES,), maxit=3).image
         assert not np.shares_memory(found, image)
     np.testing.assert_array_equal(image, before)

@@ -6,11 +6,11 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
-from test_vsnr import DIRAC, SMALL, STRIPES, texture
+from test_vsnr import DIRAC, SMALL, STRIPES, on_arrays, texture
 
 from pystack3d_dask.steps.vsnr import remove_noise
-from pystack3d_dask.steps.vsnr_arrays import pyvsnr_solution, remove_noise_on_arrays
 from pystack3d_dask.steps.vsnr_noise import Filter
+from pystack3d_dask.steps.vsnr_pyvsnr import pyvsnr_solution
 
 TURNED = Filter(name="Gabor", noise_level=10.0, sigma=(1.0, 20.0), theta=30.0)
 CASES = {
@@ -22,7 +22,7 @@ CASES = {
 SHAPES = [(48, 64), (47, 61), (48, 61), (47, 64)]
 
 
-@pytest.mark.parametrize("solve", [remove_noise_on_arrays, pyvsnr_solution])
+@pytest.mark.parametrize("solve", [on_arrays, pyvsnr_solution])
 @pytest.mark.parametrize(("filters", "how"), CASES.values(), ids=CASES)
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
 def test_all_ways_agree(solve, filters, how, shape):
