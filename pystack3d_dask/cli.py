@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 INTERRUPTED = 130
 PROJECT = click.argument("project", type=click.Path(path_type=Path))
+STEPS = click.option("--steps", help="Only these of the process_steps, separated by commas.")
 WORKERS = click.option(
     "--workers",
     type=click.IntRange(min=0),
@@ -94,7 +95,7 @@ def init(directory: Path) -> None:
 
 @cli.command()
 @PROJECT
-@click.option("--steps", help="Only these of the process_steps, separated by commas.")
+@STEPS
 def plan(project: Path, steps: str | None) -> None:
     """Print what a run would do: passes, reads, writes, tasks, memory, disk, time."""
     click.echo(str(_open(project, steps).plan()))
@@ -116,7 +117,7 @@ def plan(project: Path, steps: str | None) -> None:
     type=click.Path(exists=True, path_type=Path),
     help="File that a running Dask scheduler wrote.",
 )
-@click.option("--steps", help="Only these of the process_steps, separated by commas.")
+@STEPS
 @click.option("--restart", is_flag=True, help="Remove results and records, and begin anew.")
 @click.option("--yes", is_flag=True, help="With --restart: do not ask.")
 def run(
@@ -167,7 +168,7 @@ def run(
     help="The files in process/STEP/CHANNEL that scripts for PyStack3D read.",
 )
 @click.option("--step", help="With --tiff or --bigtiff: what this step left, if it is stored.")
-@click.option("--steps", help="Only these of the process_steps, as they were run.")
+@STEPS
 @click.option("--overwrite", is_flag=True, help="Replace files of an earlier export.")
 @click.pass_context
 def export(
@@ -227,7 +228,7 @@ def export(
     help="Part of the slice, in pixels of the result, origin bottom left.",
 )
 @click.option("--step", help="Stop after this step.")
-@click.option("--steps", help="Only these of the process_steps, as they were run.")
+@STEPS
 @click.option(
     "--output",
     type=click.Path(path_type=Path),

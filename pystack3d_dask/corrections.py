@@ -26,7 +26,7 @@ from pystack3d_dask.io.dtypes import DTYPES
 from pystack3d_dask.io.ome import open_result as open_result_at
 from pystack3d_dask.io.sources import open_source
 from pystack3d_dask.lazy import correct, fit_chain, lazy_source
-from pystack3d_dask.project import borrowed_fits, check_steps
+from pystack3d_dask.project import borrowed_fits, check_steps, handed_out
 from pystack3d_dask.spec import AXES, Arrays, StackSpec, Triple
 from pystack3d_dask.step import Step
 from pystack3d_dask.values import cast
@@ -316,9 +316,7 @@ def _fitted(stack: xr.DataArray, step: Step, function: str) -> Fit:
         for index, channel in enumerate(channels)
         if step.name not in borrowed_fits((step,), names, index)
     }
-    lent = next(iter(found.values()))
-    fits = tuple(found.get(index, lent) for index in range(len(channels)))
-    return Fit(step, fits, spec.shape)
+    return Fit(step, tuple(handed_out(found, len(channels))), spec.shape)
 
 
 def _applied(stack: xr.DataArray, steps: tuple[Step, ...], fit: Fit | None = None) -> xr.DataArray:

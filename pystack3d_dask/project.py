@@ -101,6 +101,12 @@ def borrowed_fits(steps: Sequence[Step], channels: Sequence[str], channel: int) 
     )
 
 
+def handed_out(found: Mapping[int, Arrays], channels: int) -> list[Arrays]:
+    """Return the fit of each channel: its own, else that of the one that lends."""
+    lent = next(iter(found.values()))
+    return [found.get(channel, lent) for channel in range(channels)]
+
+
 def check_steps(
     steps: Sequence[Step],
     specs: Sequence[StackSpec],

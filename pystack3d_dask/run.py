@@ -18,7 +18,7 @@ from pystack3d_dask.io.ome import create_result, finish_result, result_token
 from pystack3d_dask.io.work import attributes, create_level, remove_level, update_attrs
 from pystack3d_dask.known import FitsByChannel, known_work, plan_project
 from pystack3d_dask.plan import Pass, Plan
-from pystack3d_dask.project import KEEP_ALL, Project
+from pystack3d_dask.project import KEEP_ALL, Project, handed_out
 from pystack3d_dask.record import BlockRecord, StoredSummaries, Workspace
 from pystack3d_dask.runners import InProcess, OnClient, Runner
 from pystack3d_dask.spec import Arrays
@@ -257,8 +257,7 @@ class _PassRun:
                 summaries = StoredSummaries(self._records(channel), step.name)
                 partial = self.program.partials[channel].get(step.name)
                 found[channel] = step.finalize(summaries, chain.levels[index], partial)
-        lent = next(iter(found.values()))  # a fit that is shared is made on one channel only
-        fits = [found.get(channel, lent) for channel in range(len(self.plan.channels))]
+        fits = handed_out(found, len(self.plan.channels))
         rounds = step.fit_rounds(self.plan.chains[0].levels[index])
         self.workspace.save_fit(
             step.name,

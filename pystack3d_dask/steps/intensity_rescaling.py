@@ -17,6 +17,7 @@ from pystack3d_dask.compiled import compiled
 from pystack3d_dask.errors import Problem
 from pystack3d_dask.spec import Array, Arrays, Precision, Region, StackSpec
 from pystack3d_dask.step import FitScope, Step, Summaries, known
+from pystack3d_dask.steps.windows import running_window
 
 ALL_SLICES = -1
 
@@ -237,8 +238,7 @@ def targets(histograms: Array, filter_size: int, precision: Precision) -> Array:
     else:
         means = np.empty(histograms.shape)
         for k in range(count):
-            window = (k - filter_size // 2 + np.arange(filter_size)) % (2 * count)
-            window = np.where(window >= count, 2 * count - 1 - window, window)
+            window = running_window(k, filter_size, count)
             means[k] = _mean(histograms[window], weights[window])
         means = np.trunc(means) if precision == "source" else means
     means[weights == 0] = 0

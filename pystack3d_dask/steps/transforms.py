@@ -10,6 +10,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from pystack3d_dask.spec import Array
+from pystack3d_dask.steps.windows import running_window
 
 
 def identities(*shape: int) -> Array:
@@ -89,10 +90,8 @@ def without_trend(cumulative: Array, box: int) -> Array:
         ``C[k] + I - mean``, entry by entry.
     """
     count = len(cumulative)
-    offsets = np.arange(box) - box // 2
     result = np.empty(cumulative.shape)
     for k in range(count):
-        window = (k + offsets) % (2 * count)
-        window = np.where(window >= count, 2 * count - 1 - window, window)
-        result[k] = cumulative[k] + np.eye(3) - cumulative[window].mean(axis=0)
+        mean = cumulative[running_window(k, box, count)].mean(axis=0)
+        result[k] = cumulative[k] + np.eye(3) - mean
     return result
