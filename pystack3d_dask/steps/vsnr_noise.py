@@ -12,8 +12,7 @@ from pystack3d_dask.spec import Array
 
 NOTHING = 1e-6  # of the largest amplitude: frequencies with less are left out, rows at a time
 ALIGNED = 1e-12  # sine times cosine of an angle that is meant to be a multiple of 90 degrees
-MOST_ROWS = 60  # beyond that transforms of the whole image are faster,
-ROWS_PER_WAVE = 16  # and where the image has fewer rows than that for each, more exact, too
+ROWS_PER_WAVE = 16  # with fewer, transforms of the whole image are faster and more exact
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -105,7 +104,7 @@ def few_rows(shape: tuple[int, int], filters: tuple[Filter, ...]) -> FewRows | N
     rows = np.unique(np.minimum(rows, shape[0] - rows))
     transposed = len(columns) < len(rows)
     frequencies = columns if transposed else rows
-    if len(frequencies) > min(MOST_ROWS, shape[transposed] // ROWS_PER_WAVE):
+    if len(frequencies) > shape[transposed] // ROWS_PER_WAVE:
         return None
     if transposed:
         power = noise_power(shape, filters, transposed=True)

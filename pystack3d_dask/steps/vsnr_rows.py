@@ -1,8 +1,8 @@
 """VSNR for long stripes: their spectrum is nothing but in a few rows, so that one sweep does.
 
 Between the spectrum and the image there is then no two-dimensional transform: along y a sum
-over those few waves, made row by row within the sweep, along x transforms of one row per
-wave. Noise and divergence are never written to memory as images.
+over those few waves, made band by band within the sweep (`vsnr_bands`), along x transforms of
+one row per wave. Noise and divergence are never written to memory as images.
 What is small, spectra and sums, is in float64.
 """
 
@@ -13,6 +13,7 @@ from scipy import fft
 
 from pystack3d_dask.compiled import compiled
 from pystack3d_dask.spec import Array
+from pystack3d_dask.steps.vsnr_bands import GROUP, bands
 from pystack3d_dask.steps.vsnr_kernels import (
     FINITE,
     update_dual,
@@ -21,8 +22,7 @@ from pystack3d_dask.steps.vsnr_kernels import (
 )
 from pystack3d_dask.steps.vsnr_noise import FewRows, difference_power
 
-BAND = 4  # rows that are summed at a time: the waves' amplitudes are read once for all of them
-BANDS = 16  # whose sums are added in float32, before float64 takes over
+ROWS_IN_FLOAT32 = 256  # whose sums are added in float32, before float64 takes over
 
 
 class FewRowsSolver:
@@ -44,24 +44,26 @@ class FewRowsSolver:
         self._transposed = noise.transposed
         self._u0 = np.ascontiguousarray(u0.T if noise.transposed else u0)
         rows, columns = self._u0.shape
-        count = len(noise.frequencies)
-        self._count, self._beta = count, np.float32(beta)
+        self._count, self._beta = len(noise.frequencies), np.float32(beta)
         self._psi = np.sqrt(scale * noise.power.astype(np.float64))
         self._across = difference_power(columns)[: columns // 2 + 1].astype(np.float64)
         self._down = np.tile(difference_power(rows)[noise.frequencies], 2).astype(np.float64)
-        self._waves = _waves(noise.frequencies, rows)
+        self._bands = bands(tuple(noise.frequencies.tolist()), rows)
         is_own_mirror = 2 * noise.frequencies % rows == 0
         self._weights = np.where(is_own_mirror, 0.5, 1.0)[:, None] / rows
         self._dual = np.zeros((2, rows, columns), np.float32)
-        self._spectrum = np.zeros((2 * count, 2 * self._psi.shape[1]))
-        self._amplitudes = np.zeros((2 * count, columns), np.float32)
-        self._sums = np.empty((2 * count, columns))
+        self._spectrum = np.zeros((2 * self._count, 2 * self._psi.shape[1]))
+        self._amplitudes = np.zeros((self._bands.mixtures.shape[2], columns), np.float32)
+        self._sums = np.empty(self._amplitudes.shape)
 
     def iterate(self) -> float:
         """Do one iteration; return how much the spectrum of x changed."""
+        count, columns = self._count, self._u0.shape[1]
+        profiles, mixtures = self._bands.profiles, self._bands.mixtures
         limit = np.float32(1) / self._beta
-        _sweep(self._u0, self._dual, self._waves, self._amplitudes, limit, self._sums)
-        cosines, sines = np.split(fft.rfft(self._sums, axis=1), 2)
+        last = _sweep(self._u0, self._dual, profiles, mixtures, self._amplitudes, limit, self._sums)
+        self._sums[:count] -= last  # it comes before the first row, where cosines are 1
+        cosines, sines = np.split(fft.rfft(self._sums[: 2 * count], axis=1), 2)
         transformed = np.concatenate([cosines - 1j * sines, cosines + 1j * sines])
         change = update_spectrum(
             transformed.view(np.float64),
@@ -72,110 +74,130 @@ class FewRowsSolver:
             float(self._beta),
         )
         plus, minus = np.split(transformed, 2)
-        columns = self._u0.shape[1]
-        self._amplitudes[: self._count] = fft.irfft(self._weights * (plus + minus), n=columns)
-        self._amplitudes[self._count :] = fft.irfft(self._weights * 1j * (plus - minus), n=columns)
+        self._amplitudes[:count] = fft.irfft(self._weights * (plus + minus), n=columns)
+        self._amplitudes[count : 2 * count] = fft.irfft(
+            self._weights * 1j * (plus - minus), n=columns
+        )
         return change
 
     def image(self) -> Array:
         """Return the image without the noise found so far."""
         clean = np.empty_like(self._u0)
-        _clean(self._u0, self._waves, self._amplitudes, clean)
+        _clean(self._u0, self._bands.profiles, self._bands.mixtures, self._amplitudes, clean)
         return np.ascontiguousarray(clean.T) if self._transposed else clean
-
-
-def _waves(frequencies: Array, rows: int) -> Array:
-    """Return cosines and sines along y, shape (rows + padding, 2 * frequencies)."""
-    angles = 2 * np.pi / rows * (np.arange(rows)[:, None] * frequencies % rows)
-    waves = np.concatenate([np.cos(angles), np.sin(angles)], axis=1)
-    return np.pad(waves, ((0, BAND - 1), (0, 0))).astype(np.float32)
 
 
 @compiled(fastmath=FINITE)
 def _sweep(
-    u0: Array, dual: Array, waves: Array, amplitudes: Array, limit: np.float32, sums: Array
-) -> None:
-    """Update the dual in place, and sum the divergence of ``2 p' - p`` over each wave."""
+    u0: Array,
+    dual: Array,
+    profiles: Array,
+    mixtures: Array,
+    amplitudes: Array,
+    limit: np.float32,
+    sums: Array,
+) -> Array:
+    """Update the dual in place, and sum the divergence of ``2 p' - p`` over each wave.
+
+    Returns the y component of the last row, whose divergence with the first one is left out.
+    """
     rows, columns = u0.shape
-    image = np.empty((BAND + 1, columns + 1), np.float32)
-    coming = np.empty((BAND, columns + 1), np.float32)
+    height, count = profiles.shape
+    noise = np.empty((count + GROUP, columns), np.float32)
+    image = np.empty((GROUP + 1, columns + 1), np.float32)
     across = np.empty(columns + 1, np.float32)
     down = np.zeros((2, columns), np.float32)
-    divergence = np.zeros((BAND, columns), np.float32)
+    divergence = np.zeros((GROUP, columns), np.float32)
+    in_band = np.zeros((count, columns), np.float32)
     few = np.zeros(sums.shape, np.float32)
     sums[:] = 0
-    _clean_band(u0, waves, amplitudes, 0, coming)
-    for top in range(0, rows, BAND):
-        image[:BAND] = coming
-        _clean_band(u0, waves, amplitudes, top + BAND, coming)
-        image[BAND] = coming[0]
-        for j in range(min(BAND, rows - top)):
+    _noise_of_group(profiles, mixtures, amplitudes, 0, noise)
+    for top in range(0, rows, GROUP):
+        for j in range(GROUP):
+            _subtract(u0[(top + j) % rows], noise[count + j], image[j])
+        _noise_of_group(profiles, mixtures, amplitudes, top + GROUP, noise)
+        _subtract(u0[(top + GROUP) % rows], noise[count], image[GROUP])
+        for j in range(min(GROUP, rows - top)):
             row = top + j
-            update_dual(
-                image[j],
-                image[j + 1],
-                dual[0, row],
-                dual[1, row],
-                limit,
-                across,
-                down[row % 2],
-            )
-            write_divergence(across, down[row % 2], down[(row + 1) % 2], divergence[j])
+            new, old = down[row % 2], down[(row + 1) % 2]
+            update_dual(image[j], image[j + 1], dual[0, row], dual[1, row], limit, across, new)
+            write_divergence(across, new, old, divergence[j])
         divergence[max(0, rows - top) :] = 0
-        _add_band(divergence, waves, top, few)
-        if (top // BAND + 1) % BANDS == 0:
+        first = top % height
+        _spread(profiles[first : first + GROUP], divergence, in_band)
+        bottom = top + GROUP
+        if bottom % height == 0 or bottom >= rows:
+            mixture = mixtures[top // height]
+            for i in range(0, count, GROUP):
+                _spread(mixture[i : i + GROUP], in_band[i : i + GROUP], few)
+            in_band[:] = 0
+        if bottom % ROWS_IN_FLOAT32 == 0 or bottom >= rows:
             sums += few
             few[:] = 0
-    sums += few
-    for k in range(waves.shape[1]):
-        sums[k] -= waves[0, k] * down[(rows - 1) % 2]
+    return down[(rows - 1) % 2]
 
 
 @compiled(fastmath=FINITE)
-def _clean_band(u0: Array, waves: Array, amplitudes: Array, top: int, out: Array) -> None:
-    """Write four rows without noise, going on at the first one, each with its first pixel again."""
-    rows, columns = u0.shape
-    r0, r1, r2, r3 = top % rows, (top + 1) % rows, (top + 2) % rows, (top + 3) % rows
+def _noise_of_group(
+    profiles: Array, mixtures: Array, amplitudes: Array, top: int, noise: Array
+) -> None:
+    """Write the noise of some rows behind that of the profiles, made anew for each band."""
+    height, count = profiles.shape
+    band, first = top // height, top % height
+    if first == 0:
+        for i in range(0, count, GROUP):
+            _mix(mixtures[band, i : i + GROUP], amplitudes, noise[i : i + GROUP])
+    _mix(profiles[first : first + GROUP], noise[:count], noise[count:])
+
+
+@compiled(fastmath=FINITE)
+def _subtract(u0: Array, noise: Array, out: Array) -> None:
+    """Write one row without noise, its first pixel again behind it."""
+    for c in range(u0.size):
+        out[c] = u0[c] - noise[c]
+    out[u0.size] = out[0]
+
+
+@compiled(fastmath=FINITE)
+def _mix(weights: Array, rows: Array, out: Array) -> None:
+    """Write four weighted sums of rows: ``weights @ rows``."""
+    out[:] = 0
+    for k in range(0, len(rows), GROUP):
+        _add(weights[:, k : k + GROUP], rows[k : k + GROUP], out)
+
+
+@compiled(fastmath=FINITE)
+def _spread(weights: Array, rows: Array, sums: Array) -> None:
+    """Add four rows, each times its weight, to every sum: ``weights.T @ rows``."""
+    for k in range(0, len(sums), GROUP):
+        _add(weights[:, k : k + GROUP].T, rows, sums[k : k + GROUP])
+
+
+@compiled(fastmath=FINITE)
+def _add(weights: Array, rows: Array, out: Array) -> None:
+    """Add ``weights @ rows`` to four rows, four times four weights at once."""
+    row0, row1, row2, row3 = rows[0], rows[1], rows[2], rows[3]
     out0, out1, out2, out3 = out[0], out[1], out[2], out[3]
-    out[:] = 0  # the noise is summed by itself: its rounding errors are those of small numbers
-    for k in range(0, waves.shape[1], 2):
-        a0, a1, a2, a3 = waves[r0, k], waves[r1, k], waves[r2, k], waves[r3, k]
-        b0, b1, b2, b3 = waves[r0, k + 1], waves[r1, k + 1], waves[r2, k + 1], waves[r3, k + 1]
-        first, second = amplitudes[k], amplitudes[k + 1]
-        for c in range(columns):
-            a, b = first[c], second[c]
-            out0[c] += a0 * a + b0 * b
-            out1[c] += a1 * a + b1 * b
-            out2[c] += a2 * a + b2 * b
-            out3[c] += a3 * a + b3 * b
-    for c in range(columns):
-        out0[c] = u0[r0, c] - out0[c]
-        out1[c] = u0[r1, c] - out1[c]
-        out2[c] = u0[r2, c] - out2[c]
-        out3[c] = u0[r3, c] - out3[c]
-    for row in range(BAND):
-        out[row, columns] = out[row, 0]
+    a0, a1, a2, a3 = weights[0, 0], weights[1, 0], weights[2, 0], weights[3, 0]
+    b0, b1, b2, b3 = weights[0, 1], weights[1, 1], weights[2, 1], weights[3, 1]
+    c0, c1, c2, c3 = weights[0, 2], weights[1, 2], weights[2, 2], weights[3, 2]
+    d0, d1, d2, d3 = weights[0, 3], weights[1, 3], weights[2, 3], weights[3, 3]
+    for x in range(out0.size):
+        a, b, c, d = row0[x], row1[x], row2[x], row3[x]
+        out0[x] += a0 * a + b0 * b + c0 * c + d0 * d
+        out1[x] += a1 * a + b1 * b + c1 * c + d1 * d
+        out2[x] += a2 * a + b2 * b + c2 * c + d2 * d
+        out3[x] += a3 * a + b3 * b + c3 * c + d3 * d
 
 
 @compiled(fastmath=FINITE)
-def _add_band(values: Array, waves: Array, top: int, sums: Array) -> None:
-    """Add four rows, times each wave, to the sums."""
-    v0, v1, v2, v3 = values[0], values[1], values[2], values[3]
-    for k in range(0, waves.shape[1], 2):
-        a0, a1, a2, a3 = waves[top, k], waves[top + 1, k], waves[top + 2, k], waves[top + 3, k]
-        b0, b1 = waves[top, k + 1], waves[top + 1, k + 1]
-        b2, b3 = waves[top + 2, k + 1], waves[top + 3, k + 1]
-        first, second = sums[k], sums[k + 1]
-        for c in range(v0.size):
-            first[c] += a0 * v0[c] + a1 * v1[c] + a2 * v2[c] + a3 * v3[c]
-            second[c] += b0 * v0[c] + b1 * v1[c] + b2 * v2[c] + b3 * v3[c]
-
-
-@compiled(fastmath=FINITE)
-def _clean(u0: Array, waves: Array, amplitudes: Array, out: Array) -> None:
+def _clean(u0: Array, profiles: Array, mixtures: Array, amplitudes: Array, out: Array) -> None:
+    """Write the image without noise."""
     rows, columns = u0.shape
-    band = np.empty((BAND, columns + 1), np.float32)
-    for top in range(0, rows, BAND):
-        _clean_band(u0, waves, amplitudes, top, band)
-        for j in range(min(BAND, rows - top)):
-            out[top + j] = band[j, :columns]
+    count = profiles.shape[1]
+    noise = np.empty((count + GROUP, columns), np.float32)
+    for first in range(0, rows, GROUP):
+        _noise_of_group(profiles, mixtures, amplitudes, first, noise)
+        for j in range(min(GROUP, rows - first)):
+            for c in range(columns):
+                out[first + j, c] = u0[first + j, c] - noise[count + j, c]
