@@ -44,7 +44,8 @@ class Bands:
     def operations(self) -> float:
         """Multiplications per pixel for a sum over all waves."""
         height, count = self.profiles.shape
-        return count * (1 + self.mixtures.shape[2] / height)
+        waves: int = self.mixtures.shape[2]
+        return float(count * (1 + waves / height))
 
 
 @lru_cache(maxsize=4)
@@ -65,7 +66,7 @@ def bands(frequencies: tuple[int, ...], rows: int) -> Bands:
 
 def _bands(frequencies: Array, rows: int, height: int) -> Bands:
     vectors, sizes, _ = np.linalg.svd(_waves(frequencies, rows, 0, height))
-    count = _rounded_up(np.count_nonzero(sizes > EXACT * sizes[0]))
+    count = _rounded_up(int(np.count_nonzero(sizes > EXACT * sizes[0])))
     profiles = vectors[:, :count]
     starts = range(0, rows + GROUP, height)
     waves = 2 * len(frequencies)

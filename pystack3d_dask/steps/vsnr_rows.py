@@ -134,7 +134,8 @@ def _sweep(
         if bottom % ROWS_IN_FLOAT32 == 0 or bottom >= rows:
             sums += few
             few[:] = 0
-    return down[(rows - 1) % 2]
+    last: Array = down[(rows - 1) % 2]
+    return last
 
 
 @compiled(fastmath=FINITE)
