@@ -22,8 +22,8 @@ def measure(image: Array) -> Array:
     """
     if not image.size:
         return np.full(3, np.nan)
-    mean = float(_total(image)) / image.size
-    return np.array([image.min(), image.max(), mean], dtype=np.float64)
+    low, high, total = _statistics(image)
+    return np.array([low, high, total / image.size], dtype=np.float64)
 
 
 def cast(values: Array, dtype: np.dtype[Any], precision: Precision) -> Array:
@@ -85,12 +85,18 @@ def repair(image: Array) -> tuple[Array, int]:
 
 
 @compiled(fastmath={"nnan", "ninf", "nsz", "reassoc"})
-def _total(image: Array) -> float:
-    total = 0.0
+def _statistics(image: Array) -> tuple[float, float, float]:
+    """Return minimum, maximum and sum, reading the pixels once."""
+    # by column first: the extremes of a row of floats would be looked for one by one
+    low, high = image[0].copy(), image[0].copy()
+    total = np.zeros(image.shape[1])
     for y in range(image.shape[0]):
         for x in range(image.shape[1]):
-            total += image[y, x]
-    return total
+            value = image[y, x]
+            low[x] = min(low[x], value)
+            high[x] = max(high[x], value)
+            total[x] += value
+    return float(low.min()), float(high.max()), total.sum()
 
 
 @compiled()

@@ -103,7 +103,8 @@ def remove_noise(
     u0, top = normalised(image)
     if top == 0 or u0.min() == u0.max():
         return Solution(image.astype(np.float32), ())
-    scale = float(np.sqrt(np.square(u0, dtype=np.float64).sum() / u0.size))
+    energies = namespace(u0).einsum("yx,yx->y", u0, u0)  # of rows: no copy of the image
+    scale = float(np.sqrt(energies.sum(dtype=np.float64) / u0.size))
     solver = (make_solver or fastest_solver)(u0, tuple(filters), scale, beta)
     changes: list[float] = []
     while len(changes) + 1 < maxit and not (changes and not changes[-1] > threshold):

@@ -78,8 +78,6 @@ def noise_power(
         ``sum of noise_level |P|^2 / max(|D| |P|^2)``, P the transform of a pattern, the
         maximum over both differences and all frequencies.
     """
-    from scipy import fft  # not at the top: workers start sooner
-
     rows, columns = shape[::-1] if transposed else shape
     half = columns // 2 + 1
     largest = np.sqrt(
@@ -87,8 +85,7 @@ def noise_power(
     )
     total = np.zeros((rows, half))
     for each in filters:
-        image = pattern(shape, each)
-        power = np.abs(fft.rfft2(image.T if transposed else image)) ** 2
+        power = _pattern_power(shape, each, transposed)
         total += each.noise_level * power / (largest * power).max()
     total = total.astype(np.float32)
     total.flags.writeable = False
@@ -116,26 +113,60 @@ def _not_nothing(power: Array) -> Array:
     return np.flatnonzero(power > NOTHING**2 * power.max())
 
 
+def _pattern_power(shape: tuple[int, int], kind: Filter, transposed: bool) -> Array:
+    """Return the power spectrum of a pattern, or of the transposed one."""
+    from scipy import fft  # not at the top: workers start sooner
+
+    if kind.sigma is not None and not _is_aligned(kind):
+        image = pattern(shape, kind)
+        return np.asarray(np.abs(fft.rfft2(image.T if transposed else image)) ** 2)
+    profiles = _profiles(shape, kind)
+    along_y, along_x = profiles[::-1] if transposed else profiles
+    return np.outer(np.abs(fft.fft(along_y)) ** 2, np.abs(fft.rfft(along_x)) ** 2)
+
+
 def pattern(shape: tuple[int, int], kind: Filter) -> Array:
     """Return one piece of noise, in the middle of an image, as float64."""
-    if kind.name == "Dirac" or kind.sigma is None:
-        image = np.zeros(shape)
-        image[0, 0] = 1
-        return image
-    rows, columns = shape
-    y = (rows / 2 + 1 - np.arange(rows))[:, None]
-    x = (columns / 2 + 1 - np.arange(columns))[None, :]
+    if kind.sigma is None or _is_aligned(kind):
+        return np.outer(*_profiles(shape, kind))
+    y, x = (_offsets(count) for count in shape)
+    cosine, sine = _direction(kind)
+    across = x * cosine + y[:, None] * sine
+    along = y[:, None] * cosine - x * sine
     a, b = kind.sigma[0] ** 2, kind.sigma[1] ** 2
-    cosine, sine = np.cos(np.deg2rad(kind.theta)), np.sin(np.deg2rad(kind.theta))
-    if abs(cosine * sine) < ALIGNED:  # a product of two functions, each of a few numbers
-        across, along = x * cosine, y * cosine
-        if abs(sine) > abs(cosine):
-            across, along = y * sine, -x * sine
-        image = np.exp(-(across**2) / (2 * a)) * np.exp(-(along**2) / (2 * b))
-    else:
-        across, along = x * cosine + y * sine, y * cosine - x * sine
-        image = np.exp(-(across**2 / a + along**2 / b) / 2)
-    return np.asarray(image.astype(np.float32), np.float64)
+    return np.asarray(np.exp(-(across**2 / a + along**2 / b) / 2))
+
+
+def _profiles(shape: tuple[int, int], kind: Filter) -> tuple[Array, Array]:
+    """Return the two functions, of y and of x, whose product an aligned pattern is."""
+    if kind.name == "Dirac" or kind.sigma is None:
+        along_y, along_x = (np.eye(1, count)[0] for count in shape)
+        return along_y, along_x
+    cosine, sine = _direction(kind)
+    across, along = kind.sigma
+    sigmas = (along, across) if abs(cosine) > abs(sine) else (across, along)
+    along_y, along_x = (
+        np.exp(-(_offsets(count) ** 2) / (2 * sigma**2))
+        for count, sigma in zip(shape, sigmas, strict=True)
+    )
+    return along_y, along_x
+
+
+def _is_aligned(kind: Filter) -> bool:
+    """Return whether the pattern is a product of a function of y and one of x."""
+    if kind.name == "Dirac":
+        return True
+    cosine, sine = _direction(kind)
+    return abs(cosine * sine) < ALIGNED
+
+
+def _direction(kind: Filter) -> tuple[float, float]:
+    angle = np.deg2rad(kind.theta)
+    return float(np.cos(angle)), float(np.sin(angle))
+
+
+def _offsets(count: int) -> Array:
+    return np.asarray(count / 2 + 1 - np.arange(count))
 
 
 @lru_cache(maxsize=8)
