@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import atexit
+import gc
 import sys
 import warnings
 from collections.abc import Callable, Iterator
@@ -36,6 +38,7 @@ def main() -> None:
     debug = "--debug" in sys.argv
     arguments = ["--debug"] * debug + [each for each in sys.argv[1:] if each != "--debug"]
     warnings.showwarning = _show_warning
+    atexit.register(gc.freeze)  # else the interpreter looks through all that it ever imported
     try:
         status = cli.main(arguments, prog_name="pystack3d-dask", standalone_mode=False)
     except click.ClickException as error:

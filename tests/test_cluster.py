@@ -65,7 +65,7 @@ def _logging_levels() -> tuple[int, int]:
 
 
 def _environment() -> dict[str, str]:
-    return {name: os.environ.get(name, "") for name in cluster.SINGLE_THREADED}
+    return {name: os.environ.get(name, "") for name in cluster.ENVIRONMENT}
 
 
 def test_local_workers_are_single_threaded_processes_on_loopback():
@@ -80,7 +80,7 @@ def test_local_workers_are_single_threaded_processes_on_loopback():
         processes = set(client.run(os.getpid).values())
         assert len(processes) == 2
         assert os.getpid() not in processes
-        assert all(found == cluster.SINGLE_THREADED for found in client.run(_environment).values())
+        assert all(found == cluster.ENVIRONMENT for found in client.run(_environment).values())
         levels = set(client.run(_logging_levels).values())
         assert levels == {(logging.CRITICAL, logging.INFO)}
 
@@ -99,3 +99,12 @@ def test_nobody_at_the_address_is_said_so(monkeypatch):
         remote_client("nonsense", None),
     ):
         pass
+
+
+def _imported() -> bool:
+    return "pystack3d_dask.task" in sys.modules
+
+
+def test_local_workers_have_imported_what_blocks_need():
+    with local_client(1) as client:
+        assert set(client.run(_imported).values()) == {True}
