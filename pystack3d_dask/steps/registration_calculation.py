@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import ClassVar, NamedTuple
+from typing import ClassVar, Literal, NamedTuple
 
 import numpy as np
 
@@ -12,12 +12,14 @@ from pystack3d_dask.errors import Problem
 from pystack3d_dask.spec import Array, Arrays, Region, StackSpec
 from pystack3d_dask.step import FitScope, Step, Summaries, known
 from pystack3d_dask.steps.area import Area, area_region, check_area
+from pystack3d_dask.steps.phase import register_shift
 from pystack3d_dask.steps.stackreg import SMALLEST, Transformation, register
 from pystack3d_dask.steps.transforms import cumulated, identities, moved
 from pystack3d_dask.steps.warp import aligned_correlation
 
 REACH = 3  # earlier slices that a slice is compared with, until one looks like it
-STACKREG_BYTES = 150  # per pixel, as measured: pyramids of splines and gradients in doubles
+# per pixel, as measured: pyramids of splines and gradients in doubles; spectra, derivatives
+SCRATCH_BYTES = {"stackreg": 150, "phase": 55}
 SURELY_ALIKE = 0.5  # and from which no other slice can be meant
 HARDLY_ALIKE = 0.15  # below, all earlier slices within reach are tried
 ALIKE = 0.05  # correlation after registration from which two slices show the same
@@ -49,12 +51,15 @@ class RegistrationCalculation(Step):
     """Find how each slice lies on the slice before it; pixels stay as they are.
 
     `RegistrationTransformation` moves the slices. Images are compared by StackReg
-    (Thévenaz, Ruttimann, Unser, IEEE TIP 7(1), 1998), through pystackreg.
+    (Thévenaz, Ruttimann, Unser, IEEE TIP 7(1), 1998), through pystackreg; or, for shifts alone,
+    in about an eighth of the time and as exactly, by `pystack3d_dask.steps.phase`.
 
     Parameters
     ----------
     transformation : {"TRANSLATION", "RIGID_BODY", "SCALED_ROTATION", "AFFINE"}
         What a slice may do against the one before.
+    method : {"stackreg", "phase"}
+        How it is found; "phase" finds translations only.
     area : tuple of int, optional
         ``[xmin, xmax, ymin, ymax]`` in pixels, half-open, origin bottom left: the part of
         the slices that is compared. The whole image by default.
@@ -85,6 +90,7 @@ class RegistrationCalculation(Step):
     reference_per_channel: ClassVar[bool] = False
 
     transformation: Transformation
+    method: Literal["stackreg", "phase"] = "stackreg"
     area: Area | None = None
     threshold: float | None = None
     nb_blocks: tuple[int, int] = (1, 1)
@@ -104,6 +110,12 @@ class RegistrationCalculation(Step):
 
     def check(self, spec: StackSpec) -> Iterator[Problem]:
         yield from check_area(f"{self.name}.area", self.area, spec)
+        if self.method == "phase" and self.transformation != "TRANSLATION":
+            yield Problem(
+                f"{self.name}.method",
+                f"'phase' finds translations; for transformation = '{self.transformation}' "
+                "'stackreg' is expected",
+            )
         if min(self.nb_blocks) < 1:
             yield Problem(
                 f"{self.name}.nb_blocks",
@@ -124,7 +136,7 @@ class RegistrationCalculation(Step):
 
     def summary_scratch_bytes(self, out: Region, spec: StackSpec) -> int:
         height, width = self._block_size(spec)
-        return STACKREG_BYTES * height * width
+        return SCRATCH_BYTES[self.method] * height * width
 
     def summarise(
         self,
@@ -239,10 +251,17 @@ class RegistrationCalculation(Step):
         for distance, reference in enumerate(seen[-2::-1], start=1):
             if best.correlation >= SURELY_ALIKE:
                 break
-            as_it_lies = aligned_correlation(reference, image, np.eye(3))
-            if best.correlation < HARDLY_ALIKE or as_it_lies > best.correlation:
-                matrix = register(reference, image, self.transformation)
+            if (
+                best.correlation < HARDLY_ALIKE
+                or aligned_correlation(reference, image, np.eye(3)) > best.correlation
+            ):
+                matrix = self._register(reference, image)
                 correlation = aligned_correlation(reference, image, matrix)
                 if correlation >= max(ALIKE, best.correlation):
                     best = Compared(matrix, distance, correlation, foreground)
         return best
+
+    def _register(self, reference: Array, image: Array) -> Array:
+        if self.method == "phase":
+            return register_shift(reference, image)
+        return register(reference, image, self.transformation)

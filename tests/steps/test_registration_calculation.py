@@ -33,6 +33,9 @@ def found(images, transformation="TRANSLATION", **parameters):
     return fit(step, images, spec_of(images))
 
 
+METHODS = pytest.mark.parametrize("method", ["stackreg", "phase"])
+
+
 def remarks(images, transformation="TRANSLATION", **parameters):
     step = RegistrationCalculation(transformation=transformation, **parameters)
     spec = spec_of(images)
@@ -64,18 +67,20 @@ def test_turns_found_in_blocks_are_those_of_the_whole_image():
             assert largest_error(result["pairwise"][k, block], PAIRWISE[k], SHAPE) < 0.5
 
 
-def test_blocks_go_in_rows_from_the_top_left():
+@METHODS
+def test_blocks_go_in_rows_from_the_top_left(method):
     left = posed([np.eye(3), turned(0, (0, 0), (2, 0))], (80, 48), seed=1)
     right = posed([np.eye(3), turned(0, (0, 0), (0, -3))], (80, 48), seed=2)
     images = np.concatenate([left, right], axis=2)
-    shifts = found(images, nb_blocks=(2, 2))["pairwise"][1, :, :2, 2]
+    shifts = found(images, nb_blocks=(2, 2), method=method)["pairwise"][1, :, :2, 2]
     np.testing.assert_allclose(shifts, [[2, 0], [0, -3]] * 2, atol=0.1)
 
 
-def test_a_threshold_compares_masks():
+@METHODS
+def test_a_threshold_compares_masks(method):
     images = SHIFTING.copy()
     images[2] = np.where(images[2] <= 125, images[2] // 4, images[2])  # another contrast
-    result = found(images, threshold=125)
+    result = found(images, threshold=125, method=method)
     for k in range(6):
         assert largest_error(result["pairwise"][k, 0], SHIFTS[k], SHAPE) < 0.15
     np.testing.assert_allclose(result["foreground"][:, 0], (images <= 125).mean(axis=(1, 2)))
@@ -100,12 +105,13 @@ def bad(kind, seed=0):
     return np.random.default_rng(seed).integers(0, 255, SHAPE).astype(np.uint8)
 
 
+@METHODS
 @pytest.mark.parametrize("kinds", [["blank"], ["noise"], ["noise", "blank"], ["noise", "noise"]])
-def test_bad_slices_keep_their_place_and_displace_nobody(kinds):
+def test_bad_slices_keep_their_place_and_displace_nobody(kinds, method):
     images = SHIFTING.copy()
     for k, kind in enumerate(kinds, start=2):
         images[k] = bad(kind, seed=k)
-    result = found(images)
+    result = found(images, method=method)
     bad_ones = [*range(2, 2 + len(kinds))]
     expected, pose = poses(SHIFTS), np.eye(3)
     for k in range(6):
@@ -114,9 +120,9 @@ def test_bad_slices_keep_their_place_and_displace_nobody(kinds):
         assert largest_error(pose, expected[seen], SHAPE) < 0.2
     assert (result["correlation"][bad_ones] < 0.05).all()
     assert (np.delete(result["correlation"], bad_ones) > 0.5).all()
-    (remark,) = remarks(images)
+    (remark,) = remarks(images, method=method)
     assert all(f"slice {k}" in remark for k in bad_ones)
-    assert remarks(SHIFTING) == []
+    assert remarks(SHIFTING, method=method) == []
 
 
 def test_a_slice_that_is_a_little_like_the_others_displaces_nobody():
@@ -173,6 +179,7 @@ def test_earlier_slices_are_read_as_far_as_a_slice_may_be_compared():
         ({"nb_blocks": (6, 8)}, []),
         ({"nb_blocks": (1, 100)}, ["area"]),
         ({"area": (0, 11, 0, 80)}, ["area"]),
+        ({"method": "phase"}, []),
         ({"area": (200, 300, 0, 80)}, ["area"]),
     ],
 )
@@ -196,3 +203,10 @@ def test_a_slice_after_noise_is_found_however_far_it_moved():
         pose = matrix @ pose
         if k > 3:
             assert largest_error(pose, turned(0, (0, 0), (4 * k, 0)), (64, 64)) < 0.5
+
+
+def test_phases_know_shifts_alone():
+    step = RegistrationCalculation(transformation="AFFINE", method="phase")
+    (problem,) = step.check(spec_of(SHIFTING))
+    assert problem.path == "registration_calculation.method"
+    assert "translations" in problem.message
