@@ -76,7 +76,8 @@ def noise_power(
     -------
     ndarray of float32, shape (rows, columns // 2 + 1)
         ``sum of noise_level |P|^2 / max(|D| |P|^2)``, P the transform of a pattern, the
-        maximum over both differences and all frequencies.
+        maximum over both differences and all frequencies. It is 0 at frequency (0, 0): a
+        constant has no gradient to be judged by, so the mean of an image stays what it is.
     """
     rows, columns = shape[::-1] if transposed else shape
     half = columns // 2 + 1
@@ -87,6 +88,7 @@ def noise_power(
     for each in filters:
         power = _pattern_power(shape, each, transposed)
         total += each.noise_level * power / (largest * power).max()
+    total[0, 0] = 0
     total = total.astype(np.float32)
     total.flags.writeable = False
     return total

@@ -22,7 +22,7 @@ from pystack3d_dask.steps.vsnr_kernels import (
 )
 from pystack3d_dask.steps.vsnr_noise import FewRows, difference_power
 
-ROWS_IN_FLOAT32 = 256  # whose sums are added in float32, before float64 takes over
+ROWS_IN_FLOAT32 = 64  # whose sums are added in float32, before float64 takes over
 
 
 class FewRowsSolver:

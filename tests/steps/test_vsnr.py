@@ -121,8 +121,16 @@ def test_the_pattern_has_the_power_of_a_turned_gaussian(theta, shape):
 def test_powers_add_as_the_contract_has_it(filters):
     u0 = np.ones((21, 24))
     expected = psi(u0, filters)[:, :13] ** 2
+    expected[0, 0] = 0
     near = 1e-6 * expected.max()
     np.testing.assert_allclose(noise_power((21, 24), filters), expected, rtol=1e-4, atol=near)
+
+
+@pytest.mark.parametrize("kind", [STRIPES, DIRAC], ids=["few rows", "any noise"])
+def test_the_mean_of_an_image_stays(kind):
+    image = np.random.default_rng(0).uniform(0, 60000, (240, 90))
+    clean = remove_noise(image, (kind,), maxit=40).image
+    assert clean.mean(dtype=np.float64) == pytest.approx(image.mean(), rel=1e-8)
 
 
 @pytest.mark.parametrize("shape", [(64, 80), (63, 81)])
