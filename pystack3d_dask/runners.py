@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from asyncio import CancelledError
+from collections import deque
 from collections.abc import Iterator, Sequence
 from typing import Protocol
 from uuid import uuid4
@@ -10,13 +11,14 @@ from uuid import uuid4
 import dask
 from distributed import Client, Future, as_completed
 
-from pystack3d_dask.task import Program, Receipt, run_task
+from pystack3d_dask.task import Program, Receipt, run_task, run_tasks
 
 Block = tuple[int, int]
 Outcome = tuple[Block, Receipt | BaseException]
 
 GPU = "GPU"  # the resource that workers with a GPU carry
-BLOCKS_PER_THREAD = 2  # in flight: one computing, one waiting at the worker
+TASKS_PER_THREAD = 2  # in flight: one computing, one waiting at the worker
+TASK_SECONDS = 0.1  # blocks that take less share a task: dask needs 3 ms for each
 
 
 class Runner(Protocol):
@@ -44,7 +46,8 @@ class OnClient:
     The program travels once, as a task that every block depends on: unlike scattered
     data it is computed again if the workers that hold it die. A pass with heavy work that
     a GPU can do goes to the workers that carry the resource ``GPU``, where there are any,
-    and nowhere else. Other passes go to all.
+    and nowhere else. Other passes go to all. A task is a block, or several small ones; if it
+    fails, its blocks are run again one by one, so that only the culprit is told.
 
     Parameters
     ----------
@@ -63,28 +66,35 @@ class OnClient:
         self._client.replicate([shared])
         gpus = self._gpus() if program.is_for_gpu else 0
         resources = {GPU: 1} if gpus else None
-        slots = gpus or max(1, sum(self._client.nthreads().values()))
-        waiting = iter(blocks)
-        pending: dict[Future, Block] = {}
+        in_flight = TASKS_PER_THREAD * (gpus or max(1, sum(self._client.nthreads().values())))
+        waiting = _Waiting(blocks, in_flight)
+        pending: dict[Future, list[Block]] = {}
         finished = as_completed()
 
         def submit_next() -> None:
-            block = next(waiting, None)
-            if block is not None:
-                key = f"{_task_name(program, block)}-{unique}"
+            if group := waiting.take():
+                key = f"{_task_name(program, group)}-{unique}"
                 future = self._client.submit(
-                    run_task, shared, *block, bool(gpus), key=key, pure=False, resources=resources
+                    run_tasks, shared, group, bool(gpus), key=key, pure=False, resources=resources
                 )
-                pending[future] = block
+                pending[future] = group
                 finished.add(future)
 
         try:
-            for _ in range(BLOCKS_PER_THREAD * slots):
+            for _ in range(in_flight):
                 submit_next()
             for future in finished:
-                block = pending.pop(future)
-                yield block, _outcome(future)
-                submit_next()
+                group = pending.pop(future)
+                outcome = _outcome(future)
+                if not isinstance(outcome, BaseException):
+                    waiting.learn(outcome)
+                    yield from zip(group, outcome, strict=True)
+                elif len(group) == 1:
+                    yield group[0], outcome
+                else:
+                    waiting.take_back(group)
+                while waiting and len(pending) < in_flight:
+                    submit_next()
         finally:
             self._client.cancel(list(pending))
 
@@ -94,23 +104,58 @@ class OnClient:
         return int(sum(worker["resources"].get(GPU, 0) for worker in workers))
 
 
-def _outcome(future: Future) -> Receipt | BaseException:
+class _Waiting:
+    """The blocks that nobody has yet, given out in tasks of about `TASK_SECONDS`.
+
+    Parameters
+    ----------
+    blocks : sequence of tuple
+        All blocks of a pass, in order.
+    takers : int
+        Tasks in flight. Towards the end tasks are smaller, so that all have work.
+    """
+
+    def __init__(self, blocks: Sequence[Block], takers: int) -> None:
+        self._blocks, self._alone = deque(blocks), deque[Block]()
+        self._takers = takers
+        self._seconds = float("inf")  # that a block takes
+
+    def __bool__(self) -> bool:
+        return bool(self._alone or self._blocks)
+
+    def take(self) -> list[Block]:
+        """Return the blocks of the next task; none if there are none."""
+        if self._alone:
+            return [self._alone.popleft()]
+        count = min(TASK_SECONDS / self._seconds, len(self._blocks) / self._takers)
+        return [self._blocks.popleft() for _ in range(min(max(1, int(count)), len(self._blocks)))]
+
+    def take_back(self, blocks: Sequence[Block]) -> None:
+        """Give these out again, one by one."""
+        self._alone.extend(blocks)
+
+    def learn(self, receipts: Sequence[Receipt]) -> None:
+        """Note how long blocks take."""
+        self._seconds = sum(receipt.seconds for receipt in receipts) / len(receipts)
+
+
+def _outcome(future: Future) -> list[Receipt] | BaseException:
     try:
-        receipt: Receipt = future.result()
+        receipts: list[Receipt] = future.result()
     except (Exception, CancelledError) as error:
         return error
-    return receipt
+    return receipts
 
 
 def _same(program: Program) -> Program:
     return program
 
 
-def _task_name(program: Program, block: Block) -> str:
-    """Return what the dashboard shows: steps, channel, slices."""
-    channel, number = block
-    work, chain = program.work, program.chains[channel]
-    steps = "+".join(step.name for step in chain.steps[work.reads : work.end]) or "read"
-    slices = program.blocks[number]
-    name = program.source.channels[channel]
-    return f"{steps}-{name}-z{slices.start}..{slices.stop - 1}"
+def _task_name(program: Program, blocks: Sequence[Block]) -> str:
+    """Return what the dashboard shows: steps, channels, slices."""
+    work = program.work
+    steps = program.chains[blocks[0][0]].steps[work.reads : work.end]
+    names = "+".join(step.name for step in steps) or "read"
+    channels = "+".join(dict.fromkeys(program.source.channels[channel] for channel, _ in blocks))
+    first, last = (program.blocks[number] for _, number in (blocks[0], blocks[-1]))
+    return f"{names}-{channels}-z{first.start}..{last.stop - 1}"

@@ -6,7 +6,7 @@ import os
 import socket
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -141,6 +141,13 @@ def run_task(program: Program, channel: int, number: int, on_gpu: bool = False) 
     )
     program.record(channel, number).write(report, asdict(receipt))
     return receipt
+
+
+def run_tasks(
+    program: Program, blocks: Sequence[tuple[int, int]], on_gpu: bool = False
+) -> list[Receipt]:
+    """Run several blocks, (channel, number), one after the other; see `run_task`."""
+    return [run_task(program, *block, on_gpu) for block in blocks]
 
 
 def peak_memory() -> int:
