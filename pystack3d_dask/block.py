@@ -16,7 +16,7 @@ from pystack3d_dask.backend import to_host
 from pystack3d_dask.chain import Chain, Gather, Work, demands, halo_depth
 from pystack3d_dask.errors import StackError
 from pystack3d_dask.spec import Array, Arrays, Region
-from pystack3d_dask.values import cast, cast_level, measure, repair
+from pystack3d_dask.values import cast_level, cast_measured, repair
 
 Read = Callable[[Region], Array]
 Emit = Callable[[int, int, Array], None]
@@ -100,8 +100,8 @@ def _emit(stream: _Stream, level: int, frame: Region, slices: range, emit: Emit)
     for z in slices:
         image = stream.take(level, frame.with_z(z, z + 1))[0]
         if is_result and spec.dtype != chain.result_dtype:
-            image = cast(image, chain.result_dtype, spec.precision)
-            stream.figures[level][z]["cast"] = measure(image)
+            image, _, measured = cast_measured(image, chain.result_dtype, spec.precision)
+            stream.figures[level][z]["cast"] = measured
         emit(level, z, image)
 
 
@@ -163,13 +163,13 @@ class _Stream:
         spec = self.chain.levels[level]
         for offset, z in enumerate(slices):
             raw = values[offset]
-            image = cast_level(raw, spec)
-            self._windows[level][z] = image
             if level in self._measured and z in self._block[level].owned:
                 own = {name: array[offset] for name, array in figures.items()}
-                own["raw"] = measure(raw)
-                own["cast"] = own["raw"] if image is raw else measure(image)
+                image, own["raw"], own["cast"] = cast_measured(raw, spec.dtype, spec.precision)
                 self.figures.setdefault(level, {})[z] = own
+            else:
+                image = cast_level(raw, spec)
+            self._windows[level][z] = image
 
     def _input(self, region: Region) -> tuple[Array, Arrays]:
         values = self._read(region)

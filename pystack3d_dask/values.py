@@ -10,6 +10,8 @@ from pystack3d_dask.compiled import compiled
 from pystack3d_dask.spec import Array, Precision, StackSpec
 
 STATISTICS = ("minimum", "maximum", "mean")
+BAND = 8  # rows that are still in the cache when they are read for the third time
+REORDERED = {"nnan", "ninf", "nsz", "reassoc"}
 
 
 def measure(image: Array) -> Array:
@@ -43,17 +45,41 @@ def cast(values: Array, dtype: np.dtype[Any], precision: Precision) -> Array:
     """
     if values.dtype == dtype:
         return values
-    if dtype.kind not in "iu" or values.dtype.kind in "iu":
+    if not _has_to_fit(values, dtype):
         return values.astype(dtype)
-    limits = np.iinfo(dtype)
     out = np.empty(values.shape, dtype)
-    flat, flat_out = np.ascontiguousarray(values).reshape(-1), out.reshape(-1)
-    low, high = values.dtype.type(limits.min), values.dtype.type(limits.max)
-    if precision == "source":
-        _truncate(flat, low, high, flat_out)
-    else:
-        _round(flat, low, high, flat_out)
+    rows = np.ascontiguousarray(values).reshape(-1, values.shape[-1])
+    _fit(rows, *_limits(values, dtype), precision == "source", out.reshape(rows.shape))
     return out
+
+
+def cast_measured(
+    image: Array, dtype: np.dtype[Any], precision: Precision
+) -> tuple[Array, Array, Array]:
+    """Return what `cast` returns of a slice, and what `measure` returns before and after.
+
+    Parameters
+    ----------
+    image : ndarray, shape (rows, columns)
+        Any real type, without NaN.
+    dtype : numpy.dtype
+        The wanted type.
+    precision : {"float32", "source"}
+        "source" truncates.
+    """
+    if image.dtype == dtype:
+        before = measure(image)
+        return image, before, before
+    if not image.size or not _has_to_fit(image, dtype):
+        out = cast(image, dtype, precision)
+        return out, measure(image), measure(out)
+    out = np.empty(image.shape, dtype)
+    limits = _limits(image, dtype)
+    low, high, total, total_cast = _fit_and_add(image, *limits, precision == "source", out)
+    before = np.array([low, high, total / image.size])
+    # to fit is monotonic: the extremes are those of before
+    ends = cast(before[None, :2].astype(image.dtype), dtype, precision)[0]
+    return out, before, np.array([*ends, total_cast / image.size], np.float64)
 
 
 def cast_level(values: Array, spec: StackSpec) -> Array:
@@ -84,28 +110,73 @@ def repair(image: Array) -> tuple[Array, int]:
     return image[rows, columns], count
 
 
-@compiled(fastmath={"nnan", "ninf", "nsz", "reassoc"})
+def _has_to_fit(values: Array, dtype: np.dtype[Any]) -> bool:
+    return dtype.kind in "iu" and values.dtype.kind not in "iu"
+
+
+def _limits(values: Array, dtype: np.dtype[Any]) -> tuple[Any, Any]:
+    limits = np.iinfo(dtype)
+    return values.dtype.type(limits.min), values.dtype.type(limits.max)
+
+
+@compiled(fastmath=REORDERED)
 def _statistics(image: Array) -> tuple[float, float, float]:
     """Return minimum, maximum and sum, reading the pixels once."""
-    # by column first: the extremes of a row of floats would be looked for one by one
     low, high = image[0].copy(), image[0].copy()
     total = np.zeros(image.shape[1])
-    for y in range(image.shape[0]):
-        for x in range(image.shape[1]):
-            value = image[y, x]
-            low[x] = min(low[x], value)
-            high[x] = max(high[x], value)
-            total[x] += value
+    _add(image, low, high, total)
     return float(low.min()), float(high.max()), total.sum()
 
 
-@compiled()
-def _truncate(values: Array, low: float, high: float, out: Array) -> None:
-    for i in range(values.size):
-        out[i] = out.dtype.type(min(max(values[i], low), high))
+@compiled(fastmath=REORDERED)
+def _fit_and_add(
+    image: Array, least: float, most: float, truncates: bool, out: Array
+) -> tuple[float, float, float, float]:
+    """Write the image in integers; return its minimum, maximum and sum, and the sum of those."""
+    low, high = image[0].copy(), image[0].copy()
+    total, total_cast = np.zeros(image.shape[1]), 0
+    for top in range(0, len(image), BAND):
+        rows, rows_cast = image[top : top + BAND], out[top : top + BAND]
+        _add(rows, low, high, total)
+        _fit(rows, least, most, truncates, rows_cast)
+        total_cast += _sum(rows_cast)
+    return float(low.min()), float(high.max()), total.sum(), float(total_cast)
+
+
+@compiled(fastmath=REORDERED)
+def _add(rows: Array, low: Array, high: Array, total: Array) -> None:
+    """Take rows into account, column by column: extremes along a row are not vectorised."""
+    fours = len(rows) // 4 * 4
+    for y in range(0, fours, 4):
+        a, b, c, d = rows[y], rows[y + 1], rows[y + 2], rows[y + 3]
+        for x in range(total.size):
+            low[x] = min(low[x], min(min(a[x], b[x]), min(c[x], d[x])))
+            high[x] = max(high[x], max(max(a[x], b[x]), max(c[x], d[x])))
+            total[x] += (np.float64(a[x]) + np.float64(b[x])) + (np.float64(c[x]) + np.float64(d[x]))
+    for y in range(fours, len(rows)):
+        for x in range(total.size):
+            value = rows[y, x]
+            low[x] = min(low[x], value)
+            high[x] = max(high[x], value)
+            total[x] += value
+
+
+@compiled(fastmath=REORDERED)
+def _sum(rows: Array) -> int:
+    total = 0
+    for y in range(rows.shape[0]):
+        for x in range(rows.shape[1]):
+            total += rows[y, x]
+    return total
 
 
 @compiled()
-def _round(values: Array, low: float, high: float, out: Array) -> None:
-    for i in range(values.size):
-        out[i] = out.dtype.type(np.rint(min(max(values[i], low), high)))
+def _fit(rows: Array, least: float, most: float, truncates: bool, out: Array) -> None:
+    """Write rows as integers, clipped to a range."""
+    for y in range(rows.shape[0]):
+        if truncates:
+            for x in range(rows.shape[1]):
+                out[y, x] = out.dtype.type(min(max(rows[y, x], least), most))
+        else:
+            for x in range(rows.shape[1]):
+                out[y, x] = out.dtype.type(np.rint(min(max(rows[y, x], least), most)))

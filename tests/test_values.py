@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
 from pystack3d_dask.spec import StackSpec
-from pystack3d_dask.values import cast, cast_level, measure, repair
+from pystack3d_dask.values import cast, cast_level, cast_measured, measure, repair
 
 INTEGERS = ["uint8", "int8", "uint16", "int16"]
 LEVELS = st.floats(-70_000, 70_000, width=32)
@@ -60,6 +60,20 @@ def test_casting_in_precision_source_truncates_and_clips(dtype, source, data):
     limits = np.iinfo(dtype)
     expected = np.trunc(np.clip(values, limits.min, limits.max)).astype(dtype)
     np.testing.assert_array_equal(cast(values, np.dtype(dtype), "source"), expected)
+
+
+@pytest.mark.parametrize("precision", ["float32", "source"])
+@pytest.mark.parametrize("dtype", [*INTEGERS, "float32", "float64"])
+@pytest.mark.parametrize("source", ["uint8", "float32", "float64"])
+@pytest.mark.parametrize("shape", [(1, 1), (3, 5), (8, 2), (41, 53), (0, 5)])
+def test_casting_and_measuring_at_once_is_one_after_the_other(shape, source, dtype, precision):
+    image = np.random.default_rng(0).normal(60, 300, shape).astype(source)
+    found, before, after = cast_measured(image, np.dtype(dtype), precision)
+    expected = cast(image, np.dtype(dtype), precision)
+    assert found.dtype == expected.dtype
+    np.testing.assert_array_equal(found, expected)
+    np.testing.assert_allclose(before, measure(image), rtol=1e-12)
+    np.testing.assert_allclose(after, measure(expected), rtol=1e-12)
 
 
 @pytest.mark.parametrize(
