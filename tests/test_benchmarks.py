@@ -1,4 +1,4 @@
-"""The comparison of both programs runs, and its steps agree; what it times is not tested."""
+"""The benchmarks run, and what they compare agrees; what they time is not tested."""
 
 from __future__ import annotations
 
@@ -16,18 +16,32 @@ ROW = re.compile(
     re.MULTILINE,
 )
 LEVELS = 1  # each step may round otherwise, on equal input
+pytestmark = pytest.mark.slow
 
 
-@pytest.mark.slow
-def test_a_small_comparison_has_a_line_for_each_step_and_the_steps_agree():
-    script = ROOT / "benchmarks" / "compare_pystack3d.py"
-    size = ["--slices", "4", "--size", "128", "--rounds", "1", "--workers", "1"]
+def output(script: str, *arguments: str) -> str:
+    """Return what a benchmark prints."""
     done = subprocess.run(
-        [sys.executable, str(script), *size], capture_output=True, text=True, check=False
+        [sys.executable, str(ROOT / "benchmarks" / script), *arguments],
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def cells(table: str) -> list[list[str]]:
+    """Return the cells of a table's rows, without those of its head."""
+    lines = [line for line in table.splitlines() if line.startswith("|")]
+    return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines[2:]]
+
+
+def test_a_small_comparison_has_a_line_for_each_step_and_the_steps_agree():
+    size = ["--slices", "4", "--size", "128", "--rounds", "1", "--workers", "1"]
+    printed = output("compare_pystack3d.py", *size)
     rows = {
-        row["name"]: (float(row["equal"]), float(row["apart"])) for row in ROW.finditer(done.stdout)
+        row["name"]: (float(row["equal"]), float(row["apart"])) for row in ROW.finditer(printed)
     }
     assert list(rows) == [
         "cropping",
@@ -41,7 +55,45 @@ def test_a_small_comparison_has_a_line_for_each_step_and_the_steps_agree():
         "the chain of 7 steps",
     ]
     chain = rows.pop("the chain of 7 steps")
-    assert chain[0] > 50, done.stdout
+    assert chain[0] > 50, printed
     for name, (equal, apart) in rows.items():
-        assert equal > 99, f"{name}\n{done.stdout}"
-        assert apart <= LEVELS, f"{name}\n{done.stdout}"
+        assert equal > 99, f"{name}\n{printed}"
+        assert apart <= LEVELS, f"{name}\n{printed}"
+
+
+def test_both_programs_remove_the_same_noise():
+    rows = cells(output("destriping.py", "--sizes", "128", "--rounds", "1"))
+    assert [row[1] for row in rows] == [
+        "stripes along y",
+        "stripes along x",
+        "stripes at 2 degrees",
+        "stripes at 30 degrees",
+        "short stripes along y",
+        "white noise",
+    ]
+    for row in rows:
+        equal = re.fullmatch(r"([\d.]+)% equal, at most [01] apart", row[-1])
+        assert equal is not None, row
+        assert float(equal[1]) > 99.5, row
+        theirs, ours = row[5].split(", ")
+        assert theirs == ours
+
+
+def test_the_code_for_gpus_gives_the_same_slices_on_numpy():
+    printed = output("gpu_destriping.py", "--cpu", "--slices", "2", "--size", "128")
+    equal = re.search(r"equal ([\d.]+)%, at most [01] apart", printed)
+    assert equal is not None, printed
+    assert float(equal[1]) > 99.5
+
+
+def test_stacks_of_several_lengths_have_a_line_each():
+    size = ["--size", "128", "--distinct", "3"]
+    rows = cells(output("scaling.py", "slices", "--counts", "2", "5", "--workers", "1", *size))
+    assert [row[:2] for row in rows] == [["2", "1"], ["5", "1"]]
+    rows = cells(output("scaling.py", "workers", "--counts", "1", "--slices", "3", *size))
+    assert [row[:2] for row in rows] == [["3", "1"]]
+
+
+def test_small_blocks_are_counted():
+    printed = output("scaling.py", "blocks", "--count", "70", "--workers", "1")
+    assert printed.startswith("70 blocks, 1 workers")

@@ -1,0 +1,84 @@
+"""What an iteration of VSNR costs: transforms, their pixels, and sweeps over the image."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import numpy as np
+import pytest
+from scipy import fft
+from test_vsnr import DIRAC, STRIPES, texture
+
+from pystack3d_dask.steps import vsnr_fourier, vsnr_rows
+from pystack3d_dask.steps.vsnr import remove_noise
+from pystack3d_dask.steps.vsnr_noise import Filter, few_rows, noise_power
+
+TRANSFORMS = ("fft", "ifft", "rfft", "irfft", "fft2", "ifft2", "rfft2", "irfft2")
+SHAPE = (480, 90)
+LEANING = Filter(name="Gabor", noise_level=20.0, sigma=(1.0, 30.0), theta=30.0)
+
+
+@pytest.fixture
+def counts(monkeypatch):
+    """Count calls of transforms, the values they get, and sweeps."""
+    found = Counter()
+
+    def counted(name, function):
+        def call(values, *arguments, **options):
+            found[name] += 1
+            found[f"{name} values"] += values.size
+            return function(values, *arguments, **options)
+
+        return call
+
+    for name in TRANSFORMS:
+        monkeypatch.setattr(fft, name, counted(name, getattr(fft, name)))
+    for module in (vsnr_fourier, vsnr_rows):
+        monkeypatch.setattr(module, "_sweep", counted("sweep", module._sweep))
+    return found
+
+
+def spent(counts, filters, maxit):
+    """Return what a number of iterations takes, filters made before."""
+    image = texture(SHAPE) + np.random.default_rng(1).normal(0, 8, SHAPE)
+    remove_noise(image, filters, maxit=2)
+    counts.clear()
+    assert remove_noise(image, filters, maxit=maxit).iterations == maxit
+    return dict(counts)
+
+
+@pytest.mark.parametrize("filters", [(DIRAC,), (LEANING,)], ids=["white", "leaning stripes"])
+def test_noise_of_any_kind_takes_two_real_transforms_and_a_sweep_per_iteration(counts, filters):
+    spectrum = SHAPE[0] * (SHAPE[1] // 2 + 1)
+    assert spent(counts, filters, maxit=11) == {
+        "rfft2": 10,
+        "rfft2 values": 10 * SHAPE[0] * SHAPE[1],
+        "irfft2": 10,
+        "irfft2 values": 10 * spectrum,
+        "sweep": 10,
+        "sweep values": 10 * SHAPE[0] * SHAPE[1],
+    }
+
+
+def test_long_stripes_take_a_sweep_and_transforms_of_a_few_rows(counts):
+    waves = len(few_rows(SHAPE, (STRIPES,)).frequencies)
+    assert waves < SHAPE[0] // 16
+    found = spent(counts, (STRIPES,), maxit=11)
+    assert found == {
+        "rfft": 10,
+        "rfft values": 10 * 2 * waves * SHAPE[1],
+        "irfft": 20,
+        "irfft values": 20 * waves * (SHAPE[1] // 2 + 1),
+        "sweep": 10,
+        "sweep values": 10 * SHAPE[0] * SHAPE[1],
+    }
+
+
+def test_the_spectrum_of_the_noise_is_made_once_per_shape_and_filters():
+    noise_power.cache_clear()
+    few_rows.cache_clear()
+    for seed in range(4):
+        remove_noise(texture(SHAPE, seed), (STRIPES,), maxit=3)
+        remove_noise(texture(SHAPE, seed), (LEANING,), maxit=3)
+    assert noise_power.cache_info().misses == 2
+    assert few_rows.cache_info().misses == 2
