@@ -152,7 +152,9 @@ def _add(rows: Array, low: Array, high: Array, total: Array) -> None:
         for x in range(total.size):
             low[x] = min(low[x], min(min(a[x], b[x]), min(c[x], d[x])))
             high[x] = max(high[x], max(max(a[x], b[x]), max(c[x], d[x])))
-            total[x] += (np.float64(a[x]) + np.float64(b[x])) + (np.float64(c[x]) + np.float64(d[x]))
+            total[x] += (np.float64(a[x]) + np.float64(b[x])) + (
+                np.float64(c[x]) + np.float64(d[x])
+            )
     for y in range(fours, len(rows)):
         for x in range(total.size):
             value = rows[y, x]

@@ -9,11 +9,14 @@ from pystack3d_dask.compiled import compiled
 from pystack3d_dask.spec import Array
 from pystack3d_dask.steps.vsnr_kernels import (
     FINITE,
+    relative_change,
     update_dual,
     update_spectrum,
     write_divergence,
 )
 from pystack3d_dask.steps.vsnr_noise import difference_power
+
+COLUMNS = 32  # of the spectrum, transformed and updated while they are in the cache
 
 
 class FourierSolver:
@@ -31,29 +34,39 @@ class FourierSolver:
 
     def __init__(self, u0: Array, psi: Array, beta: float) -> None:
         rows, columns = u0.shape
-        self._u0, self._psi, self._beta = u0, psi, np.float32(beta)
+        self._u0, self._beta = u0, np.float32(beta)
         self._across = difference_power(columns)[: columns // 2 + 1]
         self._down = difference_power(rows)
         self._noise = np.zeros_like(u0)
         self._dual = np.zeros((2, *u0.shape), np.float32)
-        self._spectrum = np.zeros((rows, 2 * psi.shape[1]), np.float32)
+        firsts = range(0, psi.shape[1], COLUMNS)
+        self._psi = [np.ascontiguousarray(psi[:, k : k + COLUMNS]) for k in firsts]
+        self._spectrum = [np.zeros((rows, 2 * each.shape[1]), np.float32) for each in self._psi]
         self._divergence = np.empty_like(u0)
 
     def iterate(self) -> float:
         """Do one iteration; return how much the spectrum of x changed."""
         limit = np.float32(1) / self._beta
         _sweep(self._u0, self._noise, self._dual, limit, self._divergence)
-        transformed = fft.rfft2(self._divergence)
-        change = update_spectrum(
+        along_x = fft.rfft(self._divergence, axis=1)
+        squares = [self._update(along_x, part) for part in range(len(self._psi))]
+        self._noise = fft.irfft(along_x, n=self._u0.shape[1], axis=1)
+        return relative_change(*np.max(squares, axis=0))
+
+    def _update(self, along_x: Array, part: int) -> tuple[float, float]:
+        """Replace some columns of the divergence, transformed along x, by those of the noise."""
+        columns = slice(part * COLUMNS, (part + 1) * COLUMNS)
+        transformed = fft.fft(along_x[:, columns], axis=0)
+        squares = update_spectrum(
             transformed.view(np.float32),
-            self._spectrum,
-            self._psi,
-            self._across,
+            self._spectrum[part],
+            self._psi[part],
+            self._across[columns],
             self._down,
             self._beta,
         )
-        self._noise = fft.irfft2(transformed, s=self._u0.shape, overwrite_x=True)
-        return change
+        along_x[:, columns] = fft.ifft(transformed, axis=0, overwrite_x=True)
+        return squares
 
     def image(self) -> Array:
         """Return the image without the noise found so far."""

@@ -62,7 +62,7 @@ def write_divergence(across: Array, down: Array, above: Array, out: Array) -> No
 @compiled(fastmath=FINITE)
 def update_spectrum(
     transformed: Array, spectrum: Array, psi: Array, across: Array, down: Array, beta: Any
-) -> float:
+) -> tuple[float, float]:
     """Replace the divergence's transform by Z, and update X.
 
     Parameters
@@ -79,8 +79,8 @@ def update_spectrum(
 
     Returns
     -------
-    float
-        The largest change of X over its largest magnitude.
+    tuple of float
+        The squares of the largest change of X, and of its largest magnitude.
     """
     one = psi.dtype.type(1)
     largest = change = psi.dtype.type(0)
@@ -99,4 +99,9 @@ def update_spectrum(
             largest = max(largest, new_real * new_real + new_imaginary * new_imaginary)
             found[2 * c], found[2 * c + 1] = new_real, new_imaginary
             values[2 * c], values[2 * c + 1] = strength * new_real, strength * new_imaginary
+    return change, largest
+
+
+def relative_change(change: float, largest: float) -> float:
+    """Return the largest change of X over its largest magnitude, from their squares."""
     return float(np.sqrt(change / largest)) if largest > 0 else 0.0

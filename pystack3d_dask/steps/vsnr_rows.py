@@ -16,6 +16,7 @@ from pystack3d_dask.spec import Array
 from pystack3d_dask.steps.vsnr_bands import GROUP, bands
 from pystack3d_dask.steps.vsnr_kernels import (
     FINITE,
+    relative_change,
     update_dual,
     update_spectrum,
     write_divergence,
@@ -65,7 +66,7 @@ class FewRowsSolver:
         self._sums[:count] -= last  # it comes before the first row, where cosines are 1
         cosines, sines = np.split(fft.rfft(self._sums[: 2 * count], axis=1), 2)
         transformed = np.concatenate([cosines - 1j * sines, cosines + 1j * sines])
-        change = update_spectrum(
+        squares = update_spectrum(
             transformed.view(np.float64),
             self._spectrum,
             self._psi,
@@ -78,7 +79,7 @@ class FewRowsSolver:
         self._amplitudes[count : 2 * count] = fft.irfft(
             self._weights * 1j * (plus - minus), n=columns
         )
-        return change
+        return relative_change(*squares)
 
     def image(self) -> Array:
         """Return the image without the noise found so far."""
