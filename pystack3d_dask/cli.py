@@ -254,6 +254,26 @@ def preview(
 
 @cli.command()
 @PROJECT
+def verify(project: Path) -> None:
+    """Check what runs have stored against their records."""
+    from dask.utils import format_bytes
+
+    from pystack3d_dask.verify import verify
+
+    with _bars() as show:
+        found = verify(_open(project, None), lambda done, count: show(0, "files", done, count))
+    click.echo(f"compared {found.files} files, {format_bytes(found.bytes)}, with their records")
+    for damage in found.damages:
+        click.echo(f"damaged: {damage.path}: {damage.reason}", err=True)
+    if found.damages:
+        message = f"{len(found.damages)} damaged; `pystack3d-dask run` computes them again"
+        raise StackError(message)
+    if not found.is_complete:
+        click.echo("the result is not complete; `pystack3d-dask run` continues it")
+
+
+@cli.command()
+@PROJECT
 def clean(project: Path) -> None:
     """Free the ingested stack and what is stored between passes; the result stays."""
     from dask.utils import format_bytes

@@ -31,6 +31,28 @@ class PixelError(StackError):
     """The pixels of a slice cannot be read."""
 
 
+class DamageError(PixelError):
+    """Pixels that were stored are missing, or are not those that were written.
+
+    Parameters
+    ----------
+    path : str
+        The file.
+    reason : str
+        What is wrong with it.
+    """
+
+    def __init__(self, path: str, reason: str) -> None:
+        self.path, self.reason = path, reason
+        super().__init__(path, reason)
+
+    def __str__(self) -> str:
+        return (
+            f"{self.path}: {self.reason}; `pystack3d-dask verify` tells what else is damaged, "
+            "and `pystack3d-dask run` computes it again"
+        )
+
+
 class ExportError(StackError):
     """What is asked for cannot be exported, or not to that place; nothing was written."""
 

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from pystack3d_dask.run import OnBlock
     from pystack3d_dask.steps.area import Area
     from pystack3d_dask.summary import RunSummary
+    from pystack3d_dask.verify import Verification
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -181,6 +182,16 @@ class Pipeline(Project):
         from pystack3d_dask.reference_layout import export_reference_layout
 
         return export_reference_layout(self, overwrite=overwrite, on_slice=on_slice)
+
+    def verify(self) -> Verification:
+        """Compare the result, and what is kept between passes, with the records.
+
+        Result and errors are those of `pystack3d_dask.verify.verify`: what is damaged in the
+        result is computed again by the next run.
+        """
+        from pystack3d_dask.verify import verify
+
+        return verify(self)
 
     def clean(self) -> dict[str, int]:
         """Free the ingested stack and what is stored between passes; the result stays.

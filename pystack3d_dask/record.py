@@ -14,19 +14,23 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import shutil
-from collections.abc import Collection, Iterator, Mapping, Sequence
+import zlib
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
 
 import numpy as np
 import zarr
 
 from pystack3d_dask.block import BlockReport
 from pystack3d_dask.chain import Work
+from pystack3d_dask.errors import StackError
+from pystack3d_dask.io.chunk import Written, replacing
 from pystack3d_dask.io.work import attributes
 from pystack3d_dask.spec import Array, Arrays, Precision
 from pystack3d_dask.step import Step
@@ -78,7 +82,9 @@ class Tokens:
     def work(self, work: Work, slab: int) -> str:
         """Return the token of a pass; it begins with that of the pass's last level."""
         gathers = [[gather.index, gather.round, self.fit(gather.index)] for gather in work.gathers]
-        rest = digest(work.reads, work.from_source, work.stores, gathers, slab)
+        # where the last pass reads decides nothing: it goes on from any level that is there
+        reads = [] if work.finishes and not gathers else [work.reads, work.from_source]
+        rest = digest(reads, work.stores, gathers, slab)
         return f"{self.levels[work.end]}-{rest}"
 
     @staticmethod
@@ -113,8 +119,20 @@ class BlockRecord:
         """The file with the summaries."""
         return self.path.with_suffix(".npz")
 
-    def write(self, report: BlockReport, receipt: Mapping[str, Any]) -> None:
-        """Write a finished block's record, all of it or nothing."""
+    def write(
+        self, report: BlockReport, receipt: Mapping[str, Any], written: Iterable[Written]
+    ) -> None:
+        """Write a finished block's record, all of it or nothing.
+
+        Parameters
+        ----------
+        report : BlockReport
+            What the block found out.
+        receipt : mapping
+            What it took.
+        written : iterable of Written
+            The files with its pixels, inside the workspace.
+        """
         arrays = {
             f"{step}|{z}|{key}": np.asarray(value)
             for step, by_slice in report.summaries.items()
@@ -122,33 +140,94 @@ class BlockRecord:
             for key, value in values.items()
         }
         if arrays:
-            partial = self.summaries_path.with_suffix(f".{os.getpid()}.partial")
-            with partial.open("wb") as file:
+            with replacing(self.summaries_path) as file:
                 np.savez(file, allow_pickle=False, **arrays)
-            partial.replace(self.summaries_path)
         figures = {
             level: {z: _plain(values) for z, values in by_slice.items()}
             for level, by_slice in report.figures.items()
         }
-        partial = self.path.with_suffix(f".{os.getpid()}.partial")
-        partial.write_text(json.dumps({"receipt": dict(receipt), "figures": figures}))
-        partial.replace(self.path)
+        files = {
+            each.path.relative_to(self._root).as_posix(): [each.size, each.checksum]
+            for each in written
+        }
+        content = {"receipt": dict(receipt), "figures": figures, "files": files}
+        with replacing(self.path) as file:
+            file.write(json.dumps(content).encode())
 
-    def read(self) -> dict[str, Any]:
-        """Return receipt and figures."""
-        content: dict[str, Any] = json.loads(self.path.read_text())
-        return content
+    def figures(self) -> dict[int, dict[int, Arrays]]:
+        """Return the figures by level and slice.
+
+        Raises
+        ------
+        DamagedRecordError
+        """
+        return {
+            int(level): {int(z): values for z, values in by_slice.items()}
+            for level, by_slice in self._content()["figures"].items()
+        }
+
+    def written(self) -> list[Written]:
+        """Return the files with the block's pixels, as they were written.
+
+        Raises
+        ------
+        DamagedRecordError
+        """
+        files = self._content()["files"].items()
+        return [Written(self._root / name, size, checksum) for name, (size, checksum) in files]
 
     def summaries(self, step: str) -> dict[int, Arrays]:
-        """Return the summaries of a step, by slice."""
+        """Return the summaries of a step, by slice.
+
+        Raises
+        ------
+        DamagedRecordError
+        """
         found: dict[int, Arrays] = {}
         if self.summaries_path.exists():
-            with np.load(self.summaries_path, allow_pickle=False) as file:
+            with (
+                self._reading(),
+                self.summaries_path.open("rb") as stored,
+                np.load(stored, allow_pickle=False) as file,
+            ):
                 for name in file.files:
                     owner, z, key = name.split("|")
                     if owner == step:
                         found.setdefault(int(z), {})[key] = file[name]
         return found
+
+    def remove(self) -> None:
+        """Forget that the block was done."""
+        self.path.unlink(missing_ok=True)
+
+    @property
+    def _root(self) -> Path:
+        return self.directory.parents[2]
+
+    def _content(self) -> dict[str, Any]:
+        with self._reading():
+            content: dict[str, Any] = json.loads(self.path.read_bytes())
+            return {name: content[name] for name in ("receipt", "figures", "files")}
+
+    @contextmanager
+    def _reading(self) -> Iterator[None]:
+        """Forget the block if its record is no longer what was written."""
+        try:
+            yield
+        except (ValueError, KeyError, TypeError, EOFError, BadZipFile, zlib.error) as error:
+            self.remove()
+            raise DamagedRecordError(str(self.path)) from error
+
+
+class DamagedRecordError(StackError):
+    """A record could not be read; it was removed, so that its block is computed again."""
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+        super().__init__(path)
+
+    def __str__(self) -> str:
+        return f"{self.path}: it was damaged, and is removed; the same command continues"
 
 
 class StoredSummaries(Mapping[int, Arrays]):
@@ -222,9 +301,14 @@ class Workspace:
         """The summary of the last run."""
         return self.process / "summary.json"
 
+    @property
+    def levels(self) -> Path:
+        """The directory with the levels between passes."""
+        return self.work / "levels"
+
     def level(self, steps: Sequence[Step], level: int) -> Path:
         """Return where a level is stored between passes."""
-        return self.work / "levels" / level_name(steps, level)
+        return self.levels / level_name(steps, level)
 
     def records(self, token: str) -> Path:
         """Return the directory with the records of a pass."""
@@ -236,6 +320,12 @@ class Workspace:
         for group in ("", "levels", "fits", "figures"):
             if not (self.work / group / "zarr.json").exists():
                 zarr.create_group(self.work / group)
+
+    def remove_partials(self) -> None:
+        """Remove what processes that were killed left of files."""
+        for root in (self.result, self.work):
+            for path in root.rglob("*.partial"):
+                path.unlink(missing_ok=True)
 
     def clear(self) -> None:
         """Remove everything that runs have made here."""
@@ -260,7 +350,7 @@ class Workspace:
             Bytes that each level took, by name.
         """
         freed = {}
-        for path in _children(self.work / "levels"):
+        for path in _children(self.levels):
             if attributes(path).get("role") not in kept:
                 freed[path.name] = _size(path)
                 shutil.rmtree(path)

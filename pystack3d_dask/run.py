@@ -10,16 +10,17 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pystack3d_dask.chain import Work
-from pystack3d_dask.errors import RunError, StackError, explain
-from pystack3d_dask.io.ome import create_result, finish_result, result_token
+from pystack3d_dask.errors import DamageError, RunError, StackError, explain
+from pystack3d_dask.io.ome import create_result, finish_result, result_state
 from pystack3d_dask.io.work import attributes, create_level, remove_level, update_attrs
 from pystack3d_dask.known import FitsByChannel, known_work, plan_project
 from pystack3d_dask.plan import Pass, Plan
 from pystack3d_dask.project import KEEP_ALL, Project, handed_out
-from pystack3d_dask.record import BlockRecord, StoredSummaries, Workspace
+from pystack3d_dask.record import BlockRecord, DamagedRecordError, StoredSummaries, Workspace
+from pystack3d_dask.repair import DamagedLevelsError, Repairs, origin
 from pystack3d_dask.runners import InProcess, OnClient, Runner
 from pystack3d_dask.spec import Arrays
 from pystack3d_dask.summary import (
@@ -119,12 +120,18 @@ def _run_passes(
     workspace = project.workspace
     workspace.create()
     workspace.remove_stale(project.tokens)
+    workspace.remove_partials()
     summaries: list[PassSummary] = []
+    repairs = Repairs(project, runner)
     while is_wanted(plan := plan_project(project)):
         count = len(summaries) + len(plan.passes)
-        summaries.append(
-            _PassRun(project, plan, len(summaries) + 1, count).execute(runner, on_block)
-        )
+        part = _PassRun(project, plan, len(summaries) + 1, count)
+        try:
+            summaries.append(part.execute(runner, on_block))
+        except DamagedLevelsError as damaged:
+            repairs.mend(damaged)
+        except DamagedRecordError as damaged:
+            repairs.note(damaged)
     return summaries
 
 
@@ -182,14 +189,19 @@ class _PassRun:
     ) -> list[Receipt]:
         receipts: list[Receipt] = []
         failures: list[str] = []
+        damaged: list[DamageError] = []
         for block, outcome in runner.run(self.program, pending):
             if isinstance(outcome, Receipt):
                 receipts.append(outcome)
                 self._tell(on_block, total - len(pending) + len(receipts), block, outcome)
+            elif isinstance(outcome, DamageError):
+                damaged.append(outcome)
             else:
                 failures.append(f"{self._block_name(block)}: {_reason(outcome)}")
         if failures:
             raise RunError(_failure_message(failures, total, self.label))
+        if damaged:
+            raise DamagedLevelsError(damaged)
         return receipts
 
     def _prepare(self) -> None:
@@ -201,7 +213,7 @@ class _PassRun:
                 self._prepare_level(level)
 
     def _prepare_result(self) -> None:
-        if result_token(self.workspace.result) == self.token:
+        if result_state(self.workspace.result).get("pass") == self.token:
             return
         self._forget_blocks()
         remove_level(self.workspace.result)
@@ -211,7 +223,7 @@ class _PassRun:
             spec=self.plan.chains[0].levels[-1],
             dtype=result_dtype(self.plan.chains),
             slab=self.item.slab,
-            attrs={"token": self.token},
+            attrs={"token": self.project.tokens.levels[-1], **self._origin()},
         )
 
     def _prepare_level(self, level: int) -> None:
@@ -227,11 +239,15 @@ class _PassRun:
             level_dtype(self.plan.chains, level),
             {
                 "token": self.project.tokens.levels[level],
-                "pass": self.token,
                 "role": role,
                 "complete": False,
+                **self._origin(),
             },
         )
+
+    def _origin(self) -> dict[str, Any]:
+        """Return what a store says about the pass that makes it, so that it can be mended."""
+        return origin(self.token, self.work, self.item.slab)
 
     def _forget_blocks(self) -> None:
         for path in self.workspace.records(self.token).glob("*.json"):
@@ -243,8 +259,7 @@ class _PassRun:
         self._save_figures()
         for level in self.work.stores:
             if level == len(self.project.steps):
-                token = self.project.tokens.levels[-1]
-                finish_result(self.workspace.result, {"token": token}, self._windows())
+                finish_result(self.workspace.result, {}, self._windows())
             else:
                 path = self.workspace.level(self.project.steps, level)
                 update_attrs(path, {"complete": True})
@@ -274,15 +289,16 @@ class _PassRun:
         for channel in range(len(self.plan.channels)):
             merged: dict[int, dict[int, Arrays]] = {}
             for record in self._records(channel):
-                for level, by_slice in record.read()["figures"].items():
-                    merged.setdefault(int(level), {}).update(
-                        {int(z): values for z, values in by_slice.items()}
-                    )
+                for level, by_slice in record.figures().items():
+                    merged.setdefault(level, {}).update(by_slice)
             for level, figures in merged.items():
                 by_level.setdefault(level, []).append(figures)
         for level, channels in sorted(by_level.items()):
             slices = self.plan.chains[0].levels[level].shape[0]
-            save_figures(self.project, level, channels, slices)
+            # blocks of the last pass may have begun at different levels: those of an earlier
+            # run knew what all of them knew
+            if min(map(len, channels)) == slices or not load_figures(self.project, level):
+                save_figures(self.project, level, channels, slices)
 
     def _windows(self) -> list[tuple[float, float]]:
         """Return what viewers show as black and white: the range of the slices' values."""

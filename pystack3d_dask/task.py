@@ -18,6 +18,7 @@ import psutil
 from pystack3d_dask.backend import has_gpu, to_gpu
 from pystack3d_dask.block import Partials, run_block
 from pystack3d_dask.chain import Chain, Work
+from pystack3d_dask.io.chunk import Written
 from pystack3d_dask.io.ome import ResultWriter
 from pystack3d_dask.io.source import Source
 from pystack3d_dask.io.work import Level
@@ -128,18 +129,18 @@ def run_task(program: Program, channel: int, number: int, on_gpu: bool = False) 
         program.partials[channel],
         to_gpu if on_gpu and has_gpu() else None,
     )
-    stored_bytes = writer.finish()
+    writer.finish()
     receipt = Receipt(
         channel=channel,
         number=number,
         seconds=time.perf_counter() - started,
         bytes_read=reader.bytes,
         bytes_written=writer.bytes,
-        stored_bytes=stored_bytes,
+        stored_bytes=writer.stored_bytes,
         peak_memory=peak_memory(),
         worker=f"{socket.gethostname()}:{os.getpid()}",
     )
-    program.record(channel, number).write(report, asdict(receipt))
+    program.record(channel, number).write(report, asdict(receipt), writer.written)
     return receipt
 
 
@@ -187,7 +188,8 @@ class _Writer:
     """Writes slices of levels at once; collects those of the result until its slab is full."""
 
     def __init__(self, program: Program, channel: int, block: range) -> None:
-        self.bytes = 0
+        self.bytes, self.stored_bytes = 0, 0
+        self.written: list[Written] = []
         chain = program.chains[channel]
         self._program, self._channel, self._block = program, channel, block
         self._result = len(chain.steps)
@@ -201,18 +203,20 @@ class _Writer:
     def emit(self, level: int, z: int, image: Array) -> None:
         self.bytes += image.nbytes
         if level != self._result:
-            self._levels[level].write(self._channel, z, image)
+            self.written += self._levels[level].write(self._channel, z, image)
             return
         if self._slab is None:
             dtype = result_dtype(self._program.chains)
             self._slab = np.empty((len(self._block), *image.shape), dtype)
         self._slab[z - self._block.start] = image
 
-    def finish(self) -> int:
+    def finish(self) -> None:
         if self._slab is None:
-            return 0
+            return
         result = _open_result(self._program.workspace.result, self._program.token)
-        return result.write(self._channel, self._block.start, self._slab)
+        shards = result.write(self._channel, self._block.start, self._slab)
+        self.stored_bytes = sum(shard.size for shard in shards)
+        self.written += shards
 
 
 def result_dtype(chains: tuple[Chain, ...]) -> np.dtype[Any]:

@@ -124,7 +124,7 @@ def test_processes_and_threads_give_the_values_of_this_process(tmp_path: Path) -
                 n_workers=2,
                 threads_per_worker=2,
                 processes=processes,
-                dashboard_address=None,
+                dashboard_address="127.0.0.1:0",
             ) as cluster,
             Client(cluster) as client,
         ):

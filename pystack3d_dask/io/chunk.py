@@ -9,8 +9,9 @@ from __future__ import annotations
 import os
 import re
 import uuid
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -19,7 +20,7 @@ import imagecodecs
 import numpy as np
 from zarr.codecs import BloscCodec, Crc32cCodec
 
-from pystack3d_dask.errors import PixelError
+from pystack3d_dask.errors import DamageError
 from pystack3d_dask.spec import Array
 
 # what `encode` does, in words for the array's metadata; bitshuffle is what makes lz4
@@ -30,8 +31,57 @@ CHECKSUM_BYTES = 4
 PARTIAL = re.compile(r"(?P<name>.+)\.[0-9a-f]{32}\.partial")  # what `replacing` writes to
 
 
-class DamagedError(ValueError):
+READ_BYTES = 2**22  # at a time
+
+
+class WrongBytesError(ValueError):
     """Bytes that are not those that were written."""
+
+
+@dataclass(frozen=True)
+class Written:
+    """A file that was written: what it must still be when it is looked at again.
+
+    Parameters
+    ----------
+    path : Path
+        The file.
+    size : int
+        Its bytes.
+    checksum : int
+        Their CRC-32C.
+    """
+
+    path: Path
+    size: int
+    checksum: int
+
+    def problem(self) -> str | None:
+        """Return what is wrong with the file now; None if it is as it was written."""
+        checksum, size = 0, 0
+        try:
+            with self.path.open("rb") as file:
+                while data := file.read(READ_BYTES):
+                    checksum = google_crc32c.extend(checksum, data)
+                    size += len(data)
+        except FileNotFoundError:
+            return "it is missing"
+        except OSError as error:
+            return f"it cannot be read: {error.strerror or error}"
+        if size != self.size:
+            return f"it has {size} bytes, {self.size} were written"
+        return None if checksum == self.checksum else "its checksum does not match"
+
+
+def write_file(path: Path, parts: Iterable[bytes]) -> Written:
+    """Write a file that takes the place of ``path`` when it is complete."""
+    checksum, size = 0, 0
+    with replacing(path) as file:
+        for part in parts:
+            file.write(part)
+            checksum = google_crc32c.extend(checksum, part)
+            size += len(part)
+    return Written(path, size, checksum)
 
 
 def encode(chunk: Array) -> bytes:
@@ -53,13 +103,13 @@ def decode(data: bytes, dtype: np.dtype[Any], shape: Sequence[int]) -> Array:
 
     Raises
     ------
-    DamagedError
+    WrongBytesError
         When the checksum does not match.
     """
     body, checksum = data[:-CHECKSUM_BYTES], data[-CHECKSUM_BYTES:]
     if len(checksum) < CHECKSUM_BYTES or with_checksum(body)[-CHECKSUM_BYTES:] != checksum:
         message = f"the checksum of its {len(data)} bytes does not match"
-        raise DamagedError(message)
+        raise WrongBytesError(message)
     values = np.frombuffer(imagecodecs.blosc_decode(body, numthreads=1), dtype.newbyteorder("<"))
     return values.reshape(shape)
 
@@ -100,11 +150,10 @@ def reading(path: Path) -> Iterator[None]:
 
     Raises
     ------
-    PixelError
+    DamageError
     """
     try:
         yield
-    except (FileNotFoundError, DamagedError) as error:
+    except (FileNotFoundError, WrongBytesError) as error:
         reason = "it is missing" if isinstance(error, FileNotFoundError) else str(error)
-        message = f"{path}: {reason}; --restart computes everything anew"
-        raise PixelError(message) from error
+        raise DamageError(str(path), reason) from error

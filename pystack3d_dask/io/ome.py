@@ -20,7 +20,7 @@ import zarr
 from numpy.typing import NDArray
 
 from pystack3d_dask.errors import StackError
-from pystack3d_dask.io.chunk import CODECS
+from pystack3d_dask.io.chunk import CODECS, Written
 from pystack3d_dask.io.pyramid import pooled, pooled_positions, pooled_shape, pyramid
 from pystack3d_dask.io.shard import read_slice, write_shard
 from pystack3d_dask.spec import AXES, Array, StackSpec, Triple
@@ -114,7 +114,7 @@ class ResultWriter:
     def __init__(self, path: Path | str) -> None:
         self._levels = tuple(_levels(path))
 
-    def write(self, channel: int, z_start: int, values: Array) -> int:
+    def write(self, channel: int, z_start: int, values: Array) -> list[Written]:
         """Write a slab of one channel.
 
         Parameters
@@ -129,8 +129,8 @@ class ResultWriter:
 
         Returns
         -------
-        int
-            Bytes on disk.
+        list of Written
+            A file per level.
 
         Raises
         ------
@@ -141,10 +141,10 @@ class ResultWriter:
         _check_slab(full, channel, z_start, values)
         number = z_start // full.slices
         slabs = [values, *pooled(values, [level.factor for level in coarser])]
-        return sum(
+        return [
             write_shard(level.shard(channel, number), part, level.slices, level.tile)
             for level, part in zip(self._levels, slabs, strict=True)
-        )
+        ]
 
 
 class ResultReader:
@@ -184,7 +184,7 @@ class ResultReader:
 
         Raises
         ------
-        PixelError
+        DamageError
             When its shard is missing or damaged.
         """
         where = self._levels[level]
@@ -207,7 +207,7 @@ def finish_result(
     path : path-like
         The result.
     attrs : mapping
-        What else the root attribute ``pystack3d_dask`` says from now on.
+        What the root attribute ``pystack3d_dask`` says from now on, beside what it said.
     windows : sequence of tuple of float, optional
         Per channel, the values that viewers show as black and white; the range of the
         type without it.
@@ -217,19 +217,19 @@ def finish_result(
     if windows is not None:
         for channel, (start, end) in zip(ome["omero"]["channels"], windows, strict=True):
             channel["window"] |= {"start": float(start), "end": float(end)}
-    root.update_attributes({"ome": ome, OURS: {**attrs, "complete": True}})
+    root.update_attributes({"ome": ome, OURS: {**root.attrs[OURS], **attrs, "complete": True}})
+
+
+def reopen_result(path: Path | str) -> None:
+    """Mark a result as not complete: parts of it are to be written again."""
+    root = zarr.open_group(path, mode="r+")
+    root.update_attributes({OURS: {**root.attrs[OURS], "complete": False}})
 
 
 def is_complete(path: Path | str, token: str) -> bool:
-    """Return whether there is a complete result, finished with ``token`` in its attributes."""
-    state = _state(path)
-    return state is not None and state["complete"] and state.get("token") == token
-
-
-def result_token(path: Path | str) -> str | None:
-    """Return the token in the attributes of a result, complete or not; None without one."""
-    state = _state(path)
-    return None if state is None else state.get("token")
+    """Return whether there is a complete result with ``token`` in its attributes."""
+    state = result_state(path)
+    return bool(state.get("complete")) and state.get("token") == token
 
 
 def open_result(path: Path | str) -> xr.DataArray:
@@ -252,8 +252,8 @@ def open_result(path: Path | str) -> xr.DataArray:
     """
     import xarray as xr  # not at the top: workers do without it, and start sooner
 
-    state = _state(path)
-    if state is None:
+    state = result_state(path)
+    if not state:
         msg = f"{path}: there is no result here; `pystack3d-dask run` makes one"
         raise StackError(msg)
     if not state["complete"]:
@@ -390,13 +390,13 @@ def _consolidate(path: Path) -> None:
         zarr.consolidate_metadata(path)
 
 
-def _state(path: Path | str) -> dict[str, Any] | None:
+def result_state(path: Path | str) -> dict[str, Any]:
+    """Return what the root attribute ``pystack3d_dask`` says; nothing without a result."""
     try:
         root = zarr.open_group(path, mode="r")
     except FileNotFoundError:
-        return None
-    state: dict[str, Any] | None = root.attrs.get(OURS)
-    return state
+        return {}
+    return dict(root.attrs.get(OURS, {}))
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ its index at the end.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -16,19 +17,20 @@ import numpy as np
 
 from pystack3d_dask.io.chunk import (
     CHECKSUM_BYTES,
-    DamagedError,
+    Written,
+    WrongBytesError,
     decode,
     encode,
     reading,
-    replacing,
     with_checksum,
+    write_file,
 )
 from pystack3d_dask.spec import Array
 
 ABSENT = np.uint64(2**64 - 1)
 
 
-def write_shard(path: Path, values: Array, slices: int, tile: tuple[int, int]) -> int:
+def write_shard(path: Path, values: Array, slices: int, tile: tuple[int, int]) -> Written:
     """Write one shard, whatever was there before, in one atomic step.
 
     Every chunk that has values is stored, blank ones too, so that a blank shard differs
@@ -48,18 +50,22 @@ def write_shard(path: Path, values: Array, slices: int, tile: tuple[int, int]) -
 
     Returns
     -------
-    int
-        Size of the file in bytes.
+    Written
     """
+    return write_file(path, _parts(values, slices, tile))
+
+
+def _parts(values: Array, slices: int, tile: tuple[int, int]) -> Iterator[bytes]:
+    """Yield the chunks of a shard, then its index."""
     rows, columns = (-(-n // t) for n, t in zip(values.shape[1:], tile, strict=True))
     index = np.full((slices, rows, columns, 2), ABSENT, dtype="<u8")
-    with replacing(path) as file:
-        for z, y, x in np.ndindex(len(values), rows, columns):
-            chunk = encode(_chunk(values[z], y, x, tile))
-            index[z, y, x] = file.tell(), len(chunk)
-            file.write(chunk)
-        file.write(with_checksum(index.tobytes()))
-        return file.tell()
+    offset = 0
+    for z, y, x in np.ndindex(len(values), rows, columns):
+        chunk = encode(_chunk(values[z], y, x, tile))
+        index[z, y, x] = offset, len(chunk)
+        offset += len(chunk)
+        yield chunk
+    yield with_checksum(index.tobytes())
 
 
 def read_slice(
@@ -91,7 +97,7 @@ def read_slice(
 
     Raises
     ------
-    PixelError
+    DamageError
         When the shard is missing or damaged.
     """
     grid = tuple(-(-n // t) for n, t in zip(shape, tile, strict=True))
@@ -102,7 +108,7 @@ def read_slice(
             offset, size = (int(number) for number in index[k, y, x])
             if offset == ABSENT:
                 message = f"slice {k} of the shard was never written"
-                raise DamagedError(message)
+                raise WrongBytesError(message)
             file.seek(offset)
             part = image[y * tile[0] : (y + 1) * tile[0], x * tile[1] : (x + 1) * tile[1]]
             part[...] = decode(file.read(size), dtype, tile)[: part.shape[0], : part.shape[1]]
@@ -116,7 +122,7 @@ def _read_index(file: BinaryIO, shape: tuple[int, ...]) -> Array:
     data = file.read()
     if len(data) < length or with_checksum(data[:-CHECKSUM_BYTES]) != data:
         message = f"the checksum of its index does not match, the file has {size} bytes"
-        raise DamagedError(message)
+        raise WrongBytesError(message)
     return np.frombuffer(data[:-CHECKSUM_BYTES], "<u8").reshape(*shape, 2)
 
 

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import zarr
 
-from pystack3d_dask.io.chunk import CODECS, decode, encode, reading, replacing
+from pystack3d_dask.io.chunk import CODECS, Written, decode, encode, reading, write_file
 from pystack3d_dask.spec import Array, Region, StackSpec
 
 CHUNK_BYTES = 16 * 2**20
@@ -97,7 +97,7 @@ class Level:
 
         Raises
         ------
-        PixelError
+        DamageError
             When a chunk is missing or damaged.
         """
         out = np.empty(region.shape, dtype)
@@ -110,14 +110,15 @@ class Level:
                 image[start - top : stop - top] = chunk[start - first : stop - first, left:right]
         return out
 
-    def write(self, channel: int, z: int, image: Array) -> None:
-        """Write one whole slice of a channel."""
+    def write(self, channel: int, z: int, image: Array) -> list[Written]:
+        """Write one whole slice of a channel; return the files."""
+        written = []
         for part, first in enumerate(range(0, len(image), self._rows)):
             rows = image[first : first + self._rows]
             chunk = np.zeros((self._rows, self._width), self._dtype)
             chunk[: len(rows)] = rows
-            with replacing(self._file(channel, z, part)) as file:
-                file.write(encode(chunk))
+            written.append(write_file(self._file(channel, z, part), [encode(chunk)]))
+        return written
 
     def _file(self, channel: int, z: int, part: int) -> Path:
         return self._path / str(self._encode_key((channel, z, part, 0)))

@@ -45,7 +45,9 @@ def create(path, spec=SPEC, channels=("ESB",), dtype=None, slab=SLAB, **more):
 
 def write(path, values, channel=0, slab=SLAB):
     starts = range(0, len(values), slab)
-    return sum(ResultWriter(path).write(channel, z, values[z : z + slab]) for z in starts)
+    writer = ResultWriter(path)
+    shards = [writer.write(channel, z, values[z : z + slab]) for z in starts]
+    return sum(shard.size for written in shards for shard in written)
 
 
 def multiscale(path):

@@ -35,9 +35,10 @@ def noise(shape, dtype):
 def test_zarr_reads_what_was_written(tmp_path, dtype):
     values = noise((SLICES, 33, 20), dtype)
     array = make_array(tmp_path / "a", values.shape, values.dtype.newbyteorder("="), (17, 20))
-    size = write_shard(tmp_path / "a/c/0/0/0", values, SLICES, (17, 20))
+    written = write_shard(tmp_path / "a/c/0/0/0", values, SLICES, (17, 20))
     np.testing.assert_array_equal(array[:], values)
-    assert size == (tmp_path / "a/c/0/0/0").stat().st_size
+    assert written.size == written.path.stat().st_size
+    assert written.problem() is None
 
 
 def test_the_last_shard_may_have_fewer_slices(tmp_path):
