@@ -140,9 +140,7 @@ def run(
         click.echo(f"nothing to do: {pipeline.workspace.result} is complete")
         return
     with _client(pipeline, workers, threads_per_worker, scheduler, scheduler_file) as client:
-        if anew:
-            pipeline.workspace.clear()
-        _print_summary(_run(pipeline, client))
+        _print_summary(_run(pipeline, client, anew))
 
 
 @cli.command()
@@ -392,11 +390,11 @@ def _client(
     return local_client(count or default_workers(), threads_per_worker, debug=debug)
 
 
-def _run(pipeline: Pipeline, client: Client | None) -> RunSummary:
+def _run(pipeline: Pipeline, client: Client | None, restart: bool = False) -> RunSummary:
     with _progress() as on_block:
         if client is not None and client.dashboard_link:
             click.echo(f"dashboard: {client.dashboard_link}", err=True)
-        return pipeline.run(client, on_block)
+        return pipeline.run(client, on_block, restart=restart)
 
 
 def _print_summary(summary: RunSummary) -> None:

@@ -58,7 +58,13 @@ class Pipeline(Project):
 
         return plan_project(self)
 
-    def run(self, client: Client | None = None, on_block: OnBlock | None = None) -> RunSummary:
+    def run(
+        self,
+        client: Client | None = None,
+        on_block: OnBlock | None = None,
+        *,
+        restart: bool = False,
+    ) -> RunSummary:
         """Correct the stack, continuing where an earlier run stopped.
 
         Parameters
@@ -67,10 +73,19 @@ class Pipeline(Project):
             Where to compute; in this process without one.
         on_block : callable, optional
             Called after each finished block.
+        restart : bool
+            Remove results and records first, and begin anew.
+
+        Raises
+        ------
+        LockedError
+            When another run, here or on another host, works on the project.
+        RunError
+            When blocks failed; the others stay valid, and the next run continues.
         """
         from pystack3d_dask.run import run
 
-        return run(self, client=client, on_block=on_block)
+        return run(self, client=client, on_block=on_block, restart=restart)
 
     def fit(
         self, client: Client | None = None, on_block: OnBlock | None = None
@@ -201,4 +216,7 @@ class Pipeline(Project):
         dict of str to int
             Bytes that were freed, by the step that had left them (``source``: ingested).
         """
-        return self.workspace.free_levels()
+        from pystack3d_dask.lock import locked
+
+        with locked(self.workspace.process):
+            return self.workspace.free_levels()

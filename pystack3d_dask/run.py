@@ -17,6 +17,7 @@ from pystack3d_dask.errors import DamageError, RunError, StackError, explain
 from pystack3d_dask.io.ome import create_result, finish_result, result_state
 from pystack3d_dask.io.work import attributes, create_level, remove_level, update_attrs
 from pystack3d_dask.known import FitsByChannel, known_work, plan_project
+from pystack3d_dask.lock import locked
 from pystack3d_dask.plan import Pass, Plan
 from pystack3d_dask.project import KEEP_ALL, Project, handed_out
 from pystack3d_dask.record import BlockRecord, DamagedRecordError, StoredSummaries, Workspace
@@ -71,15 +72,27 @@ OnBlock = Callable[[BlockDone], None]
 
 
 def run(
-    project: Project, client: Client | None = None, on_block: OnBlock | None = None
+    project: Project,
+    client: Client | None = None,
+    on_block: OnBlock | None = None,
+    restart: bool = False,
 ) -> RunSummary:
     """Correct a project's stack; see `Pipeline.run`.
 
     Raises
     ------
+    LockedError
+        When another run works on the project.
     RunError
         When blocks failed. The others of their pass are finished and stay valid.
     """
+    with locked(project.workspace.process):
+        if restart:
+            project.workspace.clear()
+        return _run(project, client, on_block)
+
+
+def _run(project: Project, client: Client | None, on_block: OnBlock | None) -> RunSummary:
     started = time.perf_counter()
     workspace = project.workspace
     passes = _run_passes(project, client, on_block, lambda plan: bool(plan.passes))
@@ -106,7 +119,8 @@ def fit(
     def is_missing(plan: Plan) -> bool:
         return bool(plan.passes) and not names <= set(plan.chains[0].fits)
 
-    _run_passes(project, client, on_block, is_missing)
+    with locked(project.workspace.process):
+        _run_passes(project, client, on_block, is_missing)
     return known_work(project)[0]
 
 

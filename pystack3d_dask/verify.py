@@ -11,6 +11,7 @@ from pystack3d_dask.errors import DamageError, StackError
 from pystack3d_dask.io.chunk import Written
 from pystack3d_dask.io.ome import reopen_result, result_state
 from pystack3d_dask.io.work import attributes
+from pystack3d_dask.lock import locked
 from pystack3d_dask.project import Project
 from pystack3d_dask.record import BlockRecord, DamagedRecordError
 
@@ -56,9 +57,16 @@ def verify(project: Project, on_file: OnFile | None = None) -> Verification:
 
     Raises
     ------
+    LockedError
+        When a run works on the project.
     StackError
         When nothing was stored yet.
     """
+    with locked(project.workspace.process):
+        return _verify(project, on_file)
+
+
+def _verify(project: Project, on_file: OnFile | None) -> Verification:
     workspace = project.workspace
     levels = sorted(workspace.levels.iterdir()) if workspace.levels.exists() else []
     stores = [path for path in (workspace.result, *levels) if path.exists()]

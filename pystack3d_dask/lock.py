@@ -1,0 +1,205 @@
+"""One run at a time on a project, also from several hosts that share its file system.
+
+The lock is a file that names its holder, who touches it every few seconds. Whether a holder
+on this machine is alive, its process tells; one elsewhere is taken for dead when the file
+was not touched for a minute.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import threading
+import time
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+import psutil
+
+from pystack3d_dask.errors import StackError
+
+HEARTBEAT = 5.0  # seconds between touches
+SILENCE = 60.0  # seconds after which a holder on another host is taken for dead
+SAME_START = 2.0  # seconds by which start times of one process may seem to differ
+PIDS = Path("/proc/self/ns/pid")  # processes of containers are numbered by themselves
+
+
+class LockedError(StackError):
+    """Another run holds the project."""
+
+
+@dataclass(frozen=True)
+class Holder:
+    """Who holds a project.
+
+    Parameters
+    ----------
+    host : str
+        Name of the machine.
+    pids : str
+        Which processes its numbers are about; empty where there is one kind only.
+    pid : int
+        The process.
+    born : float
+        When it was started, in seconds since 1970.
+    since : str
+        When it took the lock.
+    key : str
+        Tells this lock from all others.
+    """
+
+    host: str
+    pids: str
+    pid: int
+    born: float
+    since: str
+    key: str
+
+    @classmethod
+    def me(cls) -> Holder:
+        """Return this process."""
+        return cls(
+            host=socket.gethostname(),
+            pids=os.readlink(PIDS) if PIDS.exists() else "",
+            pid=os.getpid(),
+            born=psutil.Process().create_time(),
+            since=datetime.now(UTC).astimezone().isoformat(sep=" ", timespec="seconds"),
+            key=uuid.uuid4().hex,
+        )
+
+    def is_dead(self, silent: float) -> bool:
+        """Return whether the process is gone, or was silent for too long to be thought alive."""
+        me = Holder.me()
+        if (self.host, self.pids) != (me.host, me.pids):
+            return silent > SILENCE
+        try:
+            born: float = psutil.Process(self.pid).create_time()
+        except psutil.NoSuchProcess:
+            return True
+        return abs(born - self.born) > SAME_START
+
+
+@contextmanager
+def locked(directory: Path) -> Iterator[None]:
+    """Hold a directory as long as the context lasts.
+
+    Parameters
+    ----------
+    directory : Path
+        Made if it is not there.
+
+    Raises
+    ------
+    LockedError
+        When somebody else holds it, with who and since when.
+    """
+    directory.mkdir(parents=True, exist_ok=True)
+    path, me = directory / "run.lock", Holder.me()
+    while not _taken(path, me):
+        _remove_if_dead(path)
+        time.sleep(0.01)
+    stop = threading.Event()
+    heart = threading.Thread(target=_beat, args=(path, stop), daemon=True, name="run.lock")
+    heart.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        heart.join()
+        if _holder(path) == me:
+            path.unlink(missing_ok=True)
+
+
+def _taken(path: Path, me: Holder) -> bool:
+    draft, content = path.with_name(f"{path.name}.{me.key}"), json.dumps(asdict(me))
+    draft.write_text(content)
+    try:
+        os.link(draft, path)  # whole or not at all, also on network drives
+    except FileExistsError:
+        return False
+    except OSError:  # a file system without links
+        return _created(path, content)
+    finally:
+        draft.unlink()
+    return True
+
+
+def _created(path: Path, content: str) -> bool:
+    try:
+        with path.open("x") as file:
+            file.write(content)
+    except FileExistsError:
+        return False
+    return True
+
+
+def _holder(path: Path) -> Holder | None:
+    """Return who holds the lock; None if it is gone, or nobody's."""
+    try:
+        return Holder(**json.loads(path.read_text()))
+    except (OSError, ValueError, TypeError):
+        return None
+
+
+def _remove_if_dead(path: Path) -> None:
+    """Remove a lock whose holder is dead.
+
+    Raises
+    ------
+    LockedError
+        When the holder is alive.
+    """
+    holder, silent = _holder(path), _silence(path)
+    is_dead = silent > SILENCE if holder is None else holder.is_dead(silent)
+    if not path.exists():
+        return
+    if not is_dead:
+        who = "somebody" if holder is None else f"process {holder.pid} on {holder.host}"
+        since = "" if holder is None else f" since {holder.since}"
+        message = (
+            f"{path.parent}: {who} works on this project{since}, last heard of "
+            f"{silent:.0f} s ago; wait until it is done, or stop it there"
+        )
+        raise LockedError(message)
+    with _alone(path) as is_alone:
+        # a lock that somebody else has taken by now is not that of the dead
+        if is_alone and _holder(path) == holder:
+            path.unlink(missing_ok=True)
+
+
+@contextmanager
+def _alone(path: Path) -> Iterator[bool]:
+    """Yield whether nobody else removes a dead one's lock at the same time."""
+    door = path.with_name(f"{path.name}.removing")
+    if not _created(door, ""):
+        if _silence(door) > SILENCE:  # whoever came last was killed
+            door.unlink(missing_ok=True)
+        yield False
+        return
+    try:
+        yield True
+    finally:
+        door.unlink(missing_ok=True)
+
+
+def _silence(path: Path) -> float:
+    """Return the seconds since a file was touched, by the clock of its file system."""
+    probe = path.with_name(f"{path.name}.{uuid.uuid4().hex}")
+    probe.touch()
+    try:
+        return max(0.0, probe.stat().st_mtime - path.stat().st_mtime)
+    except FileNotFoundError:
+        return 0.0
+    finally:
+        probe.unlink()
+
+
+def _beat(path: Path, stop: threading.Event) -> None:
+    while not stop.wait(HEARTBEAT):
+        with suppress(OSError):  # the disk may be away for a while
+            os.utime(path)
