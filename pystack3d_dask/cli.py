@@ -101,7 +101,9 @@ def init(directory: Path) -> None:
 @STEPS
 def plan(project: Path, steps: str | None) -> None:
     """Print what a run would do: passes, reads, writes, tasks, memory, disk, time."""
-    click.echo(str(_open(project, steps).plan()))
+    pipeline = _open(project, steps)
+    _tell_changes(pipeline)
+    click.echo(str(pipeline.plan()))
 
 
 @cli.command()
@@ -135,6 +137,7 @@ def run(
 ) -> None:
     """Correct a stack, continuing where an earlier run stopped."""
     pipeline = _open(project, steps)
+    _tell_changes(pipeline)
     anew = restart and _may_clear(pipeline, yes)
     if not anew and not pipeline.plan().passes:
         click.echo(f"nothing to do: {pipeline.workspace.result} is complete")
@@ -353,6 +356,13 @@ def _open(project: Path, steps: str | None) -> Pipeline:
     for note in pipeline.notes:
         click.echo(f"note: {note}", err=True)
     return pipeline
+
+
+def _tell_changes(pipeline: Pipeline) -> None:
+    from pystack3d_dask.changes import changed_slices
+
+    if found := changed_slices(pipeline):
+        click.echo(f"note: {found}", err=True)
 
 
 def _may_clear(pipeline: Pipeline, yes: bool) -> bool:

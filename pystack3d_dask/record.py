@@ -297,6 +297,11 @@ class Workspace:
         return self.process / "work.zarr"
 
     @property
+    def contents(self) -> Path:
+        """What the slices were read from when the last run began."""
+        return self.work / "source.json"
+
+    @property
     def summary(self) -> Path:
         """The summary of the last run."""
         return self.process / "summary.json"

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from pystack3d_dask.chain import Work
+from pystack3d_dask.changes import remember_slices
 from pystack3d_dask.errors import DamageError, RunError, StackError, explain
 from pystack3d_dask.io.ome import create_result, finish_result, result_state
 from pystack3d_dask.io.work import attributes, create_level, remove_level, update_attrs
@@ -135,6 +136,7 @@ def _run_passes(
     workspace.create()
     workspace.remove_stale(project.tokens)
     workspace.remove_partials()
+    remember_slices(project)
     summaries: list[PassSummary] = []
     repairs = Repairs(project, runner)
     while is_wanted(plan := plan_project(project)):

@@ -23,6 +23,8 @@ class Source(Protocol):
         source is read in place, others are ingested once.
     fingerprint : str
         Changes when slices are replaced, added, removed or selected otherwise.
+    contents : dict of str to str
+        The files, or arrays, that slices are read from, and what changes with their content.
     notes : tuple of str
         What is worth saying about the files: metadata that cannot be used, or contradict them.
     """
@@ -37,6 +39,8 @@ class Source(Protocol):
     def chunked(self) -> bool: ...
     @property
     def fingerprint(self) -> str: ...
+    @property
+    def contents(self) -> dict[str, str]: ...
     @property
     def notes(self) -> tuple[str, ...]: ...
 

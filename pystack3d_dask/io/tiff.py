@@ -118,6 +118,15 @@ class TiffStack:
         ]
         return sha256(repr(content).encode()).hexdigest()
 
+    @property
+    def contents(self) -> dict[str, str]:
+        """Sizes and modification times of the files, by channel and name."""
+        return {
+            f"{name}/{plane.file}".removeprefix("./"): f"{plane.size} {plane.mtime_ns}"
+            for name, files in zip(self.channels, self.files, strict=True)
+            for plane in files.planes
+        }
+
     def read(self, channel: int, region: Region) -> Array:
         """Return the pixels of a region; only what it touches is read and decoded.
 

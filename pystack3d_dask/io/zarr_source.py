@@ -92,6 +92,11 @@ class ZarrStack:
         ]
         return sha256(repr(content).encode()).hexdigest()
 
+    @property
+    def contents(self) -> dict[str, str]:
+        """The stamps of the arrays, by channel."""
+        return dict(zip(self.channels, self.stamps, strict=True))
+
     def read(self, channel: int, region: Region) -> Array:
         """Return the pixels of a region, C-contiguous, in the type of the channel's spec.
 

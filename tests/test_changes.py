@@ -1,0 +1,75 @@
+"""Slices that changed between two runs are told by name."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import tifffile
+import zarr
+from stacks import images, make_project, write_params
+
+from pystack3d_dask.changes import changed_slices
+from pystack3d_dask.pipeline import Pipeline
+
+
+@pytest.fixture
+def directory(tmp_path):
+    directory = make_project(tmp_path / "project", ["cropping"])
+    Pipeline.from_toml(directory).run()
+    return directory
+
+
+def told(directory):
+    return changed_slices(Pipeline.from_toml(directory))
+
+
+def test_nothing_is_told_before_a_run_or_without_changes(tmp_path, directory):
+    assert told(directory) is None
+    assert told(make_project(tmp_path / "other", ["cropping"])) is None
+
+
+def test_replaced_added_and_removed_slices_are_named(directory):
+    slices = sorted(directory.glob("*.tif"))
+    tifffile.imwrite(slices[3], images(seed=1)[0])
+    slices[5].unlink()
+    tifffile.imwrite(directory / "slice_0900_z=9.0000um.tif", images(seed=1)[0])
+    found = told(directory)
+    assert f"{slices[3].name} replaced" in found
+    assert f"{slices[5].name} removed" in found
+    assert "slice_0900_z=9.0000um.tif added" in found
+    Pipeline.from_toml(directory).run()
+    assert told(directory) is None
+
+
+def test_slices_that_are_selected_otherwise_count_as_added_or_removed(directory):
+    path = directory / "params.toml"
+    path.write_text("ind_max = 9\n" + path.read_text())
+    assert "slice_0010_z=0.1000um.tif" in told(directory)
+    assert "and 5 more removed" in told(directory)
+
+
+def test_channels_are_named(tmp_path):
+    stacks = {"ESB": images(), "SE2": images(seed=1)}
+    directory = make_project(tmp_path / "project", ["cropping"], stacks)
+    Pipeline.from_toml(directory).run()
+    victim = sorted((directory / "SE2").glob("*.tif"))[0]
+    tifffile.imwrite(victim, images(seed=2)[0])
+    assert f"SE2/{victim.name} replaced" in told(directory)
+
+
+def test_arrays_are_named(tmp_path):
+    write_params(tmp_path, ["cropping"], {"channels": ["stack.zarr"]})
+    zarr.create_array(tmp_path / "stack.zarr", data=images(), chunks=(4, 50, 64))
+    Pipeline.from_toml(tmp_path).run()
+    assert told(tmp_path) is None
+    data = np.zeros((20, 50, 64), "uint8")
+    zarr.create_array(tmp_path / "stack.zarr", data=data, chunks=(5, 50, 64), overwrite=True)
+    assert "stack.zarr replaced" in told(tmp_path)
+
+
+def test_the_command_line_tells_it_first(directory, call):
+    victim = sorted(directory.glob("*.tif"))[3]
+    tifffile.imwrite(victim, images(seed=1)[0])
+    for command in (["plan"], ["run", "--workers", 0]):
+        done = call(command[0], directory, *command[1:])
+        assert f"note: slices changed since the last run: {victim.name} replaced" in done.err
