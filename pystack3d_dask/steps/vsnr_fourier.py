@@ -16,7 +16,7 @@ from pystack3d_dask.steps.vsnr_kernels import (
 )
 from pystack3d_dask.steps.vsnr_noise import difference_power
 
-COLUMNS = 32  # of the spectrum, transformed and updated while they are in the cache
+CACHE = 2**19  # bytes of the spectrum, some columns, that are transformed and updated at a time
 
 
 class FourierSolver:
@@ -39,8 +39,9 @@ class FourierSolver:
         self._down = difference_power(rows)
         self._noise = np.zeros_like(u0)
         self._dual = np.zeros((2, *u0.shape), np.float32)
-        firsts = range(0, psi.shape[1], COLUMNS)
-        self._psi = [np.ascontiguousarray(psi[:, k : k + COLUMNS]) for k in firsts]
+        step = max(1, CACHE // (rows * np.dtype(np.complex64).itemsize))
+        self._parts = [slice(k, k + step) for k in range(0, psi.shape[1], step)]
+        self._psi = [np.ascontiguousarray(psi[:, columns]) for columns in self._parts]
         self._spectrum = [np.zeros((rows, 2 * each.shape[1]), np.float32) for each in self._psi]
         self._divergence = np.empty_like(u0)
 
@@ -49,13 +50,13 @@ class FourierSolver:
         limit = np.float32(1) / self._beta
         _sweep(self._u0, self._noise, self._dual, limit, self._divergence)
         along_x = fft.rfft(self._divergence, axis=1)
-        squares = [self._update(along_x, part) for part in range(len(self._psi))]
+        squares = [self._update(along_x, part) for part in range(len(self._parts))]
         self._noise = fft.irfft(along_x, n=self._u0.shape[1], axis=1)
         return relative_change(*np.max(squares, axis=0))
 
     def _update(self, along_x: Array, part: int) -> tuple[float, float]:
         """Replace some columns of the divergence, transformed along x, by those of the noise."""
-        columns = slice(part * COLUMNS, (part + 1) * COLUMNS)
+        columns = self._parts[part]
         transformed = fft.fft(along_x[:, columns], axis=0)
         squares = update_spectrum(
             transformed.view(np.float32),
