@@ -69,6 +69,11 @@ class Case:
     steps: tuple[str, ...]
     after: str = ""
 
+    @property
+    def is_given_matrices(self) -> bool:
+        """Whether slices are moved by matrices that were found before."""
+        return TRANSFORMATION in self.steps and CALCULATION not in self.steps
+
 
 @dataclass(frozen=True)
 class Measured:
@@ -87,6 +92,10 @@ CASES = (
     Case(TRANSFORMATION, (TRANSFORMATION,), after="intensity_rescaling"),
     Case("destriping", ("destriping",), after=TRANSFORMATION),
     Case("resampling", ("resampling",), after="destriping"),
+    Case(
+        "the others together",
+        tuple(step for step in CHAIN if step not in (CALCULATION, "destriping")),
+    ),
     Case(f"the chain of {len(CHAIN)} steps", CHAIN),
 )
 
@@ -129,7 +138,7 @@ class Comparison:
         project = self.linked(case, self.project("theirs", case.name))
         (project / "params.toml").write_text(self.params(case.steps))
         (project / "reference.py").write_text(REFERENCE)
-        if case.name == TRANSFORMATION:
+        if case.is_given_matrices:
             matrices = Path("process", CALCULATION, "tmats.npy")
             (project / matrices).parent.mkdir(parents=True)
             shutil.copy(self.project("theirs", CALCULATION) / matrices, project / matrices)
@@ -138,12 +147,14 @@ class Comparison:
     def prepared_ours(self, case: Case) -> Path:
         """Return a new project for this program."""
         project = self.linked(case, self.project("ours", case.name))
-        steps = (CALCULATION, *case.steps) if case.name == TRANSFORMATION else case.steps
+        steps = list(case.steps)
+        if case.is_given_matrices:
+            steps.insert(steps.index(TRANSFORMATION), CALCULATION)
         (project / "params.toml").write_text('precision = "source"\n' + self.params(steps))
-        if case.name == TRANSFORMATION:
+        if case.is_given_matrices:
             pipeline = Pipeline.from_toml(project)
-            pipeline.fit()  # finds the matrices
-            pipeline.clean()  # slices are to be read from their files again
+            pipeline.fit()
+            keep_matrices(pipeline.workspace.work)
         return project
 
     def project(self, program: str, name: str) -> Path:
@@ -205,6 +216,14 @@ cvg_threshold = 1e-2
 policy = "slice_{{slice_nb}}_z={{z_coord}}um.tif"
 dz = {VOXEL_SIZE}
 """
+
+
+def keep_matrices(work: Path) -> None:
+    """Remove all that a run has found out and stored, but the matrices of registration."""
+    others = [path for path in (work / "fits").iterdir() if path.name != CALCULATION]
+    for path in [work / "levels", work / "figures", work / "records", *others]:
+        if path.is_dir():
+            shutil.rmtree(path)
 
 
 def timed(command: Sequence[str], directory: Path, limit: float) -> Measured:
