@@ -15,6 +15,7 @@ import click
 
 from pystack3d_dask import __version__
 from pystack3d_dask.errors import StackError, explain
+from pystack3d_dask.stopping import INTERRUPTED, STOPPED, stoppable
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
     from pystack3d_dask.pipeline import Pipeline
     from pystack3d_dask.summary import RunSummary
 
-INTERRUPTED = 130
 PROJECT = click.argument("project", type=click.Path(path_type=Path))
 STEPS = click.option("--steps", help="Only these of the process_steps, separated by commas.")
 WORKERS = click.option(
@@ -40,14 +40,13 @@ def main() -> None:
     warnings.showwarning = _show_warning
     atexit.register(gc.freeze)  # else the interpreter looks through all that it ever imported
     try:
-        status = cli.main(arguments, prog_name="pystack3d-dask", standalone_mode=False)
+        with stoppable():
+            status = cli.main(arguments, prog_name="pystack3d-dask", standalone_mode=False)
     except click.ClickException as error:
         error.show()
         status = error.exit_code
     except (click.Abort, KeyboardInterrupt):
-        click.echo(
-            "interrupted: what was finished stays valid, the same command continues", err=True
-        )
+        click.echo(STOPPED, err=True)
         status = INTERRUPTED
     except StackError as error:
         if debug:

@@ -59,6 +59,17 @@ class ExportError(StackError):
     exit_status = 2
 
 
+class WorkersDiedError(StackError):
+    """Every worker that computed a block died of it."""
+
+    def __init__(self, count: int) -> None:
+        super().__init__(
+            f"{count} worker processes in a row died while they computed it, of too little memory "
+            "most likely (`pystack3d-dask plan` tells what a worker needs): use fewer workers "
+            "(--workers), or give them more memory; their logs tell more"
+        )
+
+
 class RunError(StackError):
     """Blocks failed; what was finished stays valid and the same command continues."""
 

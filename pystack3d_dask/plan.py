@@ -120,6 +120,10 @@ class Plan:
         """Largest resident size of a worker."""
         return max((item.memory for item in self.passes), default=0)
 
+    def memory_of(self, threads: int) -> int:
+        """Return the largest resident size of a worker that runs as many blocks at once."""
+        return WORKER_BASE + threads * (self.memory - WORKER_BASE) if self.passes else 0
+
     @property
     def peak_disk(self) -> int:
         """Bytes that all stored levels take, before compression, coarser copies included."""
@@ -428,15 +432,16 @@ def _describe(plan: Plan) -> str:
         bound = "<= " if item.is_bound else ""
         lines.append(
             f"        {item.tasks} tasks of up to {item.slab} slices, "
-            f"reads {bound}{_size(item.bytes_read)}, writes {bound}{_size(item.bytes_written)}, "
-            f"{_size(item.memory)} per worker"
+            f"reads {bound}{in_units(item.bytes_read)}, "
+            f"writes {bound}{in_units(item.bytes_written)}, "
+            f"{in_units(item.memory)} per worker"
         )
     if not plan.passes:
         lines.append("nothing to do: the result is complete")
         return "\n".join(lines)
     lines.append(
         f"in all  {plan.reads} reads and {plan.writes} writes of the stack, {plan.tasks} tasks, "
-        f"at most {_size(plan.memory)} per worker, {_size(plan.peak_disk)} of disk before "
+        f"at most {in_units(plan.memory)} per worker, {in_units(plan.peak_disk)} of disk before "
         f"compression"
     )
     lines.append(
@@ -486,7 +491,8 @@ def _extent(spec: StackSpec) -> str:
     return f"{slices} slices of {width} x {height}"
 
 
-def _size(count: float) -> str:
+def in_units(count: float) -> str:
+    """Return a number of bytes for people to read."""
     for unit in ("B", "KiB", "MiB", "GiB"):
         if count < 1024:
             return f"{count:.0f} {unit}" if unit == "B" else f"{count:.3g} {unit}"

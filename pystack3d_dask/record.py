@@ -326,6 +326,11 @@ class Workspace:
             if not (self.work / group / "zarr.json").exists():
                 zarr.create_group(self.work / group)
 
+    @staticmethod
+    def size(directory: Path) -> int:
+        """Return the bytes of the files in a directory, 0 if it is not there."""
+        return sum(path.stat().st_size for path in directory.rglob("*") if path.is_file())
+
     def remove_partials(self) -> None:
         """Remove what processes that were killed left of files."""
         for root in (self.result, self.work):
@@ -357,7 +362,7 @@ class Workspace:
         freed = {}
         for path in _children(self.levels):
             if attributes(path).get("role") not in kept:
-                freed[path.name] = _size(path)
+                freed[path.name] = self.size(path)
                 shutil.rmtree(path)
         return freed
 
@@ -396,11 +401,6 @@ class Workspace:
         for path in _children(self.work / "records"):
             if path.name.split("-")[0] not in tokens.levels:
                 shutil.rmtree(path)
-
-
-def _size(directory: Path) -> int:
-    """Return the bytes of the files in a directory."""
-    return sum(path.stat().st_size for path in directory.rglob("*") if path.is_file())
 
 
 def _plain(values: Arrays) -> dict[str, Any]:

@@ -23,6 +23,7 @@ from pystack3d_dask.plan import Pass, Plan
 from pystack3d_dask.project import KEEP_ALL, Project, handed_out
 from pystack3d_dask.record import BlockRecord, DamagedRecordError, StoredSummaries, Workspace
 from pystack3d_dask.repair import DamagedLevelsError, Repairs, origin
+from pystack3d_dask.room import check_disk, check_memory
 from pystack3d_dask.runners import InProcess, OnClient, Runner
 from pystack3d_dask.spec import Arrays
 from pystack3d_dask.summary import (
@@ -140,6 +141,10 @@ def _run_passes(
     summaries: list[PassSummary] = []
     repairs = Repairs(project, runner)
     while is_wanted(plan := plan_project(project)):
+        if not summaries:
+            check_disk(project, plan)
+        if client is not None:
+            check_memory(plan, client.scheduler_info(n_workers=-1)["workers"])
         count = len(summaries) + len(plan.passes)
         part = _PassRun(project, plan, len(summaries) + 1, count)
         try:

@@ -9,8 +9,9 @@ from typing import Protocol
 from uuid import uuid4
 
 import dask
-from distributed import Client, Future, as_completed
+from distributed import Client, Future, KilledWorker, as_completed
 
+from pystack3d_dask.errors import WorkersDiedError
 from pystack3d_dask.task import Program, Receipt, run_task, run_tasks
 
 Block = tuple[int, int]
@@ -142,6 +143,8 @@ class _Waiting:
 def _outcome(future: Future) -> list[Receipt] | BaseException:
     try:
         receipts: list[Receipt] = future.result()
+    except KilledWorker as error:
+        return WorkersDiedError(error.allowed_failures + 1)
     except (Exception, CancelledError) as error:
         return error
     return receipts

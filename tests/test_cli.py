@@ -449,7 +449,7 @@ def test_demo_says_what_it_expects(call, tmp_path, option, value, expected):
 
 def test_version_and_help_are_given(call):
     assert call("--version").out.strip().endswith(ps.__version__)
-    for command in ("init", "plan", "run", "export", "clean", "demo"):
+    for command in ("init", "plan", "run", "export", "verify", "clean", "demo"):
         helped = call(command, "--help")
         assert helped.status == 0
         assert f"Usage: pystack3d-dask {command}" in helped.out
@@ -497,3 +497,22 @@ def test_a_full_disk_is_told_for_each_block_with_what_to_do(call, make_project, 
     assert refused.status == 1
     assert "chunk: No space left on device; make room" in refused.err
     assert "The other blocks are finished" not in refused.err
+
+
+def test_verify_compares_what_is_stored_and_the_next_run_mends_it(call, make_project):
+    project = make_project()
+    assert call("verify", project).status == 1
+    assert call("run", project, "--workers", 0).status == 0
+    sound = call("verify", project)
+    assert sound.status == 0
+    assert re.search(r"compared \d+ files, .* with their records", sound.out)
+    shard = next(p for p in project.glob("process/result.zarr/scale0/image/c/**/*") if p.is_file())
+    content = shard.read_bytes()
+    shard.write_bytes(content[:-3])
+    damaged = call("verify", project)
+    assert damaged.status == 1
+    assert f"damaged: {shard.resolve()}: it has {len(content) - 3} bytes" in damaged.err
+    assert "1 damaged; `pystack3d-dask run` computes them again" in damaged.err
+    assert call("run", project, "--workers", 0).status == 0
+    assert shard.read_bytes() == content
+    assert call("verify", project).status == 0

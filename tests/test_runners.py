@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from functools import partial
 
@@ -11,6 +12,7 @@ from distributed import Client, LocalCluster
 from stacks import images, make_project
 
 from pystack3d_dask import open_result
+from pystack3d_dask.cluster import local_client
 from pystack3d_dask.errors import RunError
 from pystack3d_dask.pipeline import Pipeline
 
@@ -81,3 +83,22 @@ def test_of_blocks_that_share_a_task_only_the_culprits_fail(client, directory):
     Pipeline.from_toml(directory).run(client)
     found = np.squeeze(open_result(directory).values)
     np.testing.assert_array_equal(found, images((SLICES, 40, 60))[:, :35, 3:])
+
+
+def die(*_):
+    """Do what a process does that the system kills."""
+    os._exit(9)
+
+
+def limit_failures(dask_scheduler):
+    dask_scheduler.allowed_failures = 1
+
+
+def test_a_block_that_kills_its_workers_is_told_with_the_likely_cause(tmp_path, monkeypatch):
+    directory = make_project(tmp_path / "project", ["cropping"], images((1, 40, 60)))
+    monkeypatch.setattr("pystack3d_dask.runners.run_tasks", die)
+    with local_client(1) as client:
+        client.run_on_scheduler(limit_failures)
+        with pytest.raises(RunError, match="2 worker processes in a row died") as caught:
+            Pipeline.from_toml(directory).run(client)
+    assert "fewer workers" in str(caught.value)
