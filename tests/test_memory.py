@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from scipy import ndimage
-from stacks import make_project
+from stacks import make_project, write_params
 
+from pystack3d_dask import cluster
 from pystack3d_dask.cluster import local_client
 from pystack3d_dask.pipeline import Pipeline
 
@@ -68,12 +70,42 @@ LATER: dict[str, dict[str, Any]] = {
 }
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("steps", LATER.values(), ids=LATER)
-def test_later_steps_take_what_is_planned(tmp_path: Path, steps: dict[str, Any]) -> None:
+def moving_stack(slices: int) -> np.ndarray[Any, Any]:
     rng = np.random.default_rng(0)
     image = ndimage.gaussian_filter(rng.normal(size=(1000, 1200)), 4)
     image = (20000 + 5000 * image / image.std()).clip(0, 65535).astype(np.uint16)
-    moving = np.stack([np.roll(image, k, 1) for k in range(12)])
-    planned, measured = peaks(make_project(tmp_path, steps, moving))
+    return np.stack([np.roll(image, k, 1) for k in range(slices)])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("steps", LATER.values(), ids=LATER)
+def test_later_steps_take_what_is_planned(tmp_path: Path, steps: dict[str, Any]) -> None:
+    planned, measured = peaks(make_project(tmp_path, steps, moving_stack(12)))
     assert abs(measured - planned) < 0.25 * planned
+
+
+WHOLE_CHAIN: dict[str, dict[str, Any]] = {
+    **STEPS,
+    "registration_calculation": {"transformation": "TRANSLATION", "area": [100, 300, 100, 300]},
+    "registration_transformation": {"mode": "edge"},
+    **LATER["destriping"],
+}
+
+
+@pytest.mark.slow
+def test_a_stack_of_ten_times_the_memory_of_a_worker_goes_through_the_whole_chain(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    distinct = make_project(tmp_path / "distinct", WHOLE_CHAIN, moving_stack(6))
+    slices, count = sorted(distinct.glob("*.tif")), 2000
+    project = tmp_path / "project"
+    project.mkdir()
+    write_params(project, WHOLE_CHAIN)
+    for z in range(count):
+        name = f"slice_{z:05d}_z={z * 0.01:.4f}um.tif"
+        (project / name).symlink_to(slices[z % len(slices)])
+    limit = count * moving_stack(1).nbytes // 10
+    limited = partial(cluster.LocalCluster, memory_limit=limit)
+    monkeypatch.setattr(cluster, "LocalCluster", limited)
+    planned, measured = peaks(project)
+    assert measured < min(1.25 * planned, limit)
