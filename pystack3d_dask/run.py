@@ -135,6 +135,8 @@ def _run_passes(
     workspace.create()
     workspace.remove_stale(project.tokens)
     workspace.remove_partials()
+    if project.scan is not None:
+        project.scan.save(workspace.scan)
     summaries: list[PassSummary] = []
     repairs = Repairs(project, runner)
     while is_wanted(plan := plan_project(project)):
