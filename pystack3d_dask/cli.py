@@ -409,17 +409,15 @@ def _run(pipeline: Pipeline, client: Client | None, restart: bool = False) -> Ru
 def _print_summary(summary: RunSummary) -> None:
     from dask.utils import format_bytes
 
+    from pystack3d_dask.summary import bad_slice_note
+
     for number, item in enumerate(summary.passes, start=1):
         click.echo(
             f"pass {number}  {item.label}: {item.tasks} tasks, {item.seconds:.1f} s, "
             f"read {format_bytes(item.bytes_read)}, wrote {format_bytes(item.bytes_written)}"
         )
     for bad in summary.bad_slices:
-        click.echo(
-            f"note: {bad['channel']}, {bad['slice']}: {bad['bad_pixels']} pixels were NaN or "
-            "infinite and took the nearest valid value",
-            err=True,
-        )
+        click.echo(f"note: {bad_slice_note(bad)}", err=True)
     for remark in summary.remarks:
         click.echo(f"note: {remark}", err=True)
     click.echo(f"result: {summary.result} ({summary.seconds:.1f} s)")

@@ -10,6 +10,7 @@ import difflib
 import json
 import tomllib
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
@@ -18,9 +19,12 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, NonNegativeInt, TypeAdapter, ValidationError
 
 from pystack3d_dask.errors import ParameterError, Problem, SourceError
+from pystack3d_dask.io.mended import Mended
+from pystack3d_dask.io.scan import Scan, scan, without_unreadable
 from pystack3d_dask.io.source import Source
 from pystack3d_dask.io.sources import open_source
 from pystack3d_dask.project import KEEP_ALL, Keep, Project, check_steps
+from pystack3d_dask.record import Workspace
 from pystack3d_dask.spec import Precision, StackSpec
 from pystack3d_dask.step import Step, registry
 
@@ -58,7 +62,7 @@ class Settings(BaseModel):
     history: tuple[str, ...] = ()
     precision: Precision = "float32"
     keep: tuple[Keep, ...] = KEEP_ALL
-    bad_slices: Literal["fail"] = "fail"
+    bad_slices: Literal["fail", "keep", "drop", "interpolate"] = "fail"
     samples: Literal["luminance", "channels"] | None = None
 
 
@@ -108,6 +112,10 @@ def load_project(path: Path, *, steps: Sequence[str] | None = None) -> Project:
     built = _build_steps(names, tables, problems)
     directory = (params.parent / (settings.project_dir or ".")).resolve()
     source = None if wrong & WHERE else _open_source(directory, settings, problems)
+    found = None
+    if source is not None and not _errors(problems):
+        workspace = Workspace(directory / "process")
+        source, found = _mended(source, settings, workspace, problems)
     specs = [UNKNOWN] if source is None else source.specs
     problems += check_steps(
         built,
@@ -115,9 +123,8 @@ def load_project(path: Path, *, steps: Sequence[str] | None = None) -> Project:
         None if source is None else source.channels,
         unread=set(names) - {step.name for step in built},
     )
-    errors = [problem for problem in problems if problem.severity == "error"]
-    if errors or source is None:
-        raise ParameterError(errors, str(params))
+    if _errors(problems) or source is None:
+        raise ParameterError(_errors(problems), str(params))
     return Project(
         source=source,
         steps=tuple(built),
@@ -127,6 +134,7 @@ def load_project(path: Path, *, steps: Sequence[str] | None = None) -> Project:
         workers=settings.nproc,
         parameters=content,
         notes=tuple(problems),
+        scan=found,
     )
 
 
@@ -143,6 +151,10 @@ def build_step(name: str, parameters: Mapping[str, Any]) -> Step:
     if problems:
         raise ParameterError(problems)
     return built[0]
+
+
+def _errors(problems: Sequence[Problem]) -> list[Problem]:
+    return [problem for problem in problems if problem.severity == "error"]
 
 
 def _parse(params: Path) -> dict[str, Any]:
@@ -348,3 +360,37 @@ def _open_source(directory: Path, settings: Settings, problems: list[Problem]) -
         )
         return source  # to check the corrections with
     return source if (first, last) == (0, count - 1) else source.selected(first, last + 1)
+
+
+def _mended(
+    source: Source, settings: Settings, workspace: Workspace, problems: list[Problem]
+) -> tuple[Source, Scan | None]:
+    """Return the source without unreadable slices, and those, or with what stands in for them."""
+    if settings.bad_slices == "fail":
+        return source, None
+    if settings.bad_slices != "drop":
+        return Mended(source, settings.bad_slices), None
+    found = _scanned(source, workspace)
+    try:
+        left = without_unreadable(source, found)
+    except SourceError as error:
+        problems.append(Problem("bad_slices", str(error)))
+        return source, None
+    if found.slices:
+        message = (
+            f"{len(found.slices)} of {len(source.names)} slices cannot be read and are left out: "
+            f"{source.specs[0].listed(found.slices)}"
+        )
+        problems.append(Problem("bad_slices", message, "warning"))
+    return left, found
+
+
+def _scanned(source: Source, workspace: Workspace) -> Scan:
+    """Return which slices cannot be read, from the file that remembers it if there is one."""
+    found = Scan.load(workspace.scan, source.fingerprint)
+    if found is None:
+        found = scan(source)
+        if workspace.work.is_dir():
+            with suppress(OSError):  # it may be somebody else's
+                found.save(workspace.scan)
+    return found

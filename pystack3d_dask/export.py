@@ -22,6 +22,7 @@ import numpy as np
 from pystack3d_dask.chain import Chain
 from pystack3d_dask.errors import ExportError
 from pystack3d_dask.io.chunk import remove_partials
+from pystack3d_dask.io.mended import acquisition
 from pystack3d_dask.io.ome import ResultReader
 from pystack3d_dask.io.ome04 import is_version_04, write_version_04
 from pystack3d_dask.io.source import Source
@@ -81,7 +82,7 @@ class Channel:
     spec : StackSpec
         The stack, in the type of the channel.
     source : Source
-        Where the stack was made from.
+        What the stack was made from, as it lies on disk.
     index : int
         Of the channel.
     read : callable
@@ -349,6 +350,7 @@ def check_empty(directory: Path, overwrite: bool) -> None:
 
 def source_paths(source: Source) -> set[Path]:
     """Return where a source lies: directories of TIFF files, single files, Zarr arrays."""
+    source = acquisition(source)
     if isinstance(source, TiffStack):
         return {Path(files.folder).resolve() for files in source.files}
     return {Path(array.path).resolve() for array in getattr(source, "arrays", ())}
@@ -460,7 +462,7 @@ def _channel(project: Project, chain: Chain, index: int, level: int) -> Channel:
     return Channel(
         name=project.source.channels[index],
         spec=replace(spec, dtype=dtype),
-        source=project.source,
+        source=acquisition(project.source),
         index=index,
         read=read,
     )

@@ -36,6 +36,8 @@ class Pipeline(Project):
     def from_toml(cls, path: str | Path, *, steps: Sequence[str] | None = None) -> Pipeline:
         """Open a project: a directory with a parameter file, or that file.
 
+        Only headers are read, but with ``bad_slices = "drop"`` every slice is decoded, once.
+
         Parameters
         ----------
         path : path-like
@@ -47,6 +49,8 @@ class Pipeline(Project):
         ------
         ParameterError, SourceError
             When the parameters or the headers of the slices are wrong.
+        PixelError
+            When a drive is away while ``bad_slices = "drop"`` looks through the slices.
         """
         from pystack3d_dask.config import load_project
 
@@ -218,5 +222,7 @@ class Pipeline(Project):
         """
         from pystack3d_dask.lock import locked
 
+        if not self.workspace.process.exists():
+            return {}
         with locked(self.workspace.process):
             return self.workspace.free_levels()

@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 from pystack3d_dask.chain import Chain
 from pystack3d_dask.errors import ParameterError, Problem, StackError
+from pystack3d_dask.io.scan import Scan
 from pystack3d_dask.io.source import Source
 from pystack3d_dask.record import Tokens, Workspace
 from pystack3d_dask.spec import Arrays, Precision, StackSpec
@@ -42,6 +43,8 @@ class Project:
         What the parameter file said, for the record.
     notes : tuple of Problem
         What is worth saying about the parameters, such as deprecated keys.
+    scan : Scan, optional
+        Which slices of the acquisition cannot be read and are left out of the source.
 
     Raises
     ------
@@ -57,6 +60,7 @@ class Project:
     workers: int | None = None
     parameters: Mapping[str, Any] | None = None
     notes: tuple[Problem, ...] = ()
+    scan: Scan | None = None
 
     def __post_init__(self) -> None:
         specs = [chain.source for chain in self.chains()]

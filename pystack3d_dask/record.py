@@ -307,6 +307,11 @@ class Workspace:
         return self.process / "summary.json"
 
     @property
+    def scan(self) -> Path:
+        """Which slices cannot be read, where all were looked at."""
+        return self.work / "scan.json"
+
+    @property
     def levels(self) -> Path:
         """The directory with the levels between passes."""
         return self.work / "levels"

@@ -138,6 +138,8 @@ def _run_passes(
     workspace.remove_stale(project.tokens)
     workspace.remove_partials()
     remember_slices(project)
+    if project.scan is not None:
+        project.scan.save(workspace.scan)
     summaries: list[PassSummary] = []
     repairs = Repairs(project, runner)
     while is_wanted(plan := plan_project(project)):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from math import prod
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +14,7 @@ Array = NDArray[Any]
 Arrays = dict[str, Array]
 Triple = tuple[int, int, int]
 Precision = Literal["float32", "source"]
+Value = TypeVar("Value")
 
 AXES = ("z", "y", "x")
 SHOWN = 5  # slices named in a message
@@ -92,6 +93,17 @@ class Region:
         return Region(
             _triple(map(min, self.start, other.start)), _triple(map(max, self.stop, other.stop))
         )
+
+    def check_inside(self, shape: Sequence[int]) -> None:
+        """Refuse what is not inside a stack of ``shape``.
+
+        Raises
+        ------
+        ValueError
+        """
+        if self.clipped(shape) != self:
+            msg = f"{self} is not inside a stack of shape {tuple(shape)}"
+            raise ValueError(msg)
 
     def relative_to(self, outer: Region) -> Region:
         """Return the region in coordinates that start where ``outer`` starts."""
@@ -183,7 +195,17 @@ class StackSpec:
             origin=(self.origin[0] + region.start[1], self.origin[1] + region.start[2]),
         )
 
-    def listed(self, slices: Array) -> str:
+    def picked(self, slices: Sequence[int]) -> StackSpec:
+        """Return the spec of a stack of some of the slices."""
+        return replace(
+            self,
+            shape=(len(slices), *self.shape[1:]),
+            z=_picked(self.z, slices),
+            z_metadata=_picked(self.z_metadata, slices),
+            names=_picked(self.names, slices),
+        )
+
+    def listed(self, slices: Array | Sequence[int]) -> str:
         """Return the names of some slices, the first few, for messages."""
         names = [self.names[z] if self.names else f"slice {z}" for z in slices[:SHOWN]]
         more = f" and {len(slices) - SHOWN} more" if len(slices) > SHOWN else ""
@@ -198,6 +220,10 @@ class StackSpec:
             dz = self.pixel_size[0]
         dy, dx = self.pixel_size or (1.0, 1.0)
         return dz, dy, dx
+
+
+def _picked(values: tuple[Value, ...] | None, places: Sequence[int]) -> tuple[Value, ...] | None:
+    return None if values is None else tuple(values[place] for place in places)
 
 
 def _triple(values: Any) -> Triple:

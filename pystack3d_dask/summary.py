@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import platform
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import zarr
 
+from pystack3d_dask.io.mended import acquisition
 from pystack3d_dask.known import known_work
 from pystack3d_dask.project import Project
 from pystack3d_dask.record import level_name, load_arrays, store_arrays
@@ -47,7 +48,8 @@ class RunSummary:
     passes : tuple of PassSummary
         Empty when the result was there already.
     bad_slices : tuple of dict
-        Channel, slice and number of pixels, where NaN and infinity were replaced.
+        Channel and slice; with the reason and what was done where the slice cannot be read,
+        with the number of pixels where NaN and infinity were replaced.
     remarks : tuple of str
         What users should know about the fits, such as slices that had no part in one.
     """
@@ -94,16 +96,48 @@ def load_figures(project: Project, level: int) -> Arrays:
 
 
 def bad_slices(project: Project) -> list[dict[str, Any]]:
-    """Return the slices in which NaN or infinite pixels were replaced, by channel and name."""
-    counts = load_figures(project, 0).get("bad_pixels", np.zeros((0, 0)))
-    return [
-        {
-            "channel": project.source.channels[channel],
-            "slice": project.source.names[z],
-            "bad_pixels": int(counts[channel, z]),
-        }
-        for channel, z in zip(*np.nonzero(np.nan_to_num(counts)), strict=True)
-    ]
+    """Return what was bad in slices, by channel and name: what `RunSummary` lists."""
+    return [*_left_out(project), *_stood_in_for(project), *_repaired(project)]
+
+
+def bad_slice_note(bad: Mapping[str, Any]) -> str:
+    """Return one of the `bad_slices` in words."""
+    where = f"{bad['channel']}, {bad['slice']}"
+    if "reason" in bad:
+        return f"{where}: unreadable and {bad['done']}: {bad['reason']}"
+    return (
+        f"{where}: {bad['bad_pixels']} pixels were NaN or infinite and took the nearest valid value"
+    )
+
+
+def _left_out(project: Project) -> Iterator[dict[str, Any]]:
+    names = acquisition(project.source).names
+    for channel, z, reason in project.scan.unreadable if project.scan else ():
+        place = {"channel": project.source.channels[channel], "slice": names[z]}
+        yield {**place, "reason": reason, "done": "left out"}
+
+
+def _stood_in_for(project: Project) -> Iterator[dict[str, Any]]:
+    for channel, z, _ in _marked(project, "lost"):
+        loss = project.source.loss(channel, z)
+        if loss is not None:
+            yield {**_place(project, channel, z), **loss._asdict()}
+
+
+def _repaired(project: Project) -> Iterator[dict[str, Any]]:
+    for channel, z, count in _marked(project, "bad_pixels"):
+        yield {**_place(project, channel, z), "bad_pixels": count}
+
+
+def _marked(project: Project, figure: str) -> Iterator[tuple[int, int, int]]:
+    """Yield channel, slice and value where a figure of the source is known and not 0."""
+    values = np.nan_to_num(load_figures(project, 0).get(figure, np.zeros((0, 0))))
+    for channel, z in np.argwhere(values).tolist():
+        yield channel, z, int(values[channel, z])
+
+
+def _place(project: Project, channel: int, z: int) -> dict[str, Any]:
+    return {"channel": project.source.channels[channel], "slice": project.source.names[z]}
 
 
 def remarks(project: Project) -> list[str]:

@@ -16,7 +16,7 @@ import numpy as np
 import psutil
 
 from pystack3d_dask.backend import has_gpu, to_gpu
-from pystack3d_dask.block import Partials, run_block
+from pystack3d_dask.block import BlockReport, Partials, run_block
 from pystack3d_dask.chain import Chain, Work
 from pystack3d_dask.io.chunk import Written
 from pystack3d_dask.io.ome import ResultWriter
@@ -130,6 +130,7 @@ def run_task(program: Program, channel: int, number: int, on_gpu: bool = False) 
         to_gpu if on_gpu and has_gpu() else None,
     )
     writer.finish()
+    _note_losses(report, program.source, channel)
     receipt = Receipt(
         channel=channel,
         number=number,
@@ -142,6 +143,13 @@ def run_task(program: Program, channel: int, number: int, on_gpu: bool = False) 
     )
     program.record(channel, number).write(report, asdict(receipt), writer.written)
     return receipt
+
+
+def _note_losses(report: BlockReport, source: Source, channel: int) -> None:
+    """Mark the slices among those read from the source that show other pixels than their own."""
+    for z, figures in report.figures.get(0, {}).items():
+        if source.loss(channel, z) is not None:
+            figures["lost"] = np.array(True)
 
 
 def run_tasks(

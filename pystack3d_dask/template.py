@@ -29,6 +29,7 @@ process_steps = [
 # nproc = 4                     # worker processes; by default one for each core allowed
 # precision = "float32"         # "source" truncates after each step, as PyStack3D does
 # keep = ["ingested", "intermediates"]   # what stays on disk after a run
+# bad_slices = "fail"           # slices that cannot be read; "keep": blank, "interpolate", "drop"
 
 # Areas are [xmin, xmax, ymin, ymax] in pixels, origin bottom left.
 """

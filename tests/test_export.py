@@ -287,7 +287,7 @@ def test_damage_in_the_result_is_named(tmp_path: Path) -> None:
     content[10] ^= 1
     shards[1].write_bytes(content)
     shards[3].unlink()
-    with pytest.raises(PixelError, match=r"0/1/0/0: the checksum.*--restart"):
+    with pytest.raises(PixelError, match=r"0/1/0/0: the checksum.*`pystack3d-dask verify`"):
         pipeline.export_tiff(tmp_path / "out")
     shards[1].write_bytes(shards[0].read_bytes())
     with pytest.raises(PixelError, match=r"0/3/0/0: it is missing"):

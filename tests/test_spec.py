@@ -143,6 +143,22 @@ def test_cropping_keeps_positions_and_remembers_the_origin():
     assert part.nbytes == 3 * 4 * 4 * 2
 
 
+def test_picked_slices_keep_their_names_and_positions():
+    stack = spec(z=(0.0, 0.1, 0.2, 0.3, 0.4), names=tuple("abcde"), origin=(10, 20))
+    part = stack.picked((0, 3, 4))
+    assert part.shape == (3, *stack.shape[1:])
+    assert part.z == (0.0, 0.3, 0.4)
+    assert part.names == ("a", "d", "e")
+    assert part.z_metadata is None
+    assert part.origin == (10, 20)
+
+
+def test_regions_beyond_a_stack_are_refused():
+    Region((0, 0, 0), SHAPE).check_inside(SHAPE)
+    with pytest.raises(ValueError, match=r"not inside a stack of shape \(7, 8, 9\)"):
+        Region((0, 0, 0), (7, 8, 10)).check_inside(SHAPE)
+
+
 @pytest.mark.parametrize(
     ("z", "pixel", "expected"),
     [

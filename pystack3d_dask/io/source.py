@@ -2,9 +2,24 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from pystack3d_dask.spec import Array, Region, StackSpec
+
+
+class Loss(NamedTuple):
+    """A slice whose pixels cannot be read.
+
+    Parameters
+    ----------
+    reason : str
+        Which file it is, and why it cannot be read.
+    done : str
+        What was made of it, as a participle: "left out", "interpolated".
+    """
+
+    reason: str
+    done: str
 
 
 class Source(Protocol):
@@ -52,6 +67,10 @@ class Source(Protocol):
         PixelError
             Naming the file and the reason, when pixels cannot be decoded.
         """
+        ...
+
+    def loss(self, channel: int, z: int) -> Loss | None:
+        """Return why a slice shows other pixels than its own; None when it shows its own."""
         ...
 
     def selected(self, start: int, stop: int) -> Source:

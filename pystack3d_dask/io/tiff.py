@@ -150,9 +150,7 @@ class TiffStack:
             When the region is not inside the stack.
         """
         spec, files = self.specs[channel], self.files[channel]
-        if region.clipped(spec.shape) != region:
-            msg = f"{region} is not inside a stack of shape {spec.shape}"
-            raise ValueError(msg)
+        region.check_inside(spec.shape)
         out = np.empty(region.shape, spec.dtype)
         if not region.size:
             return out
@@ -161,6 +159,9 @@ class TiffStack:
         for k, z in enumerate(region.z):
             files.read(z, window, out[k])
         return out
+
+    def loss(self, channel: int, z: int) -> None:
+        """Return that nothing stands in for a slice: one that cannot be read is an error."""
 
     def selected(self, start: int, stop: int) -> TiffStack:
         """Return the stack without the slices outside ``start:stop``."""

@@ -108,9 +108,7 @@ class ZarrStack:
             When the region is not inside the stack.
         """
         spec, where = self.specs[channel], self.arrays[channel]
-        if region.clipped(spec.shape) != region:
-            msg = f"{region} is not inside a stack of shape {spec.shape}"
-            raise ValueError(msg)
+        region.check_inside(spec.shape)
         z, y, x = region.shifted((where.first, 0, 0)).slices
         index = {"t": 0, "c": where.index, "z": z, "y": y, "x": x}
         try:
@@ -126,6 +124,9 @@ class ZarrStack:
             raise PixelError(msg) from error
         with np.errstate(over="ignore"):
             return np.ascontiguousarray(values, spec.dtype).reshape(region.shape)
+
+    def loss(self, channel: int, z: int) -> None:
+        """Return that nothing stands in for a slice: one that cannot be read is an error."""
 
     def selected(self, start: int, stop: int) -> ZarrStack:
         """Return the stack without the slices outside ``start:stop``."""
