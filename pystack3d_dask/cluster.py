@@ -35,6 +35,10 @@ ENVIRONMENT = {
     "MALLOC_TRIM_THRESHOLD_": str(2**30),
 }
 
+# Workers hold nothing that could be spilled: one that were paused for the memory of its last block
+# would wait for ever. What a block takes is compared with the limit before.
+MEMORY = {f"distributed.worker.memory.{name}": False for name in ("target", "spill", "pause")}
+
 # what fails in a block is told once, by the run, and not with a traceback by each worker
 QUIET = {"DASK_LOGGING": "{'distributed.worker': 'critical', 'distributed.worker.memory': 'info'}"}
 
@@ -72,6 +76,7 @@ def local_client(
     settings = {
         "distributed.nanny.pre-spawn-environ": ENVIRONMENT | ({} if debug else QUIET),
         "distributed.worker.daemon": True,
+        **MEMORY,
     }
     with (
         dask.config.set(settings),

@@ -7,6 +7,8 @@ import warnings
 from collections.abc import Mapping
 from typing import Any
 
+import dask
+
 from pystack3d_dask.errors import StackError
 from pystack3d_dask.plan import Plan, in_units
 from pystack3d_dask.project import Project
@@ -56,14 +58,16 @@ def check_memory(plan: Plan, workers: Mapping[str, Mapping[str, Any]]) -> None:
         The plan.
     workers : mapping
         What the scheduler says of each: ``memory_limit`` in bytes, 0 for none, and ``nthreads``.
+        Above a share of the limit (80 % by default) dask pauses a worker or ends it.
 
     Raises
     ------
     RoomError
         When a worker's threads, a block each, take more than it has.
     """
+    share = _usable()
     for name, worker in workers.items():
-        limit, threads = int(worker["memory_limit"] or 0), int(worker["nthreads"])
+        limit, threads = round(share * (worker["memory_limit"] or 0)), int(worker["nthreads"])
         needed = plan.memory_of(threads)
         if 0 < limit < needed:
             message = (
@@ -73,3 +77,10 @@ def check_memory(plan: Plan, workers: Mapping[str, Mapping[str, Any]]) -> None:
                 "dask worker), or crop the slices first"
             )
             raise RoomError(message)
+
+
+def _usable() -> float:
+    """Return the share of its limit that a worker may take before dask does something."""
+    names = ("pause", "terminate")
+    shares = [dask.config.get(f"distributed.worker.memory.{name}", False) for name in names]
+    return float(min([share for share in shares if share], default=1.0))

@@ -62,17 +62,18 @@ def verify(project: Project, on_file: OnFile | None = None) -> Verification:
     StackError
         When nothing was stored yet.
     """
-    with locked(project.workspace.process):
-        return _verify(project, on_file)
-
-
-def _verify(project: Project, on_file: OnFile | None) -> Verification:
     workspace = project.workspace
     levels = sorted(workspace.levels.iterdir()) if workspace.levels.exists() else []
     stores = [path for path in (workspace.result, *levels) if path.exists()]
     if not stores:
         message = f"{workspace.process}: there is nothing to verify; `pystack3d-dask run` makes it"
         raise StackError(message)
+    with locked(workspace.process):
+        return _verify(project, stores, on_file)
+
+
+def _verify(project: Project, stores: list[Path], on_file: OnFile | None) -> Verification:
+    workspace = project.workspace
     damages: list[DamageError] = []
     expected: list[tuple[BlockRecord, Written]] = []
     for record in _records(project, stores):

@@ -214,3 +214,4 @@ def test_a_record_says_what_was_written(directory):
 def test_nothing_stored_is_nothing_to_verify(directory):
     with pytest.raises(StackError, match="nothing to verify"):
         Pipeline.from_toml(directory).verify()
+    assert not (directory / "process").exists()

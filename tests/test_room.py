@@ -6,6 +6,7 @@ import re
 import shutil
 from types import SimpleNamespace
 
+import dask
 import pytest
 from distributed import Client, LocalCluster
 from stacks import images, make_project
@@ -69,13 +70,22 @@ def test_a_worker_needs_memory_for_a_block_in_each_thread(pipeline, threads):
     needed = plan.memory_of(threads)
     assert plan.memory_of(1) == plan.memory
     worker = {"name": 7, "nthreads": threads}
-    check_memory(plan, {"tcp://a": {**worker, "memory_limit": needed}})
+    check_memory(plan, {"tcp://a": {**worker, "memory_limit": needed / 0.8 + 1}})
     check_memory(plan, {"tcp://a": {**worker, "memory_limit": 0}})
     with pytest.raises(RoomError) as caught:
-        check_memory(plan, {"tcp://a": {**worker, "memory_limit": needed - 1}})
+        check_memory(plan, {"tcp://a": {**worker, "memory_limit": needed / 0.8 - 2}})
     message = str(caught.value)
     assert re.search(r"needs [\d.]+ MiB for this stack, and 7 may use [\d.]+ MiB", message)
     assert "--workers" in message
+
+
+def test_workers_that_are_never_paused_may_take_more(pipeline):
+    plan = pipeline.plan()
+    workers = {"tcp://a": {"nthreads": 1, "memory_limit": plan.memory / 0.9}}
+    with dask.config.set({"distributed.worker.memory.pause": False}):
+        check_memory(plan, workers)
+    with pytest.raises(RoomError):
+        check_memory(plan, workers)
 
 
 def test_a_cluster_with_too_little_memory_is_refused(pipeline):
@@ -87,6 +97,6 @@ def test_a_cluster_with_too_little_memory_is_refused(pipeline):
         dashboard_address="127.0.0.1:0",
     )
     with cluster, Client(cluster) as client:
-        with pytest.raises(RoomError, match=r"may use 100 MiB"):
+        with pytest.raises(RoomError, match=r"may use 80 MiB"):
             pipeline.run(client)
         assert not pipeline.workspace.result.exists()

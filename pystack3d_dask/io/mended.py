@@ -40,6 +40,11 @@ class Wrapper:
         return self.source.chunked
 
     @property
+    def contents(self) -> dict[str, str]:
+        """What slices are read from, those that are left out included."""
+        return self.source.contents
+
+    @property
     def notes(self) -> tuple[str, ...]:
         """What is worth saying about the files."""
         return self.source.notes
