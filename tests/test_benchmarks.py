@@ -98,3 +98,10 @@ def test_stacks_of_several_lengths_have_a_line_each():
 def test_small_blocks_are_counted():
     printed = output("scaling.py", "blocks", "--count", "70", "--workers", "1")
     assert printed.startswith("70 blocks, 1 workers")
+
+
+def test_both_methods_find_known_shifts():
+    rows = cells(output("registration.py", "--sizes", "128", "--pairs", "2"))
+    assert len(rows) == 9
+    for row in rows:
+        assert all(float(error) < 0.5 for error in row[-1].split(", ")), row
