@@ -19,11 +19,9 @@ def changed_slices(project: Project) -> str | None:
     str
         A sentence with their names; None when there are none, or there was no run.
     """
-    try:
-        before: dict[str, str] = json.loads(project.workspace.contents.read_bytes())
-    except (FileNotFoundError, ValueError):
+    before, now = _remembered(project), project.source.contents
+    if before is None:
         return None
-    now = project.source.contents
     kinds = {
         "replaced": sorted(
             name for name in now.keys() & before.keys() if now[name] != before[name]
@@ -39,8 +37,17 @@ def changed_slices(project: Project) -> str | None:
 
 def remember_slices(project: Project) -> None:
     """Keep what the slices are, to tell later what has changed."""
-    with replacing(project.workspace.contents) as file:
-        file.write(json.dumps(project.source.contents).encode())
+    if _remembered(project) != project.source.contents:
+        with replacing(project.workspace.contents) as file:
+            file.write(json.dumps(project.source.contents).encode())
+
+
+def _remembered(project: Project) -> dict[str, str] | None:
+    try:
+        found: dict[str, str] = json.loads(project.workspace.contents.read_bytes())
+    except (FileNotFoundError, ValueError):
+        return None
+    return found
 
 
 def _listed(names: Collection[str]) -> str:

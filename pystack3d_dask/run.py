@@ -155,6 +155,7 @@ def _run_passes(
             repairs.mend(damaged)
         except DamagedRecordError as damaged:
             repairs.note(damaged)
+    workspace.remove_partials()  # of workers that died in this run
     return summaries
 
 

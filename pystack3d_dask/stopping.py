@@ -29,8 +29,10 @@ def stoppable() -> Iterator[None]:
     try:
         yield
     finally:
+        is_ending = signal.getsignal(signal.SIGINT) is _end
         for each, handler in zip(SIGNALS, before, strict=True):
-            signal.signal(each, handler)
+            # a second signal must not change how a command ends that is about to
+            signal.signal(each, signal.SIG_IGN if is_ending else handler)
 
 
 def _interrupt(*_: Any) -> None:

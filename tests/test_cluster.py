@@ -80,7 +80,7 @@ def test_local_workers_are_single_threaded_processes_on_loopback():
         processes = set(client.run(os.getpid).values())
         assert len(processes) == 2
         assert os.getpid() not in processes
-        assert all(found == cluster.ENVIRONMENT for found in client.run(_environment).values())
+        assert list(client.run(_environment).values()) == [dict(cluster.ENVIRONMENT)] * 2
         levels = set(client.run(_logging_levels).values())
         assert levels == {(logging.CRITICAL, logging.INFO)}
 
