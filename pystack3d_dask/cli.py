@@ -20,6 +20,7 @@ from pystack3d_dask.stopping import INTERRUPTED, STOPPED, stoppable
 if TYPE_CHECKING:
     from distributed import Client
 
+    from pystack3d_dask.access import Certificates
     from pystack3d_dask.pipeline import Pipeline
     from pystack3d_dask.summary import RunSummary
 
@@ -31,6 +32,7 @@ WORKERS = click.option(
     help="Worker processes; 0 computes in this process. By default nproc of the parameters, "
     "else one for each core that may be used.",
 )
+FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 
 
 def main() -> None:
@@ -121,6 +123,15 @@ def plan(project: Path, steps: str | None) -> None:
     type=click.Path(exists=True, path_type=Path),
     help="File that a running Dask scheduler wrote.",
 )
+@click.option(
+    "--host",
+    metavar="ADDRESS",
+    help="Listen there, not on this machine alone, so that workers of others can join. Without "
+    "TLS anyone who reaches the ports can run any program as you.",
+)
+@click.option("--tls-ca-file", type=FILE, help="Authorities whose certificates are let in (PEM).")
+@click.option("--tls-cert", type=FILE, help="Your certificate (PEM).")
+@click.option("--tls-key", type=FILE, help="Its key (PEM, without a password).")
 @STEPS
 @click.option("--restart", is_flag=True, help="Remove results and records, and begin anew.")
 @click.option("--yes", is_flag=True, help="With --restart: do not ask.")
@@ -130,18 +141,31 @@ def run(
     threads_per_worker: int,
     scheduler: str | None,
     scheduler_file: Path | None,
+    host: str | None,
+    tls_ca_file: Path | None,
+    tls_cert: Path | None,
+    tls_key: Path | None,
     steps: str | None,
     restart: bool,
     yes: bool,
 ) -> None:
     """Correct a stack, continuing where an earlier run stopped."""
+    certificates = _certificates(tls_ca_file, tls_cert, tls_key)
     pipeline = _open(project, steps)
     _tell_changes(pipeline)
     anew = restart and _may_clear(pipeline, yes)
     if not anew and not pipeline.plan().passes:
         click.echo(f"nothing to do: {pipeline.workspace.result} is complete")
         return
-    with _client(pipeline, workers, threads_per_worker, scheduler, scheduler_file) as client:
+    with _client(
+        pipeline,
+        workers,
+        threads_per_worker,
+        scheduler=scheduler,
+        scheduler_file=scheduler_file,
+        host=host,
+        certificates=certificates,
+    ) as client:
         _print_summary(_run(pipeline, client, anew))
 
 
@@ -337,7 +361,7 @@ def demo(
     params = stack.write(directory)
     click.echo(f"{slices} slices of {size} x {size} pixels with known defects in {directory}")
     pipeline = _open(params, None)
-    with _client(pipeline, workers, 1, None, None) as client:
+    with _client(pipeline, workers) as client:
         _print_summary(_run(pipeline, client))
     before = score(stack.uncorrected(), stack.truth(stack.z))
     after = score_result(open_result(directory)[0], stack)
@@ -377,32 +401,68 @@ def _may_clear(pipeline: Pipeline, yes: bool) -> bool:
     return True
 
 
+def _certificates(ca_file: Path | None, cert: Path | None, key: Path | None) -> Certificates | None:
+    given = {"--tls-ca-file": ca_file, "--tls-cert": cert, "--tls-key": key}
+    missing = [name for name, path in given.items() if path is None]
+    if ca_file and cert and key:
+        from pystack3d_dask.access import Certificates
+
+        return Certificates(ca_file=ca_file, cert=cert, key=key)
+    if len(missing) < len(given):
+        message = f"{', '.join(given)} go together; missing: {', '.join(missing)}"
+        raise click.UsageError(message)
+    return None
+
+
 def _client(
     pipeline: Pipeline,
     workers: int | None,
-    threads_per_worker: int,
-    scheduler: str | None,
-    scheduler_file: Path | None,
+    threads_per_worker: int = 1,
+    *,
+    scheduler: str | None = None,
+    scheduler_file: Path | None = None,
+    host: str | None = None,
+    certificates: Certificates | None = None,
 ) -> AbstractContextManager[Client | None]:
     if sum(given is not None for given in (workers, scheduler, scheduler_file)) > 1:
         message = "one of --workers, --scheduler and --scheduler-file expected, found several"
         raise click.UsageError(message)
     is_remote = scheduler is not None or scheduler_file is not None
+    if is_remote and host is not None:
+        message = "--host is where a scheduler of one's own listens, --scheduler uses another"
+        raise click.UsageError(message)
+    if scheduler is not None and certificates and not scheduler.startswith("tls://"):
+        message = f"with certificates --scheduler tls://HOST:PORT is expected, found {scheduler}"
+        raise click.UsageError(message)
     count = pipeline.workers if workers is None else workers
     if count == 0 and not is_remote:
+        if host is not None or certificates is not None:
+            message = "--host and --tls-... are for worker processes: add --workers N"
+            raise click.UsageError(message)
         return nullcontext()
+    from pystack3d_dask.access import LOOPBACK, exposure, is_loopback, own_address
     from pystack3d_dask.cluster import default_workers, local_client, remote_client
 
     if is_remote:
-        return remote_client(scheduler, scheduler_file)
-    debug = bool(click.get_current_context().find_root().params["debug"])
-    return local_client(count or default_workers(), threads_per_worker, debug=debug)
+        return remote_client(scheduler, scheduler_file, certificates)
+    address = own_address(host or LOOPBACK)
+    if not is_loopback(address):
+        _show_warning(exposure(address, certificates))
+    return local_client(
+        count or default_workers(),
+        threads_per_worker,
+        host=address,
+        certificates=certificates,
+        debug=bool(click.get_current_context().find_root().params["debug"]),
+    )
 
 
 def _run(pipeline: Pipeline, client: Client | None, restart: bool = False) -> RunSummary:
     with _progress() as on_block:
-        if client is not None and client.dashboard_link:
-            click.echo(f"dashboard: {client.dashboard_link}", err=True)
+        if client is not None:
+            click.echo(f"scheduler: {client.scheduler.address}", err=True)
+            if client.dashboard_link:
+                click.echo(f"dashboard: {client.dashboard_link}", err=True)
         return pipeline.run(client, on_block, restart=restart)
 
 

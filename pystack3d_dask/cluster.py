@@ -13,6 +13,7 @@ import dask
 from dask.system import CPU_COUNT
 from distributed import Client, LocalCluster
 
+from pystack3d_dask.access import LOOPBACK, Certificates, is_loopback, own_address
 from pystack3d_dask.errors import StackError
 
 # set by batch systems: Slurm, PBS, LSF, Grid Engine
@@ -54,11 +55,16 @@ def default_workers(environment: Mapping[str, str] = os.environ) -> int:
 
 @contextmanager
 def local_client(
-    workers: int, threads_per_worker: int = 1, *, debug: bool = False
+    workers: int,
+    threads_per_worker: int = 1,
+    *,
+    host: str = LOOPBACK,
+    certificates: Certificates | None = None,
+    debug: bool = False,
 ) -> Iterator[Client]:
     """Start worker processes on this machine, and stop them in the end.
 
-    Scheduler and dashboard listen on the loopback interface only.
+    The dashboard, which is plain HTTP, listens on the loopback interface only.
 
     Parameters
     ----------
@@ -66,27 +72,43 @@ def local_client(
         Processes, at least 1.
     threads_per_worker : int
         Blocks that a process computes at once.
+    host : str
+        Name or address of this machine at which scheduler and workers listen.
+    certificates : Certificates, optional
+        With them connections are encrypted, and need a certificate.
     debug : bool
         Workers show the tracebacks of what fails.
 
     Yields
     ------
     distributed.Client
+
+    Raises
+    ------
+    AccessError
+        When this machine cannot listen there.
+    StackError
+        When the workers cannot be started.
     """
+    address = own_address(host)
     settings = {
         "distributed.nanny.pre-spawn-environ": ENVIRONMENT | ({} if debug else QUIET),
         "distributed.worker.daemon": True,
         **MEMORY,
     }
+    if not is_loopback(address):
+        settings["distributed.dashboard.link"] = f"{{scheme}}://{LOOPBACK}:{{port}}/status"
     with (
         dask.config.set(settings),
-        _started(workers, threads_per_worker) as cluster,
+        _started(workers, threads_per_worker, address, certificates) as cluster,
         Client(cluster) as client,
     ):
         yield client
 
 
-def _started(workers: int, threads_per_worker: int) -> LocalCluster:
+def _started(
+    workers: int, threads_per_worker: int, address: str, certificates: Certificates | None
+) -> LocalCluster:
     """Return workers that Ctrl-C in the terminal does not reach: they are stopped in order."""
     handler = None
     if threading.current_thread() is threading.main_thread():
@@ -96,18 +118,35 @@ def _started(workers: int, threads_per_worker: int) -> LocalCluster:
             n_workers=workers,
             threads_per_worker=threads_per_worker,
             processes=True,
-            host="127.0.0.1",
-            dashboard_address="127.0.0.1:0",
+            host=f"[{address}]" if ":" in address else address,
+            dashboard_address=f"{LOOPBACK}:0",
+            # else what a worker tells by HTTP is heard where it listens
+            worker_dashboard_address=None if is_loopback(address) else f"{LOOPBACK}:0",
+            security=certificates and certificates.security,
             preload=["pystack3d_dask.worker"],
         )
+    except RuntimeError as error:
+        message = f"the workers cannot be started: {error}"
+        raise StackError(message) from error
     finally:
         if handler is not None:
             signal.signal(signal.SIGINT, handler)
 
 
 @contextmanager
-def remote_client(address: str | None, scheduler_file: Path | None) -> Iterator[Client]:
+def remote_client(
+    address: str | None, scheduler_file: Path | None, certificates: Certificates | None = None
+) -> Iterator[Client]:
     """Join a running scheduler by its address, or by the file that it wrote.
+
+    Parameters
+    ----------
+    address : str, optional
+        Such as ``tcp://host:8786``, or ``tls://host:8786`` for one with TLS.
+    scheduler_file : Path, optional
+        In place of the address.
+    certificates : Certificates, optional
+        For a scheduler with TLS; one without is refused.
 
     Yields
     ------
@@ -116,15 +155,20 @@ def remote_client(address: str | None, scheduler_file: Path | None) -> Iterator[
     Raises
     ------
     StackError
-        When nobody answers there, or there is no worker.
+        When nobody answers there, we are not let in, or there is no worker.
     """
+    where = address or scheduler_file
+    security = certificates and certificates.security
     try:
-        client = Client(address, scheduler_file=scheduler_file, timeout="10s")
-    except (OSError, ValueError) as error:
-        message = f"no scheduler answers at {address or scheduler_file}: {error}"
+        client = Client(address, scheduler_file=scheduler_file, timeout="10s", security=security)
+    except TypeError as error:  # dask misses a context of TLS
+        message = f"the scheduler at {where} wants TLS: give certificates (--tls-ca-file and so on)"
+        raise StackError(message) from error
+    except (OSError, ValueError, RuntimeError) as error:
+        message = f"no scheduler answers at {where}: {error}"
         raise StackError(message) from error
     with client:
         if not client.nthreads():
-            message = f"the scheduler at {address or scheduler_file} has no workers; start some"
+            message = f"the scheduler at {where} has no workers; start some"
             raise StackError(message)
         yield client

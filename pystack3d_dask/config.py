@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import difflib
 import json
+import os
 import tomllib
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
@@ -29,6 +30,8 @@ from pystack3d_dask.spec import Precision, StackSpec
 from pystack3d_dask.step import Step, registry
 
 PARAMS_NAME = "params.toml"
+LONGEST = 16 * 2**20  # characters; a million positions of slices take less
+DEEPEST = 8  # lists and tables inside each other; those of corrections are four
 DEPRECATED = ("dirname", "input_dirname")  # of project_dir, in this order
 WHERE = {"channels", "project_dir", "samples"}  # without them no slices can be opened
 EXPECTED = {
@@ -110,10 +113,11 @@ def load_project(path: Path, *, steps: Sequence[str] | None = None) -> Project:
     settings, wrong = _settings(top, problems)
     names = _selected(top.get("process_steps"), steps, problems)
     built = _build_steps(names, tables, problems)
-    directory = (params.parent / (settings.project_dir or ".")).resolve()
-    source = None if wrong & WHERE else _open_source(directory, settings, problems)
-    found = None
-    if source is not None and not _errors(problems):
+    directory = _directory(params.parent, settings.project_dir, problems)
+    source = found = None
+    if directory is not None and not wrong & WHERE:
+        source = _open_source(directory, settings, problems)
+    if directory is not None and source is not None and not _errors(problems):
         workspace = Workspace(directory / "process")
         source, found = _mended(source, settings, workspace, problems)
     specs = [UNKNOWN] if source is None else source.specs
@@ -123,7 +127,7 @@ def load_project(path: Path, *, steps: Sequence[str] | None = None) -> Project:
         None if source is None else source.channels,
         unread=set(names) - {step.name for step in built},
     )
-    if _errors(problems) or source is None:
+    if _errors(problems) or source is None or directory is None:
         raise ParameterError(_errors(problems), str(params))
     return Project(
         source=source,
@@ -159,14 +163,31 @@ def _errors(problems: Sequence[Problem]) -> list[Problem]:
 
 def _parse(params: Path) -> dict[str, Any]:
     try:
-        return tomllib.loads(params.read_text(encoding="utf-8-sig"))
-    except tomllib.TOMLDecodeError as error:
-        raise ParameterError([Problem("", f"not valid TOML: {error}")], str(params)) from None
+        with params.open(encoding="utf-8-sig") as file:
+            text = file.read(LONGEST + 1)
+        content = tomllib.loads(text if len(text) <= LONGEST else "")
     except UnicodeDecodeError as error:
         message = f"not a text file in UTF-8, as TOML has to be: {error}"
-        raise ParameterError([Problem("", message)], str(params)) from None
     except OSError as error:
-        raise ParameterError([Problem("", f"cannot be read: {error}")], str(params)) from None
+        message = f"cannot be read: {error}"
+    except (ValueError, RecursionError) as error:  # also of numbers and lists without end
+        message = f"not valid TOML: {error}"
+    else:
+        if len(text) > LONGEST:
+            message = f"at most {LONGEST} characters expected, there are more"
+        elif _is_deeper(content, DEEPEST):
+            message = f"lists and tables at most {DEEPEST} deep inside each other expected"
+        else:
+            return content
+    raise ParameterError([Problem("", message)], str(params))
+
+
+def _is_deeper(value: Any, most: int) -> bool:
+    """Return whether lists and tables lie more than so deep inside each other."""
+    if not isinstance(value, dict | list):
+        return False
+    inside = value.values() if isinstance(value, dict) else value
+    return most == 0 or any(_is_deeper(each, most - 1) for each in inside)
 
 
 def _cleaned(
@@ -336,10 +357,23 @@ def _suggestion(name: str, known: Iterable[str]) -> str:
     return f"; did you mean {close[0]!r}?" if close else f"; there are {', '.join(known)}"
 
 
+def _directory(beside: Path, project_dir: str | None, problems: list[Problem]) -> Path | None:
+    """Return the directory of the project, which may be anywhere; None if there is none."""
+    directory = Path(os.path.realpath(beside))
+    if project_dir is None:
+        return directory
+    try:
+        directory = Path(os.path.realpath(beside / project_dir))
+        if directory.is_dir():
+            return directory
+        message = f"there is no such directory: {directory}"
+    except (OSError, ValueError) as error:  # names that are too long, or with null characters
+        message = f"the path of a directory expected: {error}"
+    problems.append(Problem("project_dir", message))
+    return None
+
+
 def _open_source(directory: Path, settings: Settings, problems: list[Problem]) -> Source | None:
-    if settings.project_dir is not None and not directory.is_dir():
-        problems.append(Problem("project_dir", f"there is no such directory: {directory}"))
-        return None
     try:
         source = open_source(directory, channels=settings.channels, samples=settings.samples)
     except SourceError as error:

@@ -53,6 +53,12 @@ class DamageError(PixelError):
         )
 
 
+class AccessError(StackError):
+    """Where to listen, or the certificates for it, cannot be used; nothing was started."""
+
+    exit_status = 2
+
+
 class ExportError(StackError):
     """What is asked for cannot be exported, or not to that place; nothing was written."""
 

@@ -10,8 +10,6 @@ import signal
 import socket
 import subprocess
 import sys
-import time
-from contextlib import contextmanager
 from pathlib import Path
 
 import dask
@@ -19,6 +17,7 @@ import numpy as np
 import pytest
 import tifffile
 from atlas_files import setup_xml, slice_xml, write_slices
+from clusters import remote_cluster, wait_for
 from conftest import listing, result, textured
 
 import pystack3d_dask as ps
@@ -306,44 +305,6 @@ def test_corrupt_pixels_on_workers_are_told_once_without_traceback(make_project)
     assert done.stderr.count(bad.name) == 1
     assert "Traceback" not in done.stderr
     assert "dashboard: http://127.0.0.1:" in done.stderr
-
-
-@contextmanager
-def remote_cluster(directory: Path):
-    """Run a scheduler and a worker, each a process of its own; yield the scheduler's file."""
-    file = directory / "scheduler.json"
-    environment = os.environ | {"OMP_NUM_THREADS": "1", "NUMBA_NUM_THREADS": "1"}
-    common = {"cwd": directory, "env": environment, "stderr": subprocess.DEVNULL}
-    scheduler = [sys.executable, "-m", "distributed.cli.dask_scheduler", "--host", "127.0.0.1"]
-    scheduler += ["--port", "0", "--no-dashboard", "--no-show", "--scheduler-file", str(file)]
-    worker = [sys.executable, "-m", "distributed.cli.dask_worker", "--scheduler-file", str(file)]
-    worker += ["--host", "127.0.0.1", "--no-nanny", "--nthreads", "2", "--no-dashboard"]
-    processes = []
-    try:
-        processes.append(subprocess.Popen(scheduler, **common))
-        processes.append(subprocess.Popen(worker, **common))
-        from distributed import Client
-
-        wait_for(file.exists)
-        with Client(scheduler_file=str(file), timeout="30s") as client:
-            client.wait_for_workers(1, timeout=60)
-        yield file
-    finally:
-        for process in reversed(processes):
-            process.terminate()
-        for process in processes:
-            try:
-                process.wait(20)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
-
-
-def wait_for(happened, seconds: float = 60) -> None:
-    end = time.monotonic() + seconds
-    while not happened():
-        assert time.monotonic() < end, "it did not happen in time"
-        time.sleep(0.02)
 
 
 def test_every_way_of_computing_gives_the_same(call, make_project, tmp_path):

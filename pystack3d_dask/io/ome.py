@@ -426,7 +426,8 @@ def _levels(path: Path | str) -> Iterator[_Level]:
     for dataset in root.attrs["ome"]["multiscales"][0]["datasets"]:
         image = root[dataset["path"]]
         z, y, x = root[dataset["path"].split("/")[0]].attrs["downsampling"]
-        yield _Level(Path(path, dataset["path"]), image, (z, y, x))
+        # as zarr found it: inside the result, whatever its metadata say
+        yield _Level(Path(path, image.path), image, (z, y, x))
 
 
 def _check_slab(level: _Level, channel: int, z_start: int, values: Array) -> None:

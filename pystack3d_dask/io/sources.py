@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PureWindowsPath
 
@@ -68,6 +68,7 @@ def open_source(
             msg = f'{path} is a file, which has no sub-directories; expected channels = ["."]'
             raise SourceError(msg)
         locations = {name: path if path.is_file() else path / name for name in channels}
+        _check_links(path, locations.values())
         return _open(path, locations, samples)
     except OSError as error:
         msg = f"{error.filename or path}: {error.strerror or error}"
@@ -84,12 +85,15 @@ def find_channels(directory: Path) -> tuple[str, ...]:
 def _check_names(channels: Sequence[str]) -> None:
     repeated = [name for name, count in Counter(channels).items() if count > 1]
     outside = [name for name in channels if _leaves(name)]
+    unprintable = [name for name in channels if not name.isprintable()]
     if not channels:
         msg = 'channels is empty; expected ["."] or names of sub-directories'
     elif repeated:
         msg = f"channels names {repeated[0]!r} more than once"
     elif outside:
         msg = f"channels names {outside[0]!r}, which is not inside the directory of the stack"
+    elif unprintable:
+        msg = f"channels names {unprintable[0]!r}, in which there are control characters"
     else:
         return
     raise SourceError(msg)
@@ -98,6 +102,20 @@ def _check_names(channels: Sequence[str]) -> None:
 def _leaves(name: str) -> bool:
     path = PureWindowsPath(name)  # understands both kinds of separators
     return bool(path.anchor) or ".." in path.parts
+
+
+def _check_links(path: Path, locations: Iterable[Path]) -> None:
+    """Refuse directories of slices that are elsewhere; the slices themselves may be links."""
+    for location in locations:
+        is_folder = location.is_dir() and not is_zarr(location)
+        real = Path(os.path.realpath(location if is_folder else location.parent))
+        if location != path and not real.is_relative_to(os.path.realpath(path)):
+            msg = (
+                f"{location} leads to {real}, which is not inside the directory of the stack; "
+                "make it a directory with links to the slices, or name where they are in "
+                "project_dir"
+            )
+            raise SourceError(msg)
 
 
 def _open(path: Path, locations: Mapping[str, Path], samples: Samples | None) -> Source:

@@ -166,7 +166,7 @@ class ZarrStack:
 @lru_cache(maxsize=32)
 def _opened(path: str, stamp: str) -> zarr.Array[Any]:
     """Open an array once per process, and again when it was replaced."""
-    return zarr.open_array(path, mode="r")
+    return zarr.open_array(Path(path), mode="r")  # of text with :: in it zarr makes a URL
 
 
 def is_zarr(path: Path) -> bool:
@@ -290,7 +290,10 @@ def _image(path: Path) -> _Image:
     except SourceError:
         raise
     except Exception as error:  # damaged metadata may raise anything
-        msg = f"{path}: its metadata are damaged: {type(error).__name__}: {error}"
+        msg = (
+            f"{path}: its metadata are damaged, or tell of values that are no grey levels: "
+            f"{type(error).__name__}: {error}"
+        )
         raise SourceError(msg) from error
 
 
@@ -327,7 +330,8 @@ def _multiscale(path: Path, group: zarr.Group) -> _Image:
     multiscale = metadata["multiscales"][0]
     dataset = multiscale["datasets"][0]  # the specification puts the highest resolution first
     axes = _axes(path, multiscale)
-    image = _checked(path / dataset["path"], group[dataset["path"]], axes)
+    array = group[dataset["path"]]
+    image = _checked(path / array.path, array, axes)  # as zarr found it: inside the group
     if image.extents.get("t", 1) > 1:
         msg = f"{path}: its axis t has {image.extents['t']} times; expected one: extract it"
         raise SourceError(msg)

@@ -207,17 +207,26 @@ class BackgroundRemoval(Step):
                 f"{self.name}.orders",
                 f"[ox, oy] or [ox, oy, oz], each 0 or more, expected, found {orders}",
             )
-        elif self.dim is not None and self.dim != len(orders):
+        else:
+            yield from self._check_orders()
+        if self.preserve_avg and self.is_per_slice:
+            yield Problem(
+                f"{self.name}.preserve_avg",
+                "needs one fit of the whole stack: orders = [ox, oy, oz] or dim = 3",
+            )
+
+    def _check_orders(self) -> Iterator[Problem]:
+        orders = list(self.orders or ())
+        try:
+            Basis.from_orders(orders, self.cross_terms)
+        except BasisError as error:
+            yield Problem(f"{self.name}.orders", str(error))
+        if self.dim is not None and self.dim != len(orders):
             yield Problem(
                 f"{self.name}.dim",
                 f"dim = {self.dim} is ignored: orders = {orders} has {len(orders)} entries, "
                 "which decides",
                 "warning",
-            )
-        if self.preserve_avg and self.is_per_slice:
-            yield Problem(
-                f"{self.name}.preserve_avg",
-                "needs one fit of the whole stack: orders = [ox, oy, oz] or dim = 3",
             )
 
     def _check_poly_basis(self) -> Iterator[Problem]:

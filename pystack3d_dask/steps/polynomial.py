@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import product
+from math import prod
 
 import numpy as np
 
@@ -13,7 +14,9 @@ from pystack3d_dask.spec import Array
 
 Exponents = tuple[int, int, int]
 
-_FACTOR = re.compile(r"(?P<variable>[xyz])(?:\*\*(?P<power>\d+))?")
+_FACTOR = re.compile(r"(?P<variable>[xyz])(?:\*\*(?P<power>\d{1,9}))?")
+HIGHEST = 99  # power: fits of such take seconds a slice, and find nothing that is slowly varying
+LARGEST = 2**24  # numbers in the orthogonal frame of a fit: 128 MiB
 
 
 class BasisError(ValueError):
@@ -34,8 +37,15 @@ class Basis:
 
     @classmethod
     def from_orders(cls, orders: Sequence[int], cross_terms: bool) -> Basis:
-        """Return all powers up to ``orders`` of x, y (and z): products, or pure powers only."""
+        """Return all powers up to ``orders`` of x, y (and z): products, or pure powers only.
+
+        Raises
+        ------
+        BasisError
+            When there are too many of them, or too high ones.
+        """
         ox, oy, oz = (*orders, 0)[:3]
+        _check_size(orders, prod(n + 1 for n in orders) if cross_terms else sum(orders) + 1)
         every = product(range(ox + 1), range(oy + 1), range(oz + 1))
         return cls.of(term for term in every if cross_terms or term.count(0) >= 2)
 
@@ -46,9 +56,12 @@ class Basis:
         Raises
         ------
         BasisError
-            When the text holds anything but sums of products of integer powers.
+            When the text holds anything but sums of products of integer powers, or too many
+            terms, or too high ones.
         """
-        return cls.of(_term(term.strip(), text) for term in text.split("+"))
+        basis = cls.of(_term(term.strip(), text) for term in text.split("+"))
+        _check_size(basis.orders, len(basis.terms))
+        return basis
 
     @classmethod
     def of(cls, terms: Iterable[Exponents]) -> Basis:
@@ -137,6 +150,20 @@ class OrthogonalFrame:
     def tensor(self, combination: Array) -> Array:
         """Return coefficients of the products, indexed by the orders in (x, y, z)."""
         return np.asarray(self.span @ combination).reshape([order + 1 for order in self.orders])
+
+
+def _check_size(orders: Sequence[int], terms: int) -> None:
+    """Refuse what no fit has memory and time for."""
+    highest = max(orders, default=0)
+    if highest > HIGHEST:
+        message = f"powers up to {HIGHEST} expected, found {highest}"
+    elif terms * prod(order + 1 for order in orders) > LARGEST:
+        message = (
+            f"{terms} terms with powers up to {highest} are too many for a fit: take lower ones"
+        )
+    else:
+        return
+    raise BasisError(message)
 
 
 def _legendre_to_monomial(order: int) -> Array:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from functools import lru_cache
 
 import numpy as np
 
@@ -12,6 +13,9 @@ from pystack3d_dask.spec import Array
 POLICY = "slice_{slice_nb}_z={z_coord}um.tif"
 HIT = 1e-6  # of a distance: what is nearer to a slice counts as there
 SLICE_NB, Z_COORD = "{slice_nb}", "{z_coord}"
+NOT_IN_NAMES = re.compile(r'[<>:"/\\|?*\x00-\x1f\x7f]')
+DEVICES = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?", re.IGNORECASE)
+LONGEST = 200  # bytes; file systems take 255, and some are kept for longer numbers
 
 
 class PolicyError(ValueError):
@@ -31,18 +35,14 @@ def parse_position(name: str, policy: str) -> float:
     Raises
     ------
     PolicyError
-        When the policy has no ``{z_coord}``, the name does not follow it, or what is in its
-        place is not a finite number.
+        When the policy has no ``{z_coord}`` or several, the name does not follow it, or what
+        is in its place is not a finite number.
     """
-    if Z_COORD not in policy:
-        message = f"{policy!r} has no {Z_COORD}"
+    if policy.count(Z_COORD) != 1:
+        found = "more than one" if Z_COORD in policy else "no"
+        message = f"{policy!r} has {found} {Z_COORD}"
         raise PolicyError(message)
-    parts = re.split(r"(\{\w+\})", policy)
-    pattern = "".join(
-        "(?P<z>.+?)" if part == Z_COORD else ".+?" if part.startswith("{") else re.escape(part)
-        for part in parts
-    )
-    match = re.fullmatch(pattern, name, re.IGNORECASE)
+    match = _pattern(policy).fullmatch(name)
     if match is None:
         message = f"{name} does not follow the policy {policy!r}"
         raise PolicyError(message)
@@ -56,9 +56,44 @@ def parse_position(name: str, policy: str) -> float:
     return position
 
 
+def check_policy(policy: str) -> None:
+    """Refuse a policy that makes other names than those of visible files in one directory.
+
+    Raises
+    ------
+    PolicyError
+    """
+    name = output_name(policy, 0, 0.0)
+    if NOT_IN_NAMES.search(name):
+        reason = "with separators, or characters that not every system allows"
+    elif name.startswith("."):
+        reason = "which are hidden"
+    elif not name or name.endswith((" ", ".")) or DEVICES.fullmatch(name):
+        reason = "which not every system allows"
+    elif len(name.encode(errors="replace")) > LONGEST:
+        reason = f"longer than {LONGEST} bytes"
+    else:
+        return
+    message = f"names of files expected, {policy!r} makes {name!r} and the like, {reason}"
+    raise PolicyError(message)
+
+
 def output_name(policy: str, index: int, z: float) -> str:
     """Return the name of a resampled slice."""
     return policy.replace(SLICE_NB, f"{index:04d}").replace(Z_COORD, f"{z:.4f}")
+
+
+@lru_cache
+def _pattern(policy: str) -> re.Pattern[str]:
+    first, *rest = re.split(r"(\{\w+\})", policy)
+    *before, last = (
+        ("(?P<z>.+?)" if place == Z_COORD else ".+?") + re.escape(literal)
+        for place, literal in zip(rest[::2], rest[1::2], strict=True)
+    )
+    # atomic: where a text comes first is as good a place as any later one; without that, a
+    # name that does not follow a policy of many places would be tried in endless ways
+    atomic = "".join(f"(?>{part})" for part in before)
+    return re.compile(re.escape(first) + atomic + last, re.IGNORECASE)
 
 
 def ascending(positions: Sequence[float]) -> list[int]:

@@ -17,6 +17,7 @@ from pystack3d_dask.steps.positions import (
     SLICE_NB,
     PolicyError,
     ascending,
+    check_policy,
     neighbours,
     output_name,
     parse_position,
@@ -60,7 +61,7 @@ class Resampling(Step):
     policy: str = POLICY
 
     def check(self, spec: StackSpec) -> Iterator[Problem]:
-        wrong = [*self._check_source(spec), *self._check_outputs()]
+        wrong = [*self._check_policy()] or [*self._check_source(spec), *self._check_outputs()]
         yield from wrong
         positions = None if wrong else self._positions(spec)
         if positions is None:
@@ -188,6 +189,12 @@ class Resampling(Step):
         if spec.names is None:
             return spec.z if spec.z and len(spec.z) == spec.shape[0] else None
         return tuple(parse_position(name, self.policy) for name in spec.names)
+
+    def _check_policy(self) -> Iterator[Problem]:
+        try:
+            check_policy(self.policy)
+        except PolicyError as error:
+            yield Problem(f"{self.name}.policy", str(error))
 
     def _check_source(self, spec: StackSpec) -> Iterator[Problem]:
         path, slices = f"{self.name}.z_source", spec.shape[0]

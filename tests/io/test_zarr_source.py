@@ -192,7 +192,7 @@ class TestOmeZarr:
     def test_damaged_metadata_are_refused(self, tmp_path: Path) -> None:
         path = multiscale(tmp_path / "a.zarr", voxels())
         shutil.rmtree(path / "0")
-        with pytest.raises(SourceError, match=r"a\.zarr: its metadata are damaged: KeyError"):
+        with pytest.raises(SourceError, match=r"a\.zarr: its metadata are damaged.*: KeyError"):
             opened(path)
         (path / "zarr.json").write_text("{")
         with pytest.raises(SourceError, match=r"a\.zarr: its metadata are damaged"):

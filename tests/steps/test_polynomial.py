@@ -46,6 +46,17 @@ def test_anything_else_is_refused_with_the_text(text):
     assert repr(text) in str(found.value)
 
 
+@pytest.mark.parametrize("orders", [(100, 0), (0, 0, 10**9), (20, 20, 20)])
+def test_what_no_fit_has_memory_for_is_refused_before_it_is_made(orders):
+    with pytest.raises(BasisError, match="powers up to"):
+        Basis.from_orders(orders, cross_terms=True)
+
+
+def test_few_terms_may_have_high_powers():
+    assert Basis.parse("x**99 + y**99 + z**99").orders == (99, 99, 99)
+    assert Basis.from_orders((99, 9, 9), cross_terms=False).orders == (99, 9, 9)
+
+
 @given(terms)
 def test_names_can_be_read_again(powers):
     basis = Basis.of(powers)

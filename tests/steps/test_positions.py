@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 import pytest
 from hypothesis import assume, given
@@ -11,6 +13,7 @@ from pystack3d_dask.steps.positions import (
     POLICY,
     PolicyError,
     ascending,
+    check_policy,
     neighbours,
     output_name,
     parse_position,
@@ -58,6 +61,7 @@ def test_names_tell_positions(name, policy, z):
         ("slice_1.tif", POLICY, "slice_1.tif does not follow the policy"),
         ("slice_1_z=0.1um.tiff", POLICY, "does not follow"),
         ("slice_1_z=0.1um.tif", "slice_{slice_nb}.tif", r"has no \{z_coord\}"),
+        ("0_0.tif", "{z_coord}_{z_coord}.tif", r"has more than one \{z_coord\}"),
         ("slice_1_z=0,1um.tif", POLICY, "a number expected at .* found '0,1'"),
         ("slice_1_z=um.tif", POLICY, "does not follow"),
         ("sliceX1_z=0.1um.tif", "slice.{slice_nb}_z={z_coord}um.tif", "does not follow"),
@@ -68,6 +72,32 @@ def test_names_tell_positions(name, policy, z):
 def test_what_cannot_be_read_is_named(name, policy, message):
     with pytest.raises(PolicyError, match=message):
         parse_position(name, policy)
+
+
+@given(
+    st.lists(st.sampled_from(["{a}", "{b}", "x", "1", "1x", "."]), max_size=6),
+    st.lists(st.sampled_from(["{a}", "x", "1", "1x", "."]), max_size=6),
+    st.text("x1.", max_size=12),
+)
+def test_names_are_read_as_by_trying_all_ways(before, after, name):
+    policy = "".join([*before, "{z_coord}", *after])
+    places = re.split(r"(\{\w+\})", policy)
+    ways = {"{z_coord}": "(.+?)", "{a}": ".+?", "{b}": ".+?"}
+    match = re.fullmatch("".join(ways.get(each, re.escape(each)) for each in places), name)
+    try:
+        expected = None if match is None else float(match[1])
+    except ValueError:
+        expected = None
+    if expected is None:
+        with pytest.raises(PolicyError):
+            parse_position(name, policy)
+    else:
+        assert parse_position(name, policy) == expected
+
+
+@pytest.mark.parametrize("policy", [POLICY, "{anything}-{z_coord}.tif", "con_{z_coord}.tif"])
+def test_policies_that_make_names_of_files_are_taken(policy):
+    check_policy(policy)
 
 
 @given(st.lists(st.integers(-9, 9), min_size=1, max_size=20))
