@@ -31,10 +31,12 @@ EXPECTED = {
     "tuple_type": "a list",
     "int_type": "a whole number",
     "float_type": "a number",
+    "finite_number": "a finite number",
     "bool_type": "true or false",
     "string_type": "text in quotes",
     "dataclass_type": "a table",
 }
+SHOWN = 200  # characters of a wrong value
 UNKNOWN = StackSpec(  # stands for slices that cannot be opened: whatever may fit, fits
     shape=(99999, 99999, 99999),
     dtype=np.dtype(np.uint8),
@@ -106,8 +108,10 @@ def load_project(path: Path, *, steps: Sequence[str] | None = None) -> Project:
     settings, wrong = _settings(top, problems)
     names = _selected(top.get("process_steps"), steps, problems)
     built = _build_steps(names, tables, problems)
-    directory = (params.parent / (settings.project_dir or ".")).resolve()
-    source = None if wrong & WHERE else _open_source(directory, settings, problems)
+    directory = _directory(params, settings, problems)
+    source = (
+        None if directory is None or wrong & WHERE else _open_source(directory, settings, problems)
+    )
     specs = [UNKNOWN] if source is None else source.specs
     problems += check_steps(
         built,
@@ -116,7 +120,7 @@ def load_project(path: Path, *, steps: Sequence[str] | None = None) -> Project:
         unread=set(names) - {step.name for step in built},
     )
     errors = [problem for problem in problems if problem.severity == "error"]
-    if errors or source is None:
+    if errors or source is None or directory is None:
         raise ParameterError(errors, str(params))
     return Project(
         source=source,
@@ -147,14 +151,19 @@ def build_step(name: str, parameters: Mapping[str, Any]) -> Step:
 
 def _parse(params: Path) -> dict[str, Any]:
     try:
-        return tomllib.loads(params.read_text(encoding="utf-8-sig"))
-    except tomllib.TOMLDecodeError as error:
-        raise ParameterError([Problem("", f"not valid TOML: {error}")], str(params)) from None
+        content = tomllib.loads(params.read_text(encoding="utf-8-sig"))
+        json.dumps(content, default=str)  # as it is checked and recorded
     except UnicodeDecodeError as error:
         message = f"not a text file in UTF-8, as TOML has to be: {error}"
         raise ParameterError([Problem("", message)], str(params)) from None
+    except ValueError as error:  # of TOML's syntax, or integers of thousands of digits
+        raise ParameterError([Problem("", f"not valid TOML: {error}")], str(params)) from None
+    except RecursionError:
+        message = "lists or tables lie too deep inside each other"
+        raise ParameterError([Problem("", message)], str(params)) from None
     except OSError as error:
         raise ParameterError([Problem("", f"cannot be read: {error}")], str(params)) from None
+    return content
 
 
 def _cleaned(
@@ -246,7 +255,8 @@ def _build_steps(
     for index, name in enumerate(names):
         step = registry().get(name)
         if step is None:
-            message = f"no correction {name!r} in this version{_suggestion(name, registry())}"
+            known = _suggestion(name, registry())
+            message = f"no correction {_cut(repr(name))} in this version{known}"
             problems.append(Problem(f"process_steps[{index}]", message))
             continue
         made = _validated(TypeAdapter(step), tables.get(name, {}), name, problems)
@@ -314,8 +324,12 @@ def _problem(details: Any, table: str, names: Sequence[str]) -> Problem:
 
 
 def _shown(value: Any) -> str:
-    """Return a value as TOML has it, nearly."""
-    return json.dumps(value, ensure_ascii=False, default=str)
+    """Return a value as TOML has it, nearly, and cut if it is long."""
+    return _cut(json.dumps(value, ensure_ascii=False, default=str))
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= SHOWN else f"{text[:SHOWN]}..."
 
 
 def _suggestion(name: str, known: Iterable[str]) -> str:
@@ -324,10 +338,23 @@ def _suggestion(name: str, known: Iterable[str]) -> str:
     return f"; did you mean {close[0]!r}?" if close else f"; there are {', '.join(known)}"
 
 
+def _directory(params: Path, settings: Settings, problems: list[Problem]) -> Path | None:
+    """Return the directory of the project, if it is there."""
+    given = settings.project_dir
+    if given is None:
+        return params.parent.resolve()
+    try:
+        directory = (params.parent / given).resolve()
+        if directory.is_dir():
+            return directory
+        message = f"there is no such directory: {directory}"
+    except (OSError, ValueError) as error:  # names that are too long, or hold a null byte
+        message = f"{_shown(given)} is no directory: {getattr(error, 'strerror', error)}"
+    problems.append(Problem("project_dir", message))
+    return None
+
+
 def _open_source(directory: Path, settings: Settings, problems: list[Problem]) -> Source | None:
-    if settings.project_dir is not None and not directory.is_dir():
-        problems.append(Problem("project_dir", f"there is no such directory: {directory}"))
-        return None
     try:
         source = open_source(directory, channels=settings.channels, samples=settings.samples)
     except SourceError as error:
