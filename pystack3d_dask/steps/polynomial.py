@@ -13,6 +13,10 @@ from pystack3d_dask.spec import Array
 
 Exponents = tuple[int, int, int]
 
+HIGHEST_POWER = 20  # beyond, the terms of an axis cannot be told apart in doubles
+MOST_TERMS = 1000
+DIGITS = 9  # of a power that are looked at: more are too high anyway
+
 _FACTOR = re.compile(r"(?P<variable>[xyz])(?:\*\*(?P<power>\d+))?")
 
 
@@ -34,8 +38,15 @@ class Basis:
 
     @classmethod
     def from_orders(cls, orders: Sequence[int], cross_terms: bool) -> Basis:
-        """Return all powers up to ``orders`` of x, y (and z): products, or pure powers only."""
+        """Return all powers up to ``orders`` of x, y (and z): products, or pure powers only.
+
+        Raises
+        ------
+        BasisError
+            See `of`.
+        """
         ox, oy, oz = (*orders, 0)[:3]
+        _check_power(max(ox, oy, oz))
         every = product(range(ox + 1), range(oy + 1), range(oz + 1))
         return cls.of(term for term in every if cross_terms or term.count(0) >= 2)
 
@@ -52,8 +63,19 @@ class Basis:
 
     @classmethod
     def of(cls, terms: Iterable[Exponents]) -> Basis:
-        """Return the basis of these terms in ascending order, the constant included."""
-        return cls(tuple(sorted({(0, 0, 0), *terms})))
+        """Return the basis of these terms in ascending order, the constant included.
+
+        Raises
+        ------
+        BasisError
+            When powers are too high, or terms too many.
+        """
+        found = cls(tuple(sorted({(0, 0, 0), *terms})))
+        _check_power(max(found.orders))
+        if len(found.terms) > MOST_TERMS:
+            message = f"at most {MOST_TERMS} terms expected, found {len(found.terms)}"
+            raise BasisError(message)
+        return found
 
     @property
     def orders(self) -> Exponents:
@@ -139,6 +161,12 @@ class OrthogonalFrame:
         return np.asarray(self.span @ combination).reshape([order + 1 for order in self.orders])
 
 
+def _check_power(power: int) -> None:
+    if power > HIGHEST_POWER:
+        message = f"powers up to {HIGHEST_POWER} expected, found {power}"
+        raise BasisError(message)
+
+
 def _legendre_to_monomial(order: int) -> Array:
     matrix = np.zeros((order + 1, order + 1))
     for degree in range(order + 1):
@@ -160,7 +188,7 @@ def _term(term: str, text: str) -> Exponents:
                 "integer powers is expected, such as '1 + x + x*y + z**2'"
             )
             raise BasisError(message)
-        powers[match["variable"]] += int(match["power"] or 1)
+        powers[match["variable"]] += int((match["power"] or "1")[:DIGITS])
     return powers["x"], powers["y"], powers["z"]
 
 

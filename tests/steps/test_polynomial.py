@@ -46,6 +46,12 @@ def test_anything_else_is_refused_with_the_text(text):
     assert repr(text) in str(found.value)
 
 
+@pytest.mark.parametrize("text", ["x**21", "x*" * 20 + "x", "x**" + "9" * 5000])
+def test_powers_that_cannot_be_told_apart_are_refused(text):
+    with pytest.raises(BasisError, match="powers up to 20 expected, found"):
+        Basis.parse(text)
+
+
 @given(terms)
 def test_names_can_be_read_again(powers):
     basis = Basis.of(powers)
