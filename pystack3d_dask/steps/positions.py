@@ -12,6 +12,7 @@ from pystack3d_dask.spec import Array
 POLICY = "slice_{slice_nb}_z={z_coord}um.tif"
 HIT = 1e-6  # of a distance: what is nearer to a slice counts as there
 SLICE_NB, Z_COORD = "{slice_nb}", "{z_coord}"
+MOST_FIELDS = 4  # of a policy: with many of any length, trying them all takes for ever
 
 
 class PolicyError(ValueError):
@@ -31,13 +32,17 @@ def parse_position(name: str, policy: str) -> float:
     Raises
     ------
     PolicyError
-        When the policy has no ``{z_coord}``, the name does not follow it, or what is in its
-        place is not a finite number.
+        When the policy has no ``{z_coord}`` or too many fields, the name does not follow it,
+        or what is in its place is not a finite number.
     """
     if Z_COORD not in policy:
         message = f"{policy!r} has no {Z_COORD}"
         raise PolicyError(message)
     parts = re.split(r"(\{\w+\})", policy)
+    fields = len(parts) // 2
+    if fields > MOST_FIELDS or policy.count(Z_COORD) > 1:
+        message = f"at most {MOST_FIELDS} fields, one {Z_COORD} among them, expected in {policy!r}"
+        raise PolicyError(message)
     pattern = "".join(
         "(?P<z>.+?)" if part == Z_COORD else ".+?" if part.startswith("{") else re.escape(part)
         for part in parts
