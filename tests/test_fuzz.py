@@ -94,7 +94,8 @@ def test_damaged_slices_are_corrected_or_named(data: bytes, others: int) -> None
         (Path(folder) / "victim.tif").write_bytes(data)
         tables = {"intensity_rescaling": {"nbins": 16}, "cropping": {"area": [1, 9, 0, 99]}}
         (Path(folder) / "params.toml").write_text(toml_file(tables, {}))
-        check_run(Path(folder), "victim.tif", *([str(folder)] if others else []))
+        # the header of the only slice may tell of one column, of which the area leaves none
+        check_run(Path(folder), "victim.tif", "cropping.area", *([str(folder)] if others else []))
 
 
 @cases(60)
