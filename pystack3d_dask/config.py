@@ -38,10 +38,12 @@ EXPECTED = {
     "tuple_type": "a list",
     "int_type": "a whole number",
     "float_type": "a number",
+    "finite_number": "a finite number",
     "bool_type": "true or false",
     "string_type": "text in quotes",
     "dataclass_type": "a table",
 }
+SHOWN = 200  # characters of a wrong value
 UNKNOWN = StackSpec(  # stands for slices that cannot be opened: whatever may fit, fits
     shape=(99999, 99999, 99999),
     dtype=np.dtype(np.uint8),
@@ -166,6 +168,7 @@ def _parse(params: Path) -> dict[str, Any]:
         with params.open(encoding="utf-8-sig") as file:
             text = file.read(LONGEST + 1)
         content = tomllib.loads(text if len(text) <= LONGEST else "")
+        json.dumps(content, default=str)  # as it is checked and recorded
     except UnicodeDecodeError as error:
         message = f"not a text file in UTF-8, as TOML has to be: {error}"
     except OSError as error:
@@ -279,7 +282,8 @@ def _build_steps(
     for index, name in enumerate(names):
         step = registry().get(name)
         if step is None:
-            message = f"no correction {name!r} in this version{_suggestion(name, registry())}"
+            known = _suggestion(name, registry())
+            message = f"no correction {_cut(repr(name))} in this version{known}"
             problems.append(Problem(f"process_steps[{index}]", message))
             continue
         made = _validated(TypeAdapter(step), tables.get(name, {}), name, problems)
@@ -347,8 +351,12 @@ def _problem(details: Any, table: str, names: Sequence[str]) -> Problem:
 
 
 def _shown(value: Any) -> str:
-    """Return a value as TOML has it, nearly."""
-    return json.dumps(value, ensure_ascii=False, default=str)
+    """Return a value as TOML has it, nearly, and cut if it is long."""
+    return _cut(json.dumps(value, ensure_ascii=False, default=str))
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= SHOWN else f"{text[:SHOWN]}..."
 
 
 def _suggestion(name: str, known: Iterable[str]) -> str:

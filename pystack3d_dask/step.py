@@ -61,7 +61,7 @@ class Step(ABC):
     nanoseconds: ClassVar[float] = 2.0
     reference_per_channel: ClassVar[bool] = True
     keeps_slices: ClassVar[bool] = True
-    __pydantic_config__: ClassVar[dict[str, Any]] = {"extra": "forbid"}
+    __pydantic_config__: ClassVar[dict[str, Any]] = {"extra": "forbid", "allow_inf_nan": False}
 
     checkpoint: bool = False
 

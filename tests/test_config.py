@@ -243,6 +243,9 @@ def test_a_project_that_is_not_there_is_said_to_be_missing(tmp_path):
         (b"process_steps = [\n", "not valid TOML: .*end of document"),
         (b"a = 1\na = 2\n", "not valid TOML"),
         (b"# \xff\n", "UTF-8"),
+        (b"process_steps = " + b"[" * 5000, "too deep"),
+        (b"ind_min = " + b"9" * 5000, "not valid TOML: .*5000 digits"),
+        (b"ind_min = 0x" + b"f" * 5000, "not valid TOML: .*digits"),
     ],
 )
 def test_what_is_not_toml_is_said_to_be_so(make_project, content, expected):
@@ -301,6 +304,13 @@ def test_a_correction_is_possible_once(make_project):
         ("cropping", "area = [0, 5, 0, 1979-05-27]", "area[3]", "a whole number .*1979-05-27"),
         ("intensity_rescaling", "nbins = '256'", "nbins", 'a whole number .* "256"'),
         ("intensity_rescaling", "range_bins = [0]", "range_bins", "2 values expected"),
+        ("intensity_rescaling", "range_bins = [0, nan]", "range_bins[1]", "a finite number .*NaN"),
+        (
+            "destriping",
+            "filters = [{name='Dirac', noise_level=inf}]",
+            "filters[0].noise_level",
+            "a finite number .*Infinity",
+        ),
     ],
 )
 def test_wrong_types_are_named_by_their_path(make_project, step, line, path, expected):
@@ -324,6 +334,9 @@ def test_wrong_types_are_named_by_their_path(make_project, step, line, path, exp
         ('keep = ["everything"]', "keep[0]", "'ingested' or 'intermediates'"),
         ('cropping = "all"', "cropping", r"a table, \[cropping\], expected"),
         ('project_dir = "nowhere"', "project_dir", "no such directory: .*nowhere"),
+        ('project_dir = "a\\u0000b"', "project_dir", "is no directory: .*null"),
+        (f'project_dir = "{"x" * 5000}"', "project_dir", r"x\.\.\. is no directory: .*too long"),
+        (f'samples = "{"x" * 5000}"', "samples", r'found "x{199}\.\.\.$'),
     ],
 )
 def test_wrong_settings_are_named(make_project, line, path, expected):

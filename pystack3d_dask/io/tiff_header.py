@@ -13,7 +13,14 @@ from tifffile import FileHandle, TiffFile, TiffPage, TiffTag
 
 from pystack3d_dask.io.dtypes import DTYPES
 from pystack3d_dask.io.fibics import LARGEST, TAG, MetadataError, SliceMetadata, parse_slice
-from pystack3d_dask.io.tiff_page import Layout, Plane, layout_of, segment_count
+from pystack3d_dask.io.tiff_page import (
+    Layout,
+    Plane,
+    claimed_bytes,
+    holdable_bytes,
+    layout_of,
+    segment_count,
+)
 
 COLOURED = (2, 6)  # RGB, and YCbCr, which decodes to RGB
 TEXT = (1, 2, 7)  # types of tags whose values are bytes
@@ -88,10 +95,13 @@ def pixel_size(path: str) -> tuple[float, float] | None:
     screens and printers.
     """
     with TiffFile(path) as tif:
-        page = tif.pages.first
-        across, down = page.resolution
-        unit = (tif.imagej_metadata or {}).get("unit", "")
-        scale = IMAGEJ_UNITS.get(unit) or RESOLUTION_UNITS.get(page.resolutionunit)
+        try:
+            page = tif.pages.first
+            across, down = page.resolution
+            unit = (tif.imagej_metadata or {}).get("unit", "")
+            scale = IMAGEJ_UNITS.get(unit) or RESOLUTION_UNITS.get(page.resolutionunit)
+        except (ValueError, TypeError, ArithmeticError):  # these tags do not keep a stack closed
+            return None
     if scale is None or min(across, down) <= 0:
         return None
     size = scale / down, scale / across
@@ -132,6 +142,9 @@ def _images_of_one_header(page: TiffPage, found: Slice) -> list[Slice]:
     fits = page.is_contiguous and page.dataoffsets[0] + 2 * page.nbytes <= found.plane.size
     if count <= 1 or not fits:
         return [found]
+    if page.dataoffsets[0] + count * page.nbytes > found.plane.size:
+        msg = f"its description tells of {count} images, more than the file holds: it is truncated"
+        raise ValueError(msg)
     others = found._replace(metadata=None)  # the header tells the position of one slice
     return [
         (others if k else found)._replace(plane=found.plane._replace(page=k, skip=k * page.nbytes))
@@ -186,6 +199,11 @@ def _check_page(page: TiffPage) -> None:
         msg = f"its pixels are {kind}; expected {', '.join(DTYPES)}: convert it"
     elif min(len(page.dataoffsets), len(page.databytecounts)) < segment_count(page):
         msg = f"the header of page {page.index} does not say where all pixels are: it is damaged"
+    elif claimed_bytes(page) > holdable_bytes(page):
+        msg = (
+            f"the header of page {page.index} tells of {layout.columns} x {layout.rows} pixels "
+            "(x, y), more than the file can hold: it is damaged"
+        )
     else:
         return
     raise ValueError(msg)

@@ -14,6 +14,10 @@ from pystack3d_dask.errors import PixelError
 from pystack3d_dask.spec import Array
 
 SEPARATE_PLANES = 2
+# bytes of pixels that one byte of a file can hold at most, by compression: LZW, deflate; none,
+# whose strips are looked at one by one when they are read
+EXPANSION = {5: 2**12, 8: 2**11, 32946: 2**11, 1: 2**11}
+LARGEST_EXPANSION = 2**20  # of any other, for images of one value
 
 # what it logs about damaged files would reach the terminal beside the errors raised here
 logging.getLogger("tifffile").addHandler(logging.NullHandler())
@@ -81,6 +85,24 @@ def segment_count(page: TiffPage) -> int:
     down, across = _grid(page)
     planes = page.samplesperpixel if page.planarconfig == SEPARATE_PLANES else 1
     return int(down * across * planes)
+
+
+def claimed_bytes(page: TiffPage) -> int:
+    """Return what the pixels of a page take once they are decoded, whole tiles included."""
+    pixels = page.imagelength * page.imagewidth
+    if page.is_tiled:
+        down, across = _grid(page)
+        pixels = max(pixels, down * across * page.tilelength * page.tilewidth)
+    return int(pixels * page.samplesperpixel * page.dtype.itemsize)
+
+
+def holdable_bytes(page: TiffPage) -> int:
+    """Return the most bytes of pixels that the file can hold of a page."""
+    most: int = LARGEST_EXPANSION * page.parent.filehandle.size
+    if not all(page.databytecounts):  # what is left out is zero, and takes no byte at all
+        return most
+    stored: int = sum(page.databytecounts)
+    return min(most, EXPANSION.get(page.compression, most) * stored)
 
 
 def read_page(folder: str, plane: Plane, window: Window, layout: Layout, out: Array) -> None:

@@ -15,9 +15,12 @@ import zarr
 
 from pystack3d_dask.errors import PixelError, SourceError
 from pystack3d_dask.io.dtypes import DTYPES, read_dtype
+from pystack3d_dask.io.fibics import FARTHEST, FINEST
 from pystack3d_dask.spec import Array, Region, StackSpec, Triple
 
 METADATA = ("zarr.json", ".zarray", ".zgroup", ".zattrs")
+MOST_SLICES = 1_000_000
+LARGEST_SIDE = 1_000_000  # pixels
 AXES_OF_PLAIN_ARRAYS = {2: "yx", 3: "zyx", 4: "czyx"}
 OURS = "pystack3d_dask"
 UNITS = {  # in micrometres
@@ -312,6 +315,13 @@ def _checked(path: Path, array: zarr.Array[Any], axes: str) -> _Image:
     if 0 in array.shape:
         msg = f"{path}: the array is empty, its shape is {array.shape}"
         raise SourceError(msg)
+    limits = [LARGEST_SIDE if axis in "yx" else MOST_SLICES for axis in axes]
+    if any(extent > limit for extent, limit in zip(array.shape, limits, strict=True)):
+        msg = (
+            f"{path}: its shape is {array.shape}, more than {LARGEST_SIDE} x {LARGEST_SIDE} pixels "
+            f"or {MOST_SLICES} slices; its metadata are damaged"
+        )
+        raise SourceError(msg)
     return _Image(path, axes, dict(zip(axes, array.shape, strict=True)), read_dtype(dtype))
 
 
@@ -339,13 +349,25 @@ def _multiscale(path: Path, group: zarr.Group) -> _Image:
     labels = [
         str(channel.get("label", "")) for channel in metadata.get("omero", {}).get("channels", [])
     ]
-    return replace(
+    found = replace(
         image,
         labels=tuple(labels) if all(labels) else (),
         z=_coordinates(group, dataset["path"], image.shape[0])
         or _positions(scales, image.shape[0]),
         pixel_size=(scales["y"][0], scales["x"][0]) if {"y", "x"} <= scales.keys() else None,
     )
+    _check_lengths(found)
+    return found
+
+
+def _check_lengths(image: _Image) -> None:
+    """Refuse lengths that are none."""
+    sizes = image.pixel_size or (1.0, 1.0)
+    wrong = [each for each in (*sizes, *(image.z or ())) if not abs(each) <= FARTHEST]
+    wrong += [each for each in sizes if each < FINEST]
+    if wrong:
+        msg = f"{image.path}: its metadata tell a length of {wrong[0]:g} micrometres: damaged"
+        raise SourceError(msg)
 
 
 def _axes(path: Path, multiscale: Mapping[str, Any]) -> str:
@@ -363,12 +385,13 @@ def _scales(
     """Return step and start in micrometres of the axes that have a known unit."""
     axes = multiscale["axes"]
     step, start = np.ones(len(axes)), np.zeros(len(axes))
-    for holder in (dataset, multiscale):
-        for transformation in holder.get("coordinateTransformations", ()):
-            if transformation["type"] == "scale":
-                step, start = step * transformation["scale"], start * transformation["scale"]
-            elif transformation["type"] == "translation":
-                start = start + transformation["translation"]
+    with np.errstate(invalid="ignore", over="ignore"):  # lengths are looked at later
+        for holder in (dataset, multiscale):
+            for transformation in holder.get("coordinateTransformations", ()):
+                if transformation["type"] == "scale":
+                    step, start = step * transformation["scale"], start * transformation["scale"]
+                elif transformation["type"] == "translation":
+                    start = start + transformation["translation"]
     return {
         axis["name"]: (float(a * UNITS[axis["unit"]]), float(b * UNITS[axis["unit"]]))
         for axis, a, b in zip(axes, step, start, strict=True)

@@ -8,6 +8,8 @@ from functools import cached_property
 from math import prod
 from typing import ClassVar, Literal
 
+import numpy as np
+
 from pystack3d_dask.errors import Problem
 from pystack3d_dask.spec import Array, Arrays, Region, StackSpec
 from pystack3d_dask.step import FitScope, Step, Summaries
@@ -16,6 +18,8 @@ from pystack3d_dask.steps.polynomial import Basis, BasisError
 from pystack3d_dask.steps.polynomial_background import PolynomialBackground
 from pystack3d_dask.steps.robust import WeightFunction
 from pystack3d_dask.steps.thresholds import check_thresholds, limits
+
+WIDEST = 1e9  # voxels of a window: more than any stack has
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -208,15 +212,14 @@ class BackgroundRemoval(Step):
                 f"[ox, oy] or [ox, oy, oz], each 0 or more, expected, found {orders}",
             )
         else:
-            yield from self._check_orders()
+            yield from self._check_orders(orders)
         if self.preserve_avg and self.is_per_slice:
             yield Problem(
                 f"{self.name}.preserve_avg",
                 "needs one fit of the whole stack: orders = [ox, oy, oz] or dim = 3",
             )
 
-    def _check_orders(self) -> Iterator[Problem]:
-        orders = list(self.orders or ())
+    def _check_orders(self, orders: Sequence[int]) -> Iterator[Problem]:
         try:
             Basis.from_orders(orders, self.cross_terms)
         except BasisError as error:
@@ -287,7 +290,8 @@ class BackgroundRemoval(Step):
     def _window(self, spec: StackSpec) -> Window:
         x, y, z = self.size or (1.0, 1.0, 1.0)
         dz, dy, dx = spec.spacing() if self.size_unit == "um" else (1.0, 1.0, 1.0)
-        return Window((max(z / dz, 1.0), max(y / dy, 1.0), max(x / dx, 1.0)), spec.shape)
+        depth, height, width = np.clip([z / dz, y / dy, x / dx], 1.0, WIDEST).tolist()
+        return Window((depth, height, width), spec.shape)
 
 
 def _samples(extents: Sequence[int], skips: Sequence[int]) -> int:

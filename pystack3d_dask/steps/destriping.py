@@ -23,6 +23,14 @@ VSNR_BYTES = 34  # per pixel: image, noise, two duals, divergence; X, its update
 PYVSNR_BYTES = 166  # per pixel, as measured
 WAVELET_ARRAYS = 3.5  # of the size of a slice: coefficients, and what becomes of them
 
+# what single precision can work with, and more than anybody can want
+MOST_ITERATIONS = 10_000
+MOST_LEVELS = 20
+BETA = (1e-6, 1e6)
+NOISE_LEVEL = (1e-6, 1e6)
+SIGMA = (0.05, 1e6)  # pixels: between two pixels, there is nothing of a narrower Gaussian
+DAMPING = (1e-3, 1e6)
+
 
 @dataclass(frozen=True, kw_only=True)
 class Destriping(Step):
@@ -83,10 +91,12 @@ class Destriping(Step):
             )
         for index, each in enumerate(self.filters):
             yield from self._check_filter(f"{self.name}.filters[{index}]", each)
-        if self.maxit < 1:
-            yield Problem(f"{self.name}.maxit", f"1 or more expected, found {self.maxit}")
-        if self.beta <= 0:
-            yield Problem(f"{self.name}.beta", f"above 0 expected, found {self.beta:g}")
+        if not 1 <= self.maxit <= MOST_ITERATIONS:
+            yield Problem(
+                f"{self.name}.maxit",
+                f"1 to {MOST_ITERATIONS} expected, found {self.maxit}",
+            )
+        yield from _check_range(f"{self.name}.beta", BETA, self.beta)
         if self.backend == "pyvsnr" and importlib.util.find_spec("pyvsnr") is None:
             yield Problem(
                 f"{self.name}.backend",
@@ -140,13 +150,11 @@ class Destriping(Step):
         )
 
     def _check_filter(self, path: str, each: Filter) -> Iterator[Problem]:
-        if each.noise_level <= 0:
-            yield Problem(f"{path}.noise_level", f"above 0 expected, found {each.noise_level:g}")
-        if each.name == "Gabor" and (each.sigma is None or min(each.sigma) <= 0):
-            found = "nothing" if each.sigma is None else list(each.sigma)
-            yield Problem(
-                f"{path}.sigma", f"[across, along], each above 0, in pixels expected, found {found}"
-            )
+        yield from _check_range(f"{path}.noise_level", NOISE_LEVEL, each.noise_level)
+        if each.name == "Gabor" and each.sigma is None:
+            yield Problem(f"{path}.sigma", "missing: [across, along] in pixels")
+        else:
+            yield from _check_range(f"{path}.sigma", SIGMA, *(each.sigma or ()))
 
     def _check_wavelet(self, how: WaveletDecomposition, spec: StackSpec) -> Iterator[Problem]:
         path = f"{self.name}.wavelet_decomposition"
@@ -156,11 +164,11 @@ class Destriping(Step):
             message = f"a discrete wavelet such as 'db25' expected, found {how.wavelet!r}"
             yield Problem(f"{path}.wavelet", message)
             return
-        if how.sigma <= 0:
-            yield Problem(f"{path}.sigma", f"above 0 expected, found {how.sigma:g}")
+        yield from _check_range(f"{path}.sigma", DAMPING, how.sigma)
         largest = int(pywt.dwtn_max_level(spec.shape[1:], how.wavelet))
-        if how.level is not None and how.level < 1:
-            yield Problem(f"{path}.level", f"1 or more expected, found {how.level}")
+        if how.level is not None and not 1 <= how.level <= MOST_LEVELS:
+            message = f"1 to {MOST_LEVELS} expected, found {how.level}"
+            yield Problem(f"{path}.level", message)
         elif how.level is None and not largest:
             yield Problem(
                 f"{path}.wavelet",
@@ -180,6 +188,13 @@ def _destriped(image: Array, how: WaveletDecomposition, spec: StackSpec) -> Arra
     if image.min() == image.max():
         return image.astype(spec.arithmetic)
     return remove_stripes(image.astype(spec.arithmetic), how)
+
+
+def _check_range(path: str, limits: tuple[float, float], *found: float) -> Iterator[Problem]:
+    low, high = limits
+    wrong = [each for each in found if not low <= each <= high]
+    if wrong:
+        yield Problem(path, f"{low:g} to {high:g} expected, found {wrong[0]:g}")
 
 
 def _positive(values: Array, spec: StackSpec) -> Array:

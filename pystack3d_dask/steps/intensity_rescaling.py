@@ -17,9 +17,12 @@ from pystack3d_dask.compiled import compiled
 from pystack3d_dask.errors import Problem
 from pystack3d_dask.spec import Array, Arrays, Precision, Region, StackSpec
 from pystack3d_dask.step import FitScope, Step, Summaries, known
-from pystack3d_dask.steps.windows import running_window
+from pystack3d_dask.steps.windows import check_window, running_window
 
 ALL_SLICES = -1
+MOST_BINS = 2**16  # as many as there are grey levels at most
+LARGEST_LEVEL = float(np.finfo(np.float32).max)
+FINEST_RANGE = 1e-9  # of the levels themselves, for which doubles can tell bins apart
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,18 +57,18 @@ class IntensityRescaling(Step):
         return "stack"
 
     def check(self, spec: StackSpec) -> Iterator[Problem]:
-        if self.nbins < 2:
-            yield Problem(f"{self.name}.nbins", f"2 or more bins expected, found {self.nbins}")
+        if not 2 <= self.nbins <= MOST_BINS:
+            yield Problem(
+                f"{self.name}.nbins", f"2 to {MOST_BINS} bins expected, found {self.nbins}"
+            )
         if self.filter_size < 1 and self.filter_size != ALL_SLICES:
             yield Problem(
                 f"{self.name}.filter_size",
                 f"1 or more slices, or -1 for all, expected, found {self.filter_size}",
             )
-        if self.range_bins is not None and not self.range_bins[0] < self.range_bins[1]:
-            yield Problem(
-                f"{self.name}.range_bins",
-                f"[min, max] with min < max expected, found {list(self.range_bins)}",
-            )
+        yield from check_window(f"{self.name}.filter_size", self.filter_size)
+        if self.range_bins is not None:
+            yield from self._check_range(*self.range_bins)
 
     def output_spec(self, spec: StackSpec, fitted: Arrays | None = None) -> StackSpec:
         return spec.computed()
@@ -155,6 +158,17 @@ class IntensityRescaling(Step):
             "outputs/histos_final.npy": after,
         }
 
+    def _check_range(self, low: float, high: float) -> Iterator[Problem]:
+        path, largest = f"{self.name}.range_bins", max(abs(low), abs(high))
+        if not low < high:
+            yield Problem(path, f"[min, max] with min < max expected, found {[low, high]}")
+        elif largest > LARGEST_LEVEL or high - low < FINEST_RANGE * largest:
+            yield Problem(
+                path,
+                f"grey levels that are far enough apart for {self.nbins} bins between them, "
+                f"{LARGEST_LEVEL:g} at most, expected, found {[low, high]}",
+            )
+
     def _count(self, image: Array, spec: StackSpec, partial: Arrays | None) -> Arrays:
         if spec.is_integer:
             first, counts = count_values(image, spec.source_dtype)
@@ -238,17 +252,16 @@ def targets(histograms: Array, filter_size: int, precision: Precision) -> Array:
     else:
         means = np.empty(histograms.shape)
         for k in range(count):
-            window = running_window(k, filter_size, count)
-            means[k] = _mean(histograms[window], weights[window])
+            window, times = np.unique(running_window(k, filter_size, count), return_counts=True)
+            means[k] = _mean(histograms[window], weights[window] * times)
         means = np.trunc(means) if precision == "source" else means
     means[weights == 0] = 0
     return means
 
 
 def _mean(histograms: Array, weights: Array) -> Array:
-    if not weights.any():
-        return np.zeros(histograms.shape[1])
-    return np.asarray(histograms[weights > 0].mean(axis=0))
+    total = weights.sum()
+    return weights @ histograms / total if total else np.zeros(histograms.shape[1])
 
 
 def match(histograms: Array, target: Array, limits: tuple[float, float]) -> Array:

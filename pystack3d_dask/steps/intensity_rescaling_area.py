@@ -18,6 +18,8 @@ from pystack3d_dask.step import FitScope, Step, Summaries, known
 from pystack3d_dask.steps.area import Area, area_region, check_area
 from pystack3d_dask.steps.thresholds import check_thresholds, within
 
+LARGEST_FACTOR = 1e6
+
 
 @dataclass(frozen=True, kw_only=True)
 class IntensityRescalingArea(Step):
@@ -54,10 +56,11 @@ class IntensityRescalingArea(Step):
         yield from check_area(f"{self.name}.area", self.area, spec)
         yield from check_thresholds(self.name, self.threshold_min, self.threshold_max)
         low, high = self.factors_range
-        if not 0 < low <= high:
+        if not 0 < low <= high <= LARGEST_FACTOR:
             yield Problem(
                 f"{self.name}.factors_range",
-                f"[min, max] with 0 < min <= max expected, found {[low, high]}",
+                f"[min, max] with 0 < min <= max <= {LARGEST_FACTOR:g} expected, "
+                f"found {[low, high]}",
             )
 
     def output_spec(self, spec: StackSpec, fitted: Arrays | None = None) -> StackSpec:

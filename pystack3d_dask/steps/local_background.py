@@ -41,14 +41,20 @@ class Window:
 
     @cached_property
     def cell(self) -> Triple:
-        """Extent of a cell; slices are never pooled."""
-        _, y, x = self.size
-        return 1, max(1, round(y / CELLS_PER_WINDOW)), max(1, round(x / CELLS_PER_WINDOW))
+        """Extent of a cell, at most that of the stack; slices are never pooled."""
+        y, x = (
+            min(max(1, round(size / CELLS_PER_WINDOW)), extent)
+            for size, extent in zip(self.size[1:], self.shape[1:], strict=True)
+        )
+        return 1, y, x
 
     @cached_property
     def reach(self) -> Triple:
-        """How many cells the window extends to each side."""
-        z, y, x = (int(size / 2 / cell) for size, cell in zip(self.size, self.cell, strict=True))
+        """How many cells, of those there are, the window extends to each side."""
+        z, y, x = (
+            min(int(size / 2 / cell), count)
+            for size, cell, count in zip(self.size, self.cell, self._cells, strict=True)
+        )
         return z, y, x
 
     def weights(self, axis: int) -> Array:

@@ -27,6 +27,7 @@ MOST_STEPS = 30
 FARTHEST = 2.0  # pixels, of its size, by which least squares may change a shift
 LEAST_SHARED = 0.2  # of the pixels that both images show
 CHANCE = 8.0  # correlation times the root of shared pixels: what is less, noise reaches, too
+SAFE = (1e-6, 1e6)  # contrasts whose products, summed, single precision can hold
 FINITE = {"nnan", "ninf", "nsz", "contract", "reassoc"}
 
 
@@ -145,7 +146,11 @@ def _halved(image: Array) -> list[Array]:
 
 def _centred(image: Array) -> Array:
     values = np.ascontiguousarray(image, np.float32)
-    return np.asarray(values - values.mean(dtype=np.float64).astype(np.float32))
+    centred = np.asarray(values - values.mean(dtype=np.float64).astype(np.float32))
+    largest = np.abs(centred).max()
+    if largest and not SAFE[0] < largest < SAFE[1]:
+        centred /= largest
+    return centred
 
 
 def _whole_shifts(fixed: Array, moving: Array) -> list[Array]:

@@ -6,7 +6,6 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import product
-from math import prod
 
 import numpy as np
 
@@ -14,9 +13,11 @@ from pystack3d_dask.spec import Array
 
 Exponents = tuple[int, int, int]
 
-_FACTOR = re.compile(r"(?P<variable>[xyz])(?:\*\*(?P<power>\d{1,9}))?")
-HIGHEST = 99  # power: fits of such take seconds a slice, and find nothing that is slowly varying
-LARGEST = 2**24  # numbers in the orthogonal frame of a fit: 128 MiB
+HIGHEST_POWER = 20  # beyond, the terms of an axis cannot be told apart in doubles
+MOST_TERMS = 1000
+DIGITS = 9  # of a power that are looked at: more are too high anyway
+
+_FACTOR = re.compile(r"(?P<variable>[xyz])(?:\*\*(?P<power>\d+))?")
 
 
 class BasisError(ValueError):
@@ -42,10 +43,10 @@ class Basis:
         Raises
         ------
         BasisError
-            When there are too many of them, or too high ones.
+            See `of`.
         """
         ox, oy, oz = (*orders, 0)[:3]
-        _check_size(orders, prod(n + 1 for n in orders) if cross_terms else sum(orders) + 1)
+        _check_power(max(ox, oy, oz))
         every = product(range(ox + 1), range(oy + 1), range(oz + 1))
         return cls.of(term for term in every if cross_terms or term.count(0) >= 2)
 
@@ -56,17 +57,25 @@ class Basis:
         Raises
         ------
         BasisError
-            When the text holds anything but sums of products of integer powers, or too many
-            terms, or too high ones.
+            When the text holds anything but sums of products of integer powers.
         """
-        basis = cls.of(_term(term.strip(), text) for term in text.split("+"))
-        _check_size(basis.orders, len(basis.terms))
-        return basis
+        return cls.of(_term(term.strip(), text) for term in text.split("+"))
 
     @classmethod
     def of(cls, terms: Iterable[Exponents]) -> Basis:
-        """Return the basis of these terms in ascending order, the constant included."""
-        return cls(tuple(sorted({(0, 0, 0), *terms})))
+        """Return the basis of these terms in ascending order, the constant included.
+
+        Raises
+        ------
+        BasisError
+            When powers are too high, or terms too many.
+        """
+        found = cls(tuple(sorted({(0, 0, 0), *terms})))
+        _check_power(max(found.orders))
+        if len(found.terms) > MOST_TERMS:
+            message = f"at most {MOST_TERMS} terms expected, found {len(found.terms)}"
+            raise BasisError(message)
+        return found
 
     @property
     def orders(self) -> Exponents:
@@ -152,18 +161,10 @@ class OrthogonalFrame:
         return np.asarray(self.span @ combination).reshape([order + 1 for order in self.orders])
 
 
-def _check_size(orders: Sequence[int], terms: int) -> None:
-    """Refuse what no fit has memory and time for."""
-    highest = max(orders, default=0)
-    if highest > HIGHEST:
-        message = f"powers up to {HIGHEST} expected, found {highest}"
-    elif terms * prod(order + 1 for order in orders) > LARGEST:
-        message = (
-            f"{terms} terms with powers up to {highest} are too many for a fit: take lower ones"
-        )
-    else:
-        return
-    raise BasisError(message)
+def _check_power(power: int) -> None:
+    if power > HIGHEST_POWER:
+        message = f"powers up to {HIGHEST_POWER} expected, found {power}"
+        raise BasisError(message)
 
 
 def _legendre_to_monomial(order: int) -> Array:
@@ -187,7 +188,7 @@ def _term(term: str, text: str) -> Exponents:
                 "integer powers is expected, such as '1 + x + x*y + z**2'"
             )
             raise BasisError(message)
-        powers[match["variable"]] += int(match["power"] or 1)
+        powers[match["variable"]] += int((match["power"] or "1")[:DIGITS])
     return powers["x"], powers["y"], powers["z"]
 
 

@@ -28,8 +28,10 @@ from pystack3d_dask.steps.warp import (
     warp_affine,
     warp_piecewise,
 )
+from pystack3d_dask.steps.windows import check_window
 
 CALCULATION = RegistrationCalculation.name
+FARTHEST = 1e4  # pixels that a slice may drift against the one before
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,6 +87,13 @@ class RegistrationTransformation(Step):
         return ("y", "x")
 
     def check(self, spec: StackSpec) -> Iterator[Problem]:
+        if max(map(abs, self.constant_drift or ()), default=0.0) > FARTHEST:
+            yield Problem(
+                f"{self.name}.constant_drift",
+                f"[dx, dy], {FARTHEST:g} pixels at most, expected, found "
+                f"{list(self.constant_drift or ())}",
+            )
+        yield from check_window(f"{self.name}.box_size_averaging", self.box_size_averaging or 1)
         if self.interpolation == "spline" and self.mode != "constant":
             yield Problem(
                 f"{self.name}.interpolation",

@@ -90,12 +90,13 @@ class Resampling(Step):
                 f"found {outside[0]:g}",
             )
             return
-        made = 0.0 if self.dz is None or self.zpos_out else (high - low) / self.dz
+        made = float(len(self.zpos_out or ())) or (high - low) / (self.dz or np.inf)
         if made > MOST * len(positions):
+            culprit, what = ("zpos_out", "positions") if self.zpos_out else ("dz", "a distance")
             yield Problem(
-                f"{self.name}.dz",
-                f"a distance in micrometres expected, {self.dz:g} makes {made:.3g} slices "
-                f"of {len(positions)}",
+                f"{self.name}.{culprit}",
+                f"{what} in micrometres, {MOST} slices made of each at most, expected; this makes "
+                f"{made:.3g} of {len(positions)}",
             )
             return
         names = self.output_spec(spec).names or ()

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 
+from pystack3d_dask.errors import Problem
 from pystack3d_dask.spec import Array
+
+LARGEST = 10_000  # slices
 
 
 def running_window(k: int, size: int, count: int) -> Array:
@@ -25,3 +30,9 @@ def running_window(k: int, size: int, count: int) -> Array:
     """
     window = (k - size // 2 + np.arange(size)) % (2 * count)
     return np.where(window >= count, 2 * count - 1 - window, window)
+
+
+def check_window(path: str, size: int) -> Iterator[Problem]:
+    """Yield an error for a window of more slices than any that is meant."""
+    if size > LARGEST:
+        yield Problem(path, f"{LARGEST} slices at most expected, found {size}")

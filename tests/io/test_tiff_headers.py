@@ -18,6 +18,13 @@ from pystack3d_dask.io.tiff import open_tiff
 from pystack3d_dask.spec import Region
 
 
+def claim(path: Path, values: dict[str, int]) -> None:
+    """Have the header of the first page tell something else."""
+    with tifffile.TiffFile(path, mode="r+") as tif:
+        for name, value in values.items():
+            tif.pages.first.tags[name].overwrite(value, dtype=4)
+
+
 class TestMultiPage:
     @pytest.mark.parametrize("options", [{}, {"bigtiff": True}, {"byteorder": ">"}])
     @pytest.mark.parametrize("compression", ["raw", "lzw-predictor"])
@@ -156,6 +163,42 @@ class TestHeaders:
             with pytest.raises(SourceError, match=r"s001\.tif: \w"):
                 opened(tmp_path)
 
+    @pytest.mark.parametrize("compression", ["raw", "deflate", "lzw", "zstd"])
+    @pytest.mark.parametrize("sides", [("width",), ("length",), ("width", "length")])
+    def test_more_pixels_than_the_file_can_hold_are_refused(
+        self, tmp_path: Path, compression: str, sides: tuple[str, ...]
+    ) -> None:
+        path = tmp_path / "s.tif"
+        tifffile.imwrite(path, image("uint8"), rowsperstrip=61, **COMPRESSIONS[compression])
+        claim(
+            path, {f"Image{side.capitalize()}": 2**31 for side in sides} | {"RowsPerStrip": 2**31}
+        )
+        with pytest.raises(SourceError, match=r"s\.tif: .*2147483648.* than the file can hold"):
+            opened(path)
+
+    def test_tiles_larger_than_the_file_can_hold_are_refused(self, tmp_path: Path) -> None:
+        path = tmp_path / "s.tif"
+        tifffile.imwrite(path, image("uint8"), tile=(64, 64), compression="zlib")
+        claim(path, {"TileWidth": 2**31})
+        with pytest.raises(SourceError, match=r"s\.tif: .*more than the file can hold"):
+            opened(path)
+
+    def test_a_blank_slice_is_not_taken_for_a_damaged_one(self, tmp_path: Path) -> None:
+        blank = np.zeros((2000, 2000), "uint16")
+        for compression in ("deflate", "lzw", "zstd"):
+            path = tmp_path / f"{compression}.tif"
+            tifffile.imwrite(path, blank, rowsperstrip=2000, **COMPRESSIONS[compression])
+            assert not whole(opened(path)).any()
+
+    def test_a_description_of_more_images_than_there_are_is_refused(self, tmp_path: Path) -> None:
+        path = tmp_path / "s.tif"
+        text = "ImageJ=1.53t\nimages=2000000000\n"
+        tifffile.imwrite(path, image("uint8"), description=text, metadata=None)
+        with path.open("ab") as file:
+            file.write(bytes(2 * image("uint8").nbytes))
+        with pytest.raises(SourceError, match=r"s\.tif: .*2000000000 images.*truncated"):
+            opened(path)
+
     def test_no_slices_at_all_is_refused(self, tmp_path: Path) -> None:
         with pytest.raises(SourceError, match=r"no slices; expected \*\.tif"):
             opened(tmp_path)
@@ -208,6 +251,13 @@ def test_pixel_size_is_known_when_the_file_has_a_real_unit(
     write(tmp_path, [image("uint8")], **options)
     found = opened(tmp_path).specs[0].pixel_size
     assert found == (None if expected is None else pytest.approx(expected))
+
+
+def test_damaged_resolution_tags_do_not_keep_a_stack_closed(tmp_path: Path) -> None:
+    path = write(tmp_path, [image("uint8")], resolution=(1e4, 1e4), resolutionunit=3) / "s000.tif"
+    assert opened(path).specs[0].pixel_size == (1.0, 1.0)
+    claim(path, {"XResolution": 10_000})
+    assert opened(path).specs[0].pixel_size is None
 
 
 class TestIdentity:

@@ -204,6 +204,38 @@ class TestOmeZarr:
         with pytest.raises(SourceError, match=r"a\.zarr: .*without OME-Zarr.*'raw'"):
             opened(tmp_path / "a.zarr")
 
+    @pytest.mark.parametrize(
+        ("axis", "size"), [(0, "NaN"), (0, "1e400"), (1, "0.0"), (2, "-1.0"), (2, "1e-320")]
+    )
+    def test_lengths_that_are_none_are_refused(self, tmp_path: Path, axis: int, size: str) -> None:
+        scale: list[Any] = [1.0, 1.0, 1.0]
+        scale[axis] = float(size)
+        units = dict.fromkeys("zyx", "micrometer")
+        path = multiscale(
+            tmp_path / "a.zarr",
+            voxels(),
+            units=units,
+            coordinateTransformations=[{"type": "scale", "scale": scale}],
+        )
+        with pytest.raises(SourceError, match=r"a\.zarr.*tell a length of .* micrometres: damaged"):
+            opened(path)
+
+    def test_positions_that_are_none_are_refused(self, tmp_path: Path) -> None:
+        path = multiscale(tmp_path / "a.zarr", voxels())
+        z = np.arange(7.0)
+        z[3] = np.nan
+        zarr.open_group(path).create_array("z", data=z)
+        with pytest.raises(SourceError, match=r"a\.zarr.*a length of nan micrometres"):
+            opened(path)
+
+    @pytest.mark.parametrize("axis", [0, 1, 2])
+    def test_absurd_shapes_are_refused(self, tmp_path: Path, axis: int) -> None:
+        shape = [5, 6, 7]
+        shape[axis] = 2**40
+        zarr.create_array(tmp_path / "a.zarr", shape=shape, dtype="uint8", chunks=(1, 6, 7))
+        with pytest.raises(SourceError, match=r"a\.zarr: its shape is .*1099511627776.* damaged"):
+            opened(tmp_path / "a.zarr")
+
 
 class TestOwnResult:
     positions = np.array([0.0, 0.008, 0.0159, 0.024, 0.032, 0.0405, 0.048])

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from stack_tools import correct, spec_of
@@ -114,6 +116,15 @@ def test_gpus_are_for_our_solver_only():
         ({"filters": (Filter(name="Dirac", noise_level=-1.0),)}, ["filters[0].noise_level"]),
         ({"filters": (Filter(name="Dirac", noise_level=1.0),)}, []),
         ({"filters": (GABOR,), "maxit": 0, "beta": 0.0}, ["maxit", "beta"]),
+        ({"filters": (GABOR,), "maxit": 10**10, "beta": 1e300}, ["maxit", "beta"]),
+        (
+            {"filters": (Filter(name="Gabor", noise_level=1e300, sigma=(0.01, 1.0)),)},
+            ["filters[0].noise_level", "filters[0].sigma"],
+        ),
+        (
+            {"wavelet_decomposition": replace(WAVELET, sigma=1e-300, level=2**31)},
+            ["wavelet_decomposition.sigma", "wavelet_decomposition.level"],
+        ),
         (
             {"wavelet_decomposition": WaveletDecomposition(wavelet="mexh", sigma=1.0)},
             ["wavelet_decomposition.wavelet"],

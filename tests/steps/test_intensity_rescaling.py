@@ -144,8 +144,12 @@ def test_maps_never_fall_and_stay_within_the_centres(data, nbins, slices):
     ("parameters", "path"),
     [
         ({"nbins": 1}, "nbins"),
+        ({"nbins": 10**11}, "nbins"),
         ({"filter_size": 0}, "filter_size"),
+        ({"filter_size": 10**11}, "filter_size"),
         ({"range_bins": (5, 5)}, "range"),
+        ({"range_bins": (1.0, 1.0000000000000002)}, "range"),
+        ({"range_bins": (-1e308, 1.7e308)}, "range"),
     ],
 )
 def test_wrong_parameters_are_named(parameters, path):

@@ -78,6 +78,7 @@ def test_values_are_truncated_in_precision_source_only(dtype, precision):
         np.testing.assert_allclose(found, expected, rtol=1e-6)
 
 
-def test_wrong_factors_are_named():
-    (problem,) = IntensityRescalingArea(factors_range=(1.2, 0.8)).check(spec_of(stack()))
+@pytest.mark.parametrize("factors_range", [(1.2, 0.8), (0.0, 1.0), (1e300, 1e301)])
+def test_wrong_factors_are_named(factors_range):
+    (problem,) = IntensityRescalingArea(factors_range=factors_range).check(spec_of(stack()))
     assert problem.path == "intensity_rescaling_area.factors_range"

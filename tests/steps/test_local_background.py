@@ -61,6 +61,12 @@ def test_a_stack_that_is_masked_entirely_stays_the_same():
     np.testing.assert_array_equal(correct(local((9, 9, 3), threshold_min=200), images), images)
 
 
+def test_a_window_far_beyond_the_stack_is_one_over_all_of_it():
+    images = np.random.default_rng(0).integers(0, 255, SHAPE).astype(np.uint8)
+    flat = correct(local((1e12, 1e9, 1e300)), images)
+    np.testing.assert_allclose(flat, images, atol=1)
+
+
 def test_a_window_in_micrometres_is_the_one_in_pixels():
     images = np.random.default_rng(0).integers(0, 255, SHAPE).astype(np.uint8)
     z = tuple(0.05 * k for k in range(SHAPE[0]))

@@ -78,6 +78,13 @@ def test_contrast_and_brightness_do_not_matter():
     np.testing.assert_allclose(register_shift(reference, other), expected, atol=1e-3)
 
 
+@pytest.mark.parametrize("scale", [1e-30, 1e-9, 1e9, 1e34])
+def test_units_do_not_matter(scale):
+    reference, image = (each.astype(np.float32) for each in pair((90, 110), (3.3, -2.6)))
+    found = register_shift(reference * np.float32(scale), image * np.float32(scale))
+    np.testing.assert_allclose(found, register_shift(reference, image), atol=1e-3)
+
+
 def test_noise_does_not_draw_shifts_to_where_reading_smooths():
     for fraction in (0.25, 0.75):
         found = [

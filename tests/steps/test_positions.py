@@ -150,3 +150,9 @@ def test_a_position_next_to_a_slice_is_that_slice(positions, error):
     below, distance, _ = neighbours(positions, z)
     np.testing.assert_array_equal(below, np.arange(len(positions)))
     np.testing.assert_array_equal(distance, 0)
+
+
+@pytest.mark.parametrize("policy", ["{a}" * 20 + "{z_coord}x", "{z_coord}_{z_coord}.tif"])
+def test_a_policy_with_many_fields_is_refused(policy):
+    with pytest.raises(PolicyError, match=r"at most 4 fields, one \{z_coord\}"):
+        parse_position("slice_0012_z=0.1200um.tif", policy)

@@ -228,6 +228,8 @@ def test_what_does_not_go_together_is_named():
     assert wrong(CALCULATION, move()) == []
     assert wrong(CALCULATION, Cropping(area=(1, 50, 1, 50)), move()) == []
     assert wrong(move()) == wrong(move(), CALCULATION) == [name]
+    assert wrong(CALCULATION, move(constant_drift=(0.0, -1e300))) == [f"{name}.constant_drift"]
+    assert wrong(CALCULATION, move(box_size_averaging=10**11)) == [f"{name}.box_size_averaging"]
     assert wrong(CALCULATION, halved, move()) == [name]
     assert wrong(halved, CALCULATION, move()) == wrong(CALCULATION, move(), halved) == []
     assert wrong(blocks, move(nb_blocks=(2, 2))) == []

@@ -154,6 +154,7 @@ def test_blocks_do_not_matter(cuts, dz):
         ({"zpos_out": (0.01, 0.01)}, "zpos_out"),
         ({"zpos_out": (0.01, 0.2)}, "zpos_out"),
         ({"zpos_out": (-0.01, 0.01)}, "zpos_out"),
+        ({"zpos_out": tuple(np.linspace(Z[0], Z[-1], 100_000))}, "zpos_out"),
         ({"z_source": (0.0, 0.1)}, "z_source"),
         ({"z_source": "metadata"}, "z_source"),
         ({"z_source": tuple(reversed(Z))}, "z_source"),
