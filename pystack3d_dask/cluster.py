@@ -160,14 +160,20 @@ def remote_client(
     where = address or scheduler_file
     security = certificates and certificates.security
     try:
-        client = Client(address, scheduler_file=scheduler_file, timeout="10s", security=security)
+        client = Client(
+            address,
+            scheduler_file=scheduler_file,
+            timeout="10s",
+            security=security,
+            set_as_default=False,  # else one that fails stays that of all that dask computes
+        )
     except TypeError as error:  # dask misses a context of TLS
         message = f"the scheduler at {where} wants TLS: give certificates (--tls-ca-file and so on)"
         raise StackError(message) from error
     except (OSError, ValueError, RuntimeError) as error:
         message = f"no scheduler answers at {where}: {error}"
         raise StackError(message) from error
-    with client:
+    with client, client.as_current():
         if not client.nthreads():
             message = f"the scheduler at {where} has no workers; start some"
             raise StackError(message)
