@@ -440,6 +440,9 @@ def _client(
             message = "--host and --tls-... are for worker processes: add --workers N"
             raise click.UsageError(message)
         return nullcontext()
+    debug = bool(click.get_current_context().find_root().params["debug"])
+    if not debug:
+        _silence_dask()
     from pystack3d_dask.access import LOOPBACK, exposure, is_loopback, own_address
     from pystack3d_dask.cluster import default_workers, local_client, remote_client
 
@@ -453,8 +456,15 @@ def _client(
         threads_per_worker,
         host=address,
         certificates=certificates,
-        debug=bool(click.get_current_context().find_root().params["debug"]),
+        debug=debug,
     )
+
+
+def _silence_dask() -> None:
+    """Leave it to the run to say what fails: dask logs tracebacks of lost connections."""
+    import dask
+
+    dask.config.set({"logging": {"distributed": "critical", "tornado.application": "critical"}})
 
 
 def _run(pipeline: Pipeline, client: Client | None, restart: bool = False) -> RunSummary:

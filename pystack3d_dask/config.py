@@ -32,6 +32,7 @@ from pystack3d_dask.step import Step, registry
 PARAMS_NAME = "params.toml"
 LONGEST = 16 * 2**20  # characters; a million positions of slices take less
 DEEPEST = 8  # lists and tables inside each other; those of corrections are four
+TOO_DEEP = f"lists and tables at most {DEEPEST} deep inside each other expected"
 DEPRECATED = ("dirname", "input_dirname")  # of project_dir, in this order
 WHERE = {"channels", "project_dir", "samples"}  # without them no slices can be opened
 EXPECTED = {
@@ -173,15 +174,16 @@ def _parse(params: Path) -> dict[str, Any]:
         message = f"not a text file in UTF-8, as TOML has to be: {error}"
     except OSError as error:
         message = f"cannot be read: {error}"
-    except (ValueError, RecursionError) as error:  # also of numbers and lists without end
+    except RecursionError:
+        message = TOO_DEEP
+    except ValueError as error:  # of TOML's syntax, or integers of thousands of digits
         message = f"not valid TOML: {error}"
     else:
+        if len(text) <= LONGEST and not _is_deeper(content, DEEPEST):
+            return content
+        message = TOO_DEEP
         if len(text) > LONGEST:
             message = f"at most {LONGEST} characters expected, there are more"
-        elif _is_deeper(content, DEEPEST):
-            message = f"lists and tables at most {DEEPEST} deep inside each other expected"
-        else:
-            return content
     raise ParameterError([Problem("", message)], str(params))
 
 
@@ -376,7 +378,7 @@ def _directory(beside: Path, project_dir: str | None, problems: list[Problem]) -
             return directory
         message = f"there is no such directory: {directory}"
     except (OSError, ValueError) as error:  # names that are too long, or with null characters
-        message = f"the path of a directory expected: {error}"
+        message = f"{_shown(project_dir)} is no directory: {getattr(error, 'strerror', error)}"
     problems.append(Problem("project_dir", message))
     return None
 

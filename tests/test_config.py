@@ -243,7 +243,7 @@ def test_a_project_that_is_not_there_is_said_to_be_missing(tmp_path):
         (b"process_steps = [\n", "not valid TOML: .*end of document"),
         (b"a = 1\na = 2\n", "not valid TOML"),
         (b"# \xff\n", "UTF-8"),
-        (b"process_steps = " + b"[" * 5000, "too deep"),
+        (b"process_steps = " + b"[" * 5000, "deep inside each other"),
         (b"ind_min = " + b"9" * 5000, "not valid TOML: .*5000 digits"),
         (b"ind_min = 0x" + b"f" * 5000, "not valid TOML: .*digits"),
     ],

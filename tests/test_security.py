@@ -132,7 +132,7 @@ class TestPaths:
     @pytest.mark.parametrize("given", ["a\\u0000b", "a" * 9999])
     def test_what_is_no_path_is_said_to_be_none(self, make_project, given):
         found = wrong(make_project(), f'project_dir = "{given}"\nprocess_steps = []\n')
-        assert "the path of a directory expected" in found["project_dir"]
+        assert "is no directory" in found["project_dir"]
 
     @pytest.mark.parametrize(
         "policy",
@@ -216,7 +216,7 @@ class TestParameters:
     @pytest.mark.parametrize(
         ("value", "expected"),
         [
-            ("[" * 100_000, "not valid TOML"),
+            ("[" * 100_000, "deep inside each other"),
             ("[" * 50 + "]" * 50, "deep inside each other"),
             ("9" * 5000, "not valid TOML"),
             ("{" + ".".join("a" * 1000) + " = 1}", "deep inside each other"),
