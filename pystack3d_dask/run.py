@@ -132,7 +132,7 @@ def _run_passes(
     on_block: OnBlock | None,
     is_wanted: Callable[[Plan], bool],
 ) -> list[PassSummary]:
-    runner: Runner = InProcess() if client is None else OnClient(client)
+    runner = _runner(client)
     workspace = project.workspace
     workspace.create()
     workspace.remove_stale(project.tokens)
@@ -157,6 +157,14 @@ def _run_passes(
             repairs.note(damaged)
     workspace.remove_partials()  # of workers that died in this run
     return summaries
+
+
+def _runner(client: Client | None) -> Runner:
+    if client is None:
+        return InProcess()
+    runner = OnClient(client)
+    runner.tell_missing_gpus()
+    return runner
 
 
 class _PassRun:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from asyncio import CancelledError
 from collections import deque
 from collections.abc import Iterator, Sequence
@@ -11,12 +12,14 @@ from uuid import uuid4
 import dask
 from distributed import Client, Future, KilledWorker, as_completed
 
+from pystack3d_dask.backend import has_gpu
 from pystack3d_dask.errors import WorkersDiedError
 from pystack3d_dask.task import Program, Receipt, run_task, run_tasks
 
 Block = tuple[int, int]
 Outcome = tuple[Block, Receipt | BaseException]
 
+LOG = logging.getLogger("pystack3d_dask")
 GPU = "GPU"  # the resource that workers with a GPU carry
 TASKS_PER_THREAD = 2  # in flight: one computing, one waiting at the worker
 TASK_SECONDS = 0.1  # blocks that take less share a task: dask needs 3 ms for each
@@ -99,10 +102,28 @@ class OnClient:
         finally:
             self._client.cancel(list(pending))
 
+    def tell_missing_gpus(self) -> None:
+        """Log which workers carry the resource ``GPU`` and find none: they use their CPUs."""
+        labelled = [address for address, count in self._labelled().items() if count]
+        found = self._client.run(has_gpu, workers=labelled) if labelled else {}
+        if missing := sorted(address for address, is_there in found.items() if not is_there):
+            LOG.warning(
+                "no GPU, or no CuPy, on %s of the %s workers that carry the resource %s, which "
+                "will use their CPUs: %s",
+                len(missing),
+                len(labelled),
+                GPU,
+                ", ".join(missing),
+            )
+
     def _gpus(self) -> int:
         """Return how many blocks at once the workers that carry GPUs can take."""
-        workers = self._client.scheduler_info(n_workers=-1)["workers"].values()
-        return int(sum(worker["resources"].get(GPU, 0) for worker in workers))
+        return int(sum(self._labelled().values()))
+
+    def _labelled(self) -> dict[str, float]:
+        """Return how many GPUs each worker says to carry."""
+        workers = self._client.scheduler_info(n_workers=-1)["workers"]
+        return {address: worker["resources"].get(GPU, 0) for address, worker in workers.items()}
 
 
 class _Waiting:

@@ -18,6 +18,7 @@ from distributed import Client
 from stacks import images, make_project
 
 from pystack3d_dask import open_result
+from pystack3d_dask.backend import has_gpu
 from pystack3d_dask.pipeline import Pipeline
 
 PARAMETERS = """\
@@ -70,7 +71,7 @@ def cluster(tmp_path) -> Iterator[Client]:
             process.wait()
 
 
-def test_destriping_runs_where_a_gpu_is_and_other_passes_everywhere(tmp_path, cluster):
+def test_destriping_runs_where_a_gpu_is_and_other_passes_everywhere(tmp_path, cluster, caplog):
     directory = make_project(tmp_path / "project", [], images((48, 50, 64)))
     (directory / "params.toml").write_text(PARAMETERS)
     pids, info = cluster.run(os.getpid), cluster.scheduler_info(n_workers=-1)["workers"]
@@ -83,6 +84,9 @@ def test_destriping_runs_where_a_gpu_is_and_other_passes_everywhere(tmp_path, cl
         }
         for number in (1, 2)
     }
+    if not has_gpu():
+        (line,) = [each.getMessage() for each in caplog.records if each.name == "pystack3d_dask"]
+        assert line.startswith("no GPU, or no CuPy, on 1 of the 1 workers that carry the resource")
     assert used[1] == set(workers.values())
     assert used[2] == {workers["labelled"]}
     alone = make_project(tmp_path / "alone", [], images((48, 50, 64)))
