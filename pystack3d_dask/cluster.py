@@ -14,7 +14,7 @@ from dask.system import CPU_COUNT
 from distributed import Client, LocalCluster
 
 from pystack3d_dask.access import LOOPBACK, Certificates, is_loopback, own_address
-from pystack3d_dask.errors import StackError
+from pystack3d_dask.errors import StackError, explain
 
 # set by batch systems: Slurm, PBS, LSF, Grid Engine
 BATCH_LIMITS = ("SLURM_CPUS_PER_TASK", "SLURM_CPUS_ON_NODE", "NCPUS", "LSB_DJOB_NUMPROC", "NSLOTS")
@@ -126,11 +126,21 @@ def _started(
             preload=["pystack3d_dask.worker"],
         )
     except RuntimeError as error:
-        message = f"the workers cannot be started: {error}"
+        message = f"the workers cannot be started: {_root(error)}"
         raise StackError(message) from error
     finally:
         if handler is not None:
             signal.signal(signal.SIGINT, handler)
+
+
+def _root(error: BaseException) -> str:
+    """Return what the operating system refused, if that is behind an error; else the error."""
+    found: BaseException | None = error
+    while found is not None:
+        if isinstance(found, OSError):
+            return explain(found)
+        found = found.__cause__ or found.__context__
+    return str(error)
 
 
 @contextmanager

@@ -271,3 +271,81 @@ def test_a_cluster_killed_again_and_again_gets_there(undisturbed, tmp_path, clus
                 kill_all([pid for pid in everybody(0) if pid != chosen])
                 file, processes[:] = cluster()
         assert_undisturbed(project, undisturbed)
+
+
+def test_a_worker_that_hangs_is_given_up(project, undisturbed, monkeypatch):
+    monkeypatch.setenv("DASK_DISTRIBUTED__SCHEDULER__WORKER_TTL", "3s")  # five minutes else
+    with started([*COMMAND, "--workers", "2"], project) as process:
+        wait_until(lambda: len(records(project)) >= 2, process)
+        os.kill(workers_of(process.pid)[0], signal.SIGSTOP)
+        printed = finished(process)
+    assert process.returncode == 0, printed
+    assert_undisturbed(project, undisturbed)
+
+
+def can(*command: str) -> bool:
+    """Return whether a program is there, and lets us do this."""
+    if shutil.which(command[0]) is None:
+        return False
+    return not subprocess.run(command, capture_output=True, check=False).returncode
+
+
+ANOTHER_HOST = ("unshare", "--uts", "--pid", "--fork", "--mount-proc")
+
+
+def test_a_run_on_another_host_is_told_who_holds_the_project(project, undisturbed):
+    if not can(*ANOTHER_HOST, "true"):
+        pytest.skip("only root can make namespaces, with the program unshare of Linux")
+    with started([*COMMAND, "--workers", "2"], project) as process:
+        wait_until(lambda: len(records(project)) >= 1, process)
+        os.kill(process.pid, signal.SIGSTOP)  # it has time, and was heard of just now
+        elsewhere = [*ANOTHER_HOST, "sh", "-c", f"hostname elsewhere && {' '.join(COMMAND)}"]
+        other = subprocess.run(elsewhere, cwd=project, capture_output=True, text=True, check=False)
+        os.kill(process.pid, signal.SIGCONT)
+        printed = finished(process)
+    assert other.returncode == 1, other.stderr
+    assert f"process {process.pid} on " in other.stderr
+    assert "elsewhere" not in other.stderr
+    assert process.returncode == 0, printed
+    assert_undisturbed(project, undisturbed)
+
+
+@pytest.fixture
+def small_disk(tmp_path) -> Iterator[Path]:
+    """Mount a disk of little more than a megabyte."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    if not can("mount", "-t", "tmpfs", "-o", "size=1200k", "tmpfs", str(disk)):
+        pytest.skip("only root can mount a file system, on Linux")
+    yield disk
+    subprocess.run(["umount", "--lazy", str(disk)], check=True)
+
+
+def test_a_disk_that_runs_full_ends_the_run_and_more_room_continues_it(
+    small_disk, undisturbed, tmp_path
+):
+    slices = sorted(undisturbed.glob("*.tif"))
+    for path in slices:
+        (small_disk / path.name).symlink_to(path)
+    shutil.copy(undisturbed / "params.toml", small_disk)
+    with started([*COMMAND, "--workers", "1"], small_disk) as process:
+        printed = finished(process)
+    assert process.returncode == 1, printed
+    assert "No space left on device; make room" in printed
+    assert "Traceback" not in printed
+    done = len(records(small_disk))
+    subprocess.run(["mount", "-o", "remount,size=100m", str(small_disk)], check=True)
+    run_to_the_end(small_disk, "--workers", "0")
+    assert done > 0
+    assert_undisturbed(small_disk, undisturbed)
+
+
+def test_too_few_file_handles_are_told(project, undisturbed):
+    command = ["sh", "-c", f"ulimit -n 40 && exec {' '.join(COMMAND)} --workers 2"]
+    with started(command, project) as process:
+        printed = finished(process)
+    assert process.returncode == 1, printed
+    assert "ulimit -n" in printed
+    assert "Traceback" not in printed
+    run_to_the_end(project, "--workers", "0")
+    assert_undisturbed(project, undisturbed)
