@@ -340,6 +340,23 @@ def test_a_disk_that_runs_full_ends_the_run_and_more_room_continues_it(
     assert_undisturbed(small_disk, undisturbed)
 
 
+def test_a_target_that_cannot_be_written_is_told(small_disk, undisturbed):
+    for path in sorted(undisturbed.glob("*.tif")):
+        (small_disk / path.name).symlink_to(path)
+    shutil.copy(undisturbed / "params.toml", small_disk)
+    subprocess.run(["mount", "-o", "remount,ro", str(small_disk)], check=True)
+    for workers in ("0", "1"):
+        with started([*COMMAND, "--workers", workers], small_disk) as process:
+            printed = finished(process)
+        assert process.returncode == 1, printed
+        assert f"{small_disk}" in printed
+        assert "Read-only file system; results go into the project's directory" in printed
+        assert "Traceback" not in printed
+    subprocess.run(["mount", "-o", "remount,rw,size=100m", str(small_disk)], check=True)
+    run_to_the_end(small_disk, "--workers", "0")
+    assert_undisturbed(small_disk, undisturbed)
+
+
 def test_too_few_file_handles_are_told(project, undisturbed):
     command = ["sh", "-c", f"ulimit -n 40 && exec {' '.join(COMMAND)} --workers 2"]
     with started(command, project) as process:

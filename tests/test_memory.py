@@ -13,6 +13,7 @@ from stacks import make_project, write_params
 
 from pystack3d_dask import cluster
 from pystack3d_dask.cluster import local_client
+from pystack3d_dask.errors import RunError
 from pystack3d_dask.pipeline import Pipeline
 
 STEPS: dict[str, dict[str, Any]] = {
@@ -109,3 +110,16 @@ def test_a_stack_of_ten_times_the_memory_of_a_worker_goes_through_the_whole_chai
     monkeypatch.setattr(cluster, "LocalCluster", limited)
     planned, measured = peaks(project)
     assert measured < min(1.25 * planned, limit)
+
+
+@pytest.mark.slow
+def test_workers_that_are_killed_for_their_memory_are_told_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    project = make_project(tmp_path, LATER["wavelets"], moving_stack(4))
+    planned = Pipeline.from_toml(project).plan().memory
+    limited = partial(cluster.LocalCluster, memory_limit=round(0.75 * planned))
+    monkeypatch.setattr(cluster, "LocalCluster", limited)
+    monkeypatch.setattr("pystack3d_dask.run.check_memory", lambda *_: None)  # it would refuse
+    with local_client(1) as client, pytest.raises(RunError, match=r"died .* of too little memory"):
+        Pipeline.from_toml(project).run(client)
