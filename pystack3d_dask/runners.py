@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from asyncio import CancelledError
 from collections import deque
 from collections.abc import Iterator, Sequence
@@ -13,7 +14,7 @@ import dask
 from distributed import Client, Future, KilledWorker, as_completed
 
 from pystack3d_dask.backend import has_gpu
-from pystack3d_dask.errors import WorkersDiedError
+from pystack3d_dask.errors import RunError, WorkersDiedError
 from pystack3d_dask.task import Program, Receipt, run_task, run_tasks
 
 Block = tuple[int, int]
@@ -22,6 +23,7 @@ Outcome = tuple[Block, Receipt | BaseException]
 LOG = logging.getLogger("pystack3d_dask")
 GPU = "GPU"  # the resource that workers with a GPU carry
 TASKS_PER_THREAD = 2  # in flight: one computing, one waiting at the worker
+POLL = 0.005  # seconds between looks for finished tasks
 TASK_SECONDS = 0.1  # blocks that take less share a task: dask needs 3 ms for each
 
 
@@ -87,7 +89,9 @@ class OnClient:
         try:
             for _ in range(in_flight):
                 submit_next()
-            for future in finished:
+            while pending:
+                self._wait_for(finished)
+                future = next(finished)
                 group = pending.pop(future)
                 outcome = _outcome(future)
                 if not isinstance(outcome, BaseException):
@@ -100,7 +104,19 @@ class OnClient:
                 while waiting and len(pending) < in_flight:
                     submit_next()
         finally:
-            self._client.cancel(list(pending))
+            if self._is_connected():
+                self._client.cancel(list(pending))
+
+    def _wait_for(self, finished: as_completed) -> None:
+        """Wait until a task is finished: one that a lost scheduler knew of may never be."""
+        while self._is_connected() and not finished.has_ready():
+            time.sleep(POLL)
+        if not self._is_connected():
+            message = "the scheduler is gone; with another one the same command continues"
+            raise RunError(message)
+
+    def _is_connected(self) -> bool:
+        return self._client.status in ("running", "connecting")
 
     def tell_missing_gpus(self) -> None:
         """Log which workers carry the resource ``GPU`` and find none: they use their CPUs."""

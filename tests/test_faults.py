@@ -254,6 +254,7 @@ def test_a_run_killed_again_and_again_gets_there(undisturbed, tmp_path, options)
 
 
 @pytest.mark.slow
+@pytest.mark.skipif("KILLS" not in os.environ, reason="takes minutes: run it with KILLS=30")
 def test_a_cluster_killed_again_and_again_gets_there(undisturbed, tmp_path, cluster):
     chance, kills = random.Random(0), 0
     file, processes = cluster()
