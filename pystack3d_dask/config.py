@@ -9,6 +9,7 @@ from __future__ import annotations
 import difflib
 import json
 import os
+import re
 import tomllib
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
@@ -20,6 +21,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, NonNegativeInt, TypeAdapter, ValidationError
 
 from pystack3d_dask.errors import ParameterError, Problem, SourceError
+from pystack3d_dask.io.content import by_content
 from pystack3d_dask.io.mended import Mended
 from pystack3d_dask.io.scan import Scan, scan, without_unreadable
 from pystack3d_dask.io.source import Source
@@ -32,6 +34,9 @@ from pystack3d_dask.step import Step, registry
 PARAMS_NAME = "params.toml"
 LONGEST = 16 * 2**20  # characters; a million positions of slices take less
 DEEPEST = 8  # lists and tables inside each other; those of corrections are four
+DOTTED = re.compile(  # a key of tables inside each other; tomllib takes the square of their number
+    r"""(?:(?:(?<![\w-])[\w-]++|"[^"\n]*+"|'[^'\n]*+')[ \t]*+\.[ \t]*+){64}"""
+)
 TOO_DEEP = f"lists and tables at most {DEEPEST} deep inside each other expected"
 DEPRECATED = ("dirname", "input_dirname")  # of project_dir, in this order
 WHERE = {"channels", "project_dir", "samples"}  # without them no slices can be opened
@@ -69,6 +74,7 @@ class Settings(BaseModel):
     precision: Precision = "float32"
     keep: tuple[Keep, ...] = KEEP_ALL
     bad_slices: Literal["fail", "keep", "drop", "interpolate"] = "fail"
+    fingerprint: Literal["times", "content"] = "times"
     samples: Literal["luminance", "channels"] | None = None
 
 
@@ -90,7 +96,7 @@ def find_params(path: Path) -> Path:
     if not path.is_dir():
         problem = Problem("", "there is no such file or directory")
         raise ParameterError([problem], str(path))
-    found = sorted(path.glob("*.toml"))
+    found = sorted(file for file in path.glob("*.toml") if file.is_file())
     if path / PARAMS_NAME in found:
         return path / PARAMS_NAME
     if len(found) == 1:
@@ -168,8 +174,11 @@ def _parse(params: Path) -> dict[str, Any]:
     try:
         with params.open(encoding="utf-8-sig") as file:
             text = file.read(LONGEST + 1)
-        content = tomllib.loads(text if len(text) <= LONGEST else "")
+        message = _unparsable(text)
+        content = {} if message else tomllib.loads(text)
         json.dumps(content, default=str)  # as it is checked and recorded
+        if _is_deeper(content, DEEPEST):
+            message = TOO_DEEP
     except UnicodeDecodeError as error:
         message = f"not a text file in UTF-8, as TOML has to be: {error}"
     except OSError as error:
@@ -178,13 +187,16 @@ def _parse(params: Path) -> dict[str, Any]:
         message = TOO_DEEP
     except ValueError as error:  # of TOML's syntax, or integers of thousands of digits
         message = f"not valid TOML: {error}"
-    else:
-        if len(text) <= LONGEST and not _is_deeper(content, DEEPEST):
-            return content
-        message = TOO_DEEP
-        if len(text) > LONGEST:
-            message = f"at most {LONGEST} characters expected, there are more"
-    raise ParameterError([Problem("", message)], str(params))
+    if message:
+        raise ParameterError([Problem("", message)], str(params))
+    return content
+
+
+def _unparsable(text: str) -> str:
+    """Return why a text would take too long to parse, if it would."""
+    if len(text) > LONGEST:
+        return f"at most {LONGEST} characters expected, there are more"
+    return TOO_DEEP if DOTTED.search(text) else ""
 
 
 def _is_deeper(value: Any, most: int) -> bool:
@@ -386,10 +398,15 @@ def _directory(beside: Path, project_dir: str | None, problems: list[Problem]) -
 def _open_source(directory: Path, settings: Settings, problems: list[Problem]) -> Source | None:
     try:
         source = open_source(directory, channels=settings.channels, samples=settings.samples)
+        problems += [Problem("", note, "warning") for note in source.notes]
+        source = _selected_slices(source, settings, problems)
+        return by_content(source) if settings.fingerprint == "content" else source
     except SourceError as error:
         problems.append(Problem("channels", str(error)))
         return None
-    problems += [Problem("", note, "warning") for note in source.notes]
+
+
+def _selected_slices(source: Source, settings: Settings, problems: list[Problem]) -> Source:
     count = source.specs[0].shape[0]
     last = count - 1 if settings.ind_max is None else min(settings.ind_max, count - 1)
     first = max(settings.ind_min, 0)

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import os
+import shutil
+
 import numpy as np
 import pytest
 import tifffile
 import zarr
 from stacks import images, make_project, write_params
 
+from pystack3d_dask import open_result
 from pystack3d_dask.changes import changed_slices
+from pystack3d_dask.errors import ParameterError
 from pystack3d_dask.pipeline import Pipeline
 
 
@@ -73,3 +78,71 @@ def test_the_command_line_tells_it_first(directory, call):
     for command in (["plan"], ["run", "--workers", 0]):
         done = call(command[0], directory, *command[1:])
         assert f"note: slices changed since the last run: {victim.name} replaced" in done.err
+
+
+def unnoticed(path, change):
+    """Change a file so that neither its size nor its time tells."""
+    before = path.stat()
+    change(path)
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+    assert path.stat().st_size == before.st_size
+
+
+def inverted(path):
+    tifffile.imwrite(path, 255 - tifffile.imread(path))
+
+
+@pytest.fixture
+def by_content(tmp_path):
+    stacks = {"ESB": images(), "SE2": images(seed=1)}
+    settings = {"fingerprint": "content"}
+    directory = make_project(tmp_path / "content", ["cropping"], stacks, **settings)
+    Pipeline.from_toml(directory).run()
+    return directory
+
+
+def test_content_that_changed_behind_the_same_size_and_time_is_noticed(by_content):
+    victim = sorted((by_content / "SE2").glob("*.tif"))[3]
+    unnoticed(victim, inverted)
+    assert f"SE2/{victim.name} replaced" in told(by_content)
+    before = open_result(by_content).values
+    Pipeline.from_toml(by_content).run()
+    changed = (open_result(by_content).values != before).any((2, 3))
+    np.testing.assert_array_equal(np.argwhere(changed), [[1, 3]])
+
+
+def test_the_same_content_at_another_time_and_place_is_not_computed_again(by_content, tmp_path):
+    moved = tmp_path / "moved"
+    shutil.copytree(by_content, moved, copy_function=shutil.copy)  # with new times
+    assert told(moved) is None
+    assert not Pipeline.from_toml(moved).plan().passes
+
+
+def test_a_chunk_that_was_replaced_in_place_is_noticed_by_content(tmp_path):
+    settings = {"channels": ["stack.zarr"], "fingerprint": "content"}
+    write_params(tmp_path, ["cropping"], settings)
+    array = zarr.create_array(tmp_path / "stack.zarr", data=images(), chunks=(4, 50, 64))
+    Pipeline.from_toml(tmp_path).run()
+    assert told(tmp_path) is None
+    array[8] = 255 - images()[8]
+    assert "stack.zarr replaced" in told(tmp_path)
+
+
+def test_only_slices_that_are_selected_count(by_content):
+    path = by_content / "params.toml"
+    path.write_text("ind_max = 9\n" + path.read_text())
+    Pipeline.from_toml(by_content).run()
+    unnoticed(sorted((by_content / "ESB").glob("*.tif"))[12], inverted)
+    assert told(by_content) is None
+
+
+def test_a_file_that_cannot_be_read_whole_is_named(by_content, monkeypatch):
+    path = sorted((by_content / "ESB").glob("*.tif"))[2]
+
+    def refuse(*_):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr("pystack3d_dask.io.content.file_digest", refuse)
+    with pytest.raises(ParameterError, match="Permission denied") as caught:
+        Pipeline.from_toml(by_content)
+    assert str(path.parent) in str(caught.value)

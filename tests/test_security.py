@@ -220,9 +220,10 @@ class TestParameters:
             ("[" * 50 + "]" * 50, "deep inside each other"),
             ("9" * 5000, "not valid TOML"),
             ("{" + ".".join("a" * 1000) + " = 1}", "deep inside each other"),
+            ("{" + ". ".join(['"a"'] * 10**6) + " = 1}", "deep inside each other"),
             ('"' + "x" * 2**24 + '"', "characters expected"),
         ],
-        ids=["open lists", "lists", "number", "tables", "text"],
+        ids=["open lists", "lists", "number", "tables", "quoted tables", "text"],
     )
     def test_files_without_measure_are_refused(self, make_project, value, expected):
         assert expected in wrong(make_project(), f"process_steps = []\nhistory = {value}\n")[""]

@@ -45,6 +45,11 @@ class Wrapper:
         return self.source.contents
 
     @property
+    def paths(self) -> dict[str, tuple[str, ...]]:
+        """Their paths."""
+        return self.source.paths
+
+    @property
     def notes(self) -> tuple[str, ...]:
         """What is worth saying about the files."""
         return self.source.notes

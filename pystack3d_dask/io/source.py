@@ -40,6 +40,8 @@ class Source(Protocol):
         Changes when slices are replaced, added, removed or selected otherwise.
     contents : dict of str to str
         The files, or arrays, that slices are read from, and what changes with their content.
+    paths : dict of str to tuple of str
+        By the same names, the files that are read for them.
     notes : tuple of str
         What is worth saying about the files: metadata that cannot be used, or contradict them.
     """
@@ -56,6 +58,8 @@ class Source(Protocol):
     def fingerprint(self) -> str: ...
     @property
     def contents(self) -> dict[str, str]: ...
+    @property
+    def paths(self) -> dict[str, tuple[str, ...]]: ...
     @property
     def notes(self) -> tuple[str, ...]: ...
 

@@ -121,11 +121,20 @@ class TiffStack:
     @property
     def contents(self) -> dict[str, str]:
         """Sizes and modification times of the files, by channel and name."""
+        return {where: f"{plane.size} {plane.mtime_ns}" for where, _, plane in self._planes()}
+
+    @property
+    def paths(self) -> dict[str, tuple[str, ...]]:
+        """The path of each file, by channel and name."""
         return {
-            f"{name}/{plane.file}".removeprefix("./"): f"{plane.size} {plane.mtime_ns}"
-            for name, files in zip(self.channels, self.files, strict=True)
-            for plane in files.planes
+            where: (os.path.join(folder, plane.file),) for where, folder, plane in self._planes()
         }
+
+    def _planes(self) -> Iterator[tuple[str, str, Plane]]:
+        """Yield every plane, with channel and name, and its folder."""
+        for name, files in zip(self.channels, self.files, strict=True):
+            for plane in files.planes:
+                yield f"{name}/{plane.file}".removeprefix("./"), files.folder, plane
 
     def read(self, channel: int, region: Region) -> Array:
         """Return the pixels of a region; only what it touches is read and decoded.

@@ -100,6 +100,14 @@ class ZarrStack:
         """The stamps of the arrays, by channel."""
         return dict(zip(self.channels, self.stamps, strict=True))
 
+    @property
+    def paths(self) -> dict[str, tuple[str, ...]]:
+        """The paths of metadata and chunks, by channel."""
+        return {
+            name: tuple(str(path) for path in Path(array.path).rglob("*") if path.is_file())
+            for name, array in zip(self.channels, self.arrays, strict=True)
+        }
+
     def read(self, channel: int, region: Region) -> Array:
         """Return the pixels of a region, C-contiguous, in the type of the channel's spec.
 
