@@ -155,6 +155,7 @@ def run(
     _tell_changes(pipeline)
     anew = restart and _may_clear(pipeline, yes)
     if not anew and not pipeline.plan().passes:
+        pipeline.run()  # of an earlier run that was killed in the end, something may be left to do
         click.echo(f"nothing to do: {pipeline.workspace.result} is complete")
         return
     with _client(

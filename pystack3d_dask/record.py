@@ -20,6 +20,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import chain
 from pathlib import Path
 from typing import Any
 from zipfile import BadZipFile
@@ -338,9 +339,9 @@ class Workspace:
 
     def remove_partials(self) -> None:
         """Remove what processes that were killed left of files."""
-        for root in (self.result, self.work):
-            for path in root.rglob("*.partial"):
-                path.unlink(missing_ok=True)
+        found = (root.rglob("*.partial") for root in (self.result, self.work))
+        for path in chain(self.process.glob("*.partial"), *found):
+            path.unlink(missing_ok=True)
 
     def clear(self) -> None:
         """Remove everything that runs have made here."""

@@ -30,6 +30,7 @@ from pystack3d_dask.summary import (
     PassSummary,
     RunSummary,
     bad_slices,
+    is_summarised,
     load_figures,
     remarks,
     save_figures,
@@ -98,8 +99,6 @@ def _run(project: Project, client: Client | None, on_block: OnBlock | None) -> R
     started = time.perf_counter()
     workspace = project.workspace
     passes = _run_passes(project, client, on_block, lambda plan: bool(plan.passes))
-    if not _is_kept(project):
-        workspace.free_levels(project.keep)
     summary = RunSummary(
         result=workspace.result,
         seconds=time.perf_counter() - started,
@@ -107,8 +106,10 @@ def _run(project: Project, client: Client | None, on_block: OnBlock | None) -> R
         bad_slices=tuple(bad_slices(project)),
         remarks=tuple(remarks(project)),
     )
-    if passes:
+    if passes or not is_summarised(project):
         write_summary(project, summary)
+    if not _is_kept(project):
+        workspace.free_levels(project.keep)
     return summary
 
 

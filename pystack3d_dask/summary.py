@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import zarr
 
+from pystack3d_dask.io.chunk import replacing
 from pystack3d_dask.io.mended import acquisition
 from pystack3d_dask.known import known_work
 from pystack3d_dask.project import Project
@@ -153,10 +154,20 @@ def remarks(project: Project) -> list[str]:
     return list(found)
 
 
+def is_summarised(project: Project) -> bool:
+    """Return whether ``summary.json`` is about the project as it is now."""
+    try:
+        content = json.loads(project.workspace.summary.read_bytes())
+        return bool(content["token"] == project.tokens.levels[-1])
+    except (FileNotFoundError, ValueError, TypeError, KeyError):
+        return False
+
+
 def write_summary(project: Project, summary: RunSummary) -> None:
     """Write ``summary.json``."""
     chain = project.chains()[0]
     content = {
+        "token": project.tokens.levels[-1],
         "versions": {name: version(name) for name in VERSIONED}
         | {"python": platform.python_version()},
         "source": {
@@ -174,6 +185,5 @@ def write_summary(project: Project, summary: RunSummary) -> None:
         "bad_slices": list(summary.bad_slices),
         "remarks": list(summary.remarks),
     }
-    partial = project.workspace.summary.with_suffix(".partial")
-    partial.write_text(json.dumps(content, indent=2, default=str) + "\n")
-    partial.replace(project.workspace.summary)
+    with replacing(project.workspace.summary) as file:
+        file.write((json.dumps(content, indent=2, default=str) + "\n").encode())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -410,3 +411,25 @@ def test_an_area_beside_what_registration_leaves_is_told(tmp_path: Path) -> None
         run(project)
     with pytest.raises(ParameterError, match=r"cropping_final.area: .* selects nothing"):
         Pipeline.from_toml(project).plan()
+
+
+@pytest.mark.parametrize("interrupted", ["free_levels", "write_summary"])
+def test_what_a_run_that_was_killed_in_the_end_left_undone_is_done(
+    tmp_path, monkeypatch, call, interrupted
+):
+    project = make_project(tmp_path / "project", ["cropping", "bkg_removal"], keep=[])
+    where = "pystack3d_dask.record.Workspace" if interrupted == "free_levels" else "pystack3d_dask.run"
+
+    def kill(*_):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(f"{where}.{interrupted}", kill)
+        Pipeline.from_toml(project).run()
+    lock = project / "process" / "run.lock"
+    lock.write_text("")
+    os.utime(lock, (0, 0))  # of a process that died long ago
+    assert "nothing to do" in call("run", project).out
+    assert not list(project.glob("process/work.zarr/levels/*"))
+    assert json.loads((project / "process" / "summary.json").read_text())["precision"] == "float32"
+    assert not lock.exists()
