@@ -2,63 +2,60 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
+from processes import Process, started, wait_until
 
 from pystack3d_dask.access import Certificates
 
 needs_openssl = pytest.mark.skipif(
-    shutil.which("openssl") is None, reason="the command openssl makes the certificates"
+    shutil.which("openssl") is None,
+    reason="needs the command openssl, which makes the certificates: install OpenSSL",
 )
+LOCAL = ("--host", "127.0.0.1")
+
+
+def dask(*words: str, on: Sequence[str] = ()) -> list[str]:
+    """Return the command of a scheduler or a worker; ``on`` is what runs it elsewhere."""
+    return [*on, sys.executable, "-m", "dask", *words, "--no-dashboard"]
+
+
+@contextmanager
+def running(
+    file: Path, scheduler: Sequence[str], *workers: Sequence[str]
+) -> Iterator[list[Process]]:
+    """Run a scheduler, which writes ``file``, and workers that read it, a process each."""
+    file.unlink(missing_ok=True)
+    with ExitStack() as stack:
+        processes = []
+        for command in (scheduler, *workers):
+            words = [*command, "--scheduler-file", str(file)]
+            process = started(words, file.parent, output=subprocess.DEVNULL)
+            processes.append(stack.enter_context(process))
+            wait_until(file.exists, processes[0])
+        yield processes
 
 
 @contextmanager
 def remote_cluster(directory: Path, certificates: Certificates | None = None) -> Iterator[Path]:
-    """Run a scheduler and a worker, each a process of its own; yield the scheduler's file."""
-    file = directory / "scheduler.json"
-    environment = os.environ | {"OMP_NUM_THREADS": "1", "NUMBA_NUM_THREADS": "1"}
-    common = {"cwd": directory, "env": environment, "stderr": subprocess.DEVNULL}
-    shared = ["--scheduler-file", str(file), "--host", "127.0.0.1", "--no-dashboard"]
-    shared += tls_options(certificates) if certificates else []
-    scheduler = [sys.executable, "-m", "distributed.cli.dask_scheduler", *shared]
-    scheduler += ["--port", "0", "--no-show", "--protocol", "tls" if certificates else "tcp"]
-    worker = [sys.executable, "-m", "distributed.cli.dask_worker", *shared]
-    worker += ["--no-nanny", "--nthreads", "2"]
-    processes = []
-    try:
-        processes.append(subprocess.Popen(scheduler, **common))
-        processes.append(subprocess.Popen(worker, **common))
-        from distributed import Client
+    """Run a scheduler and a worker with two threads; yield the scheduler's file."""
+    from distributed import Client
 
-        wait_for(file.exists)
+    file = directory / "scheduler.json"
+    tls = tls_options(certificates) if certificates else []
+    protocol = ["--protocol", "tls"] if certificates else []
+    scheduler = dask("scheduler", *LOCAL, "--port", "0", *protocol, *tls)
+    with running(file, scheduler, dask("worker", *LOCAL, "--nthreads", "2", *tls)):
         security = certificates and certificates.security
         with Client(scheduler_file=str(file), timeout="30s", security=security) as client:
             client.wait_for_workers(1, timeout=60)
         yield file
-    finally:
-        for process in reversed(processes):
-            process.terminate()
-        for process in processes:
-            try:
-                process.wait(20)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
-
-
-def wait_for(happened: Callable[[], object], seconds: float = 60) -> None:
-    end = time.monotonic() + seconds
-    while not happened():
-        assert time.monotonic() < end, "it did not happen in time"
-        time.sleep(0.02)
 
 
 def tls_options(certificates: Certificates) -> list[str]:

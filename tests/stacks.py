@@ -29,6 +29,13 @@ STEPS: Mapping[str, Mapping[str, Any]] = {
 }
 
 
+WHOLE_CHAIN = {
+    name: parameters
+    for name, parameters in STEPS.items()
+    if name not in ("intensity_rescaling_area", "cropping_final")
+}
+
+
 def images(
     shape: tuple[int, int, int] = (20, 50, 64), dtype: str = "uint8", seed: int = 0
 ) -> Images:

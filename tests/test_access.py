@@ -209,7 +209,7 @@ def not_started(monkeypatch):
 @pytest.mark.parametrize("host", [EVERYWHERE, "::"])
 def test_open_ports_without_tls_are_warned_of(call, make_project, host):
     if host == "::" and not socket.has_ipv6:
-        pytest.skip("no IPv6 in this Python")
+        pytest.skip("needs IPv6, without which this Python was built")
     told = call("run", make_project(), "--workers", 1, "--host", host)
     assert f"warning: scheduler and workers listen at {host} without TLS: anyone " in told.err
     assert "can run any program as this user" in told.err

@@ -17,8 +17,9 @@ import numpy as np
 import pytest
 import tifffile
 from atlas_files import setup_xml, slice_xml, write_slices
-from clusters import remote_cluster, wait_for
+from clusters import remote_cluster
 from conftest import listing, result, textured
+from processes import wait_until
 
 import pystack3d_dask as ps
 from pystack3d_dask import cli
@@ -361,7 +362,7 @@ def test_an_interrupted_run_continues_to_the_same_result(make_project, workers):
     )
     try:
         records = project / "process" / "work.zarr" / "records"
-        wait_for(lambda: process.poll() is not None or any(records.glob("*/*.json")))
+        wait_until(lambda: any(records.glob("*/*.json")), process)
         os.killpg(process.pid, signal.SIGINT)
         _, err = process.communicate(timeout=60)
     finally:

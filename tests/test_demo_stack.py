@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import tifffile
 from scipy import ndimage
+from stacks import WHOLE_CHAIN
 
 from pystack3d_dask.corrections import open_result
 from pystack3d_dask.demo import VOXEL_SIZE, DemoStack, params_toml, score, score_result
@@ -22,16 +23,7 @@ from pystack3d_dask.step import registry
 SMALL = DemoStack(shape=(12, 96, 80), shift=4)
 CLEAN = replace(SMALL, border=0, shift=0, uneven=0, curtaining=0, shading=0, flicker=0, noise=0)
 TEXTURES = pytest.mark.parametrize("texture", ["porous", "cellular"])
-ORDER = [
-    "cropping",
-    "bkg_removal",
-    "intensity_rescaling",
-    "registration_calculation",
-    "registration_transformation",
-    "destriping",
-    "resampling",
-    "cropping_final",
-]
+ORDER = [*WHOLE_CHAIN, "cropping_final"]
 
 
 def specimen(stack: DemoStack, k: int) -> Array:

@@ -10,41 +10,40 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from pathlib import Path
 
 import numpy as np
 import psutil
 import pytest
-from stacks import STEPS, images, make_project
+from clusters import LOCAL, dask, running
+from conftest import result
+from processes import (
+    RUN,
+    Process,
+    can,
+    descendants,
+    finished,
+    kill_all,
+    started,
+    wait_for,
+    wait_until,
+    workers_of,
+)
+from stacks import WHOLE_CHAIN, images, make_project
 
-from pystack3d_dask import open_result
 from pystack3d_dask.pipeline import Pipeline
 
 pytestmark = pytest.mark.skipif(
-    sys.platform == "win32", reason="Windows has no SIGKILL and no SIGTERM that programs notice"
+    sys.platform == "win32",
+    reason="Windows cannot kill or interrupt one process as POSIX signals do",
 )
-
-COMMAND = [sys.executable, "-m", "pystack3d_dask", "run", "."]
-CHAIN = {
-    name: STEPS[name]
-    for name in (
-        "cropping",
-        "bkg_removal",
-        "intensity_rescaling",
-        "registration_calculation",
-        "registration_transformation",
-        "destriping",
-        "resampling",
-    )
-}
-LONGEST = 120  # seconds until something is thought to hang
 
 
 @pytest.fixture(scope="module")
 def undisturbed(tmp_path_factory) -> Path:
     """Make a project, and its result without disturbance."""
-    directory = make_project(tmp_path_factory.mktemp("faults") / "project", CHAIN, stack())
+    directory = make_project(tmp_path_factory.mktemp("faults") / "project", WHOLE_CHAIN, stack())
     shutil.copytree(directory, directory.with_name("result"))
     Pipeline.from_toml(directory.with_name("result")).run()
     return directory
@@ -59,87 +58,36 @@ def stack() -> np.ndarray:
     return images((64, 120, 140))
 
 
-def values(directory: Path) -> np.ndarray:
-    return np.asarray(open_result(directory).values)
-
-
 def assert_undisturbed(project: Path, undisturbed: Path) -> None:
-    np.testing.assert_array_equal(values(project), values(undisturbed.with_name("result")))
+    np.testing.assert_array_equal(result(project), result(undisturbed.with_name("result")))
     assert not list(project.rglob("*.partial"))
     assert not list(project.rglob("run.lock*"))
     assert Pipeline.from_toml(project).verify().is_complete
-
-
-@contextmanager
-def started(command: list[str], directory: Path) -> Iterator[subprocess.Popen[str]]:
-    with subprocess.Popen(
-        command,
-        cwd=directory,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        start_new_session=True,
-    ) as process:
-        try:
-            yield process
-        finally:
-            kill_all([process.pid, *descendants(process.pid)])
-
-
-def descendants(pid: int) -> list[int]:
-    try:
-        return [child.pid for child in psutil.Process(pid).children(recursive=True)]
-    except psutil.NoSuchProcess:
-        return []
-
-
-def workers_of(pid: int) -> list[int]:
-    """Return the worker processes of a run: those that others started by spawning."""
-    found = []
-    for child in descendants(pid):
-        try:
-            if any("spawn_main" in word for word in psutil.Process(child).cmdline()):
-                found.append(child)
-        except psutil.NoSuchProcess:
-            continue
-    return found
-
-
-def kill_all(pids: list[int]) -> None:
-    for pid in pids:
-        try:
-            os.kill(pid, signal.SIGKILL)
-        except ProcessLookupError:
-            continue
-
-
-def finished(process: subprocess.Popen[str]) -> str:
-    """Wait for the end; return what was printed."""
-    printed, _ = process.communicate(timeout=LONGEST)
-    return printed
-
-
-def wait_until(condition: Callable[[], object], process: subprocess.Popen[str]) -> None:
-    deadline = time.monotonic() + LONGEST
-    while not condition() and process.poll() is None:
-        assert time.monotonic() < deadline
-        time.sleep(0.005)
 
 
 def records(project: Path) -> list[Path]:
     return list(project.glob("process/work.zarr/records/*/*.json"))
 
 
-def run_to_the_end(project: Path, *options: str) -> str:
-    with started([*COMMAND, *options], project) as process:
+def assert_continues(project: Path, undisturbed: Path, *options: str) -> None:
+    with started([*RUN, *(options or ("--workers", "0"))], project) as process:
         printed = finished(process)
     assert process.returncode == 0, printed
+    assert_undisturbed(project, undisturbed)
+
+
+def failed(command: list[str], project: Path) -> str:
+    """Run a command that fails; return what it tells."""
+    with started(command, project) as process:
+        printed = finished(process)
+    assert process.returncode == 1, printed
+    assert "Traceback" not in printed
     return printed
 
 
 @pytest.mark.parametrize("count", [1, 2], ids=["a worker", "all workers"])
 def test_killed_workers_cost_nothing_but_time(project, undisturbed, count):
-    with started([*COMMAND, "--workers", "2"], project) as process:
+    with started([*RUN, "--workers", "2"], project) as process:
         wait_until(lambda: len(records(project)) >= 2, process)
         victims = workers_of(process.pid)
         assert len(victims) == 2
@@ -151,25 +99,21 @@ def test_killed_workers_cost_nothing_but_time(project, undisturbed, count):
 
 @pytest.mark.parametrize("workers", [0, 2])
 def test_a_killed_run_leaves_nothing_behind_that_works_or_blocks(project, undisturbed, workers):
-    with started([*COMMAND, "--workers", str(workers)], project) as process:
+    with started([*RUN, "--workers", str(workers)], project) as process:
         wait_until(lambda: len(records(project)) >= 2, process)
         left = descendants(process.pid)
         os.kill(process.pid, signal.SIGKILL)
         process.wait()
-        deadline = time.monotonic() + LONGEST
-        while any(map(psutil.pid_exists, left)):
-            assert time.monotonic() < deadline, "workers outlive their run"
-            time.sleep(0.05)
+        wait_for(lambda: not any(map(psutil.pid_exists, left)))  # workers go with their run
     done = len(records(project))
     assert done >= 2
-    run_to_the_end(project, "--workers", str(workers))
-    assert_undisturbed(project, undisturbed)
+    assert_continues(project, undisturbed, "--workers", str(workers))
 
 
 @pytest.mark.parametrize("workers", [0, 2])
 @pytest.mark.parametrize("signals", [["SIGTERM"], ["SIGINT"], ["SIGINT", "SIGINT"]], ids="+".join)
 def test_a_run_that_is_told_to_stop_stops_and_says_so(project, undisturbed, workers, signals):
-    with started([*COMMAND, "--workers", str(workers)], project) as process:
+    with started([*RUN, "--workers", str(workers)], project) as process:
         wait_until(lambda: len(records(project)) >= 2, process)
         for name in signals:
             os.killpg(process.pid, getattr(signal, name))
@@ -178,42 +122,137 @@ def test_a_run_that_is_told_to_stop_stops_and_says_so(project, undisturbed, work
     assert process.returncode == 130, printed
     assert "interrupted: what was finished stays valid, the same command continues" in printed
     assert "Traceback" not in printed
-    run_to_the_end(project, "--workers", "0")
-    assert_undisturbed(project, undisturbed)
+    assert_continues(project, undisturbed)
 
 
 @pytest.fixture
-def cluster(tmp_path) -> Iterator[Callable[[], tuple[Path, list[subprocess.Popen[str]]]]]:
-    """Return what starts a scheduler and two workers, processes of their own."""
-    file = tmp_path / "scheduler.json"
-    here = ["--host", "127.0.0.1", "--scheduler-file", str(file)]
-    programs = [["scheduler", "--no-dashboard", "--port", "0", *here]]
-    programs += [["worker", "--no-dashboard", "--nthreads", "1", *here[2:]]] * 2
-    with ExitStack() as processes:
+def cluster(tmp_path) -> Iterator[Callable[[], tuple[Path, list[Process]]]]:
+    """Return what starts a scheduler and two workers."""
+    file, worker = tmp_path / "scheduler.json", dask("worker", "--nthreads", "1")
+    with ExitStack() as stack:
 
-        def start() -> tuple[Path, list[subprocess.Popen[str]]]:
-            file.unlink(missing_ok=True)
-            new = []
-            for program in programs:
-                command = [sys.executable, "-m", "dask", *program]
-                new.append(processes.enter_context(started(command, tmp_path)))
-                wait_until(file.exists, new[0])
-            return file, new
+        def start() -> tuple[Path, list[Process]]:
+            scheduler = dask("scheduler", *LOCAL, "--port", "0")
+            return file, stack.enter_context(running(file, scheduler, worker, worker))
 
         yield start
 
 
 def test_a_killed_scheduler_ends_the_run_and_the_next_one_continues(project, undisturbed, cluster):
     file, (scheduler, *_) = cluster()
-    with started([*COMMAND, "--scheduler-file", str(file)], project) as process:
+    with started([*RUN, "--scheduler-file", str(file)], project) as process:
         wait_until(lambda: len(records(project)) >= 2, process)
         kill_all([scheduler.pid])
         printed = finished(process)
     assert process.returncode == 1, printed
     assert "Traceback" not in printed
     file, _ = cluster()
-    run_to_the_end(project, "--scheduler-file", str(file))
+    assert_continues(project, undisturbed, "--scheduler-file", str(file))
+
+
+def test_a_worker_that_hangs_is_given_up(project, undisturbed, monkeypatch):
+    monkeypatch.setenv("DASK_DISTRIBUTED__SCHEDULER__WORKER_TTL", "3s")  # five minutes else
+    with started([*RUN, "--workers", "2"], project) as process:
+        wait_until(lambda: len(records(project)) >= 2, process)
+        os.kill(workers_of(process.pid)[0], signal.SIGSTOP)
+        printed = finished(process)
+    assert process.returncode == 0, printed
     assert_undisturbed(project, undisturbed)
+
+
+ANOTHER_HOST = ("unshare", "--map-root-user", "--uts", "--pid", "--fork", "--mount-proc")
+
+
+def test_a_run_on_another_host_is_told_who_holds_the_project(project, undisturbed):
+    if not can(*ANOTHER_HOST, "true"):
+        pytest.skip("needs a second host: Linux with unshare, and user namespaces allowed")
+    with started([*RUN, "--workers", "2"], project) as process:
+        wait_until(lambda: len(records(project)) >= 1, process)
+        os.kill(process.pid, signal.SIGSTOP)  # it has time, and was heard of just now
+        elsewhere = [*ANOTHER_HOST, "sh", "-c", f"hostname elsewhere && {' '.join(RUN)}"]
+        other = subprocess.run(elsewhere, cwd=project, capture_output=True, text=True, check=False)
+        os.kill(process.pid, signal.SIGCONT)
+        printed = finished(process)
+    assert other.returncode == 1, other.stderr
+    assert f"process {process.pid} on " in other.stderr
+    assert "elsewhere" not in other.stderr
+    assert process.returncode == 0, printed
+    assert_undisturbed(project, undisturbed)
+
+
+@pytest.fixture
+def small_disk(undisturbed, tmp_path) -> Iterator[Path]:
+    """Make a project on a disk of little more than a megabyte."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    if not can("mount", "-t", "tmpfs", "-o", "size=1200k", "tmpfs", str(disk)):
+        pytest.skip("needs a small disk: only root may mount one, on Linux")
+    for path in undisturbed.glob("*.tif"):
+        (disk / path.name).symlink_to(path)
+    shutil.copy(undisturbed / "params.toml", disk)
+    yield disk
+    subprocess.run(["umount", "--lazy", str(disk)], check=True)
+
+
+def remount(disk: Path, options: str) -> None:
+    subprocess.run(["mount", "-o", f"remount,{options}", str(disk)], check=True)
+
+
+def test_a_disk_that_runs_full_ends_the_run_and_more_room_continues_it(small_disk, undisturbed):
+    printed = failed([*RUN, "--workers", "1"], small_disk)
+    assert "No space left on device; make room" in printed
+    assert records(small_disk)
+    remount(small_disk, "size=100m")
+    assert_continues(small_disk, undisturbed)
+
+
+@pytest.mark.parametrize("workers", ["0", "1"])
+def test_a_target_that_cannot_be_written_is_told(small_disk, undisturbed, workers):
+    remount(small_disk, "ro")
+    printed = failed([*RUN, "--workers", workers], small_disk)
+    assert str(small_disk) in printed
+    assert "Read-only file system; results go into the project's directory" in printed
+    remount(small_disk, "rw,size=100m")
+    assert_continues(small_disk, undisturbed)
+
+
+@pytest.fixture
+def without_privileges() -> list[str]:
+    """Return what begins a command to which permissions apply, also when root gives it."""
+    if os.geteuid():
+        return []
+    refused = "-dac_override,-dac_read_search"
+    command = ["setpriv", f"--bounding-set={refused}", f"--inh-caps={refused}"]
+    if not can(*command, "true"):
+        pytest.skip("needs another user than root, or the command setpriv")
+    return command
+
+
+def test_a_directory_that_may_not_be_written_is_told(project, undisturbed, without_privileges):
+    project.chmod(0o500)
+    printed = failed([*without_privileges, *RUN], project)
+    assert f"{project.resolve() / 'process'}" in printed
+    assert "Permission denied" in printed
+    project.chmod(0o700)
+    assert_continues(project, undisturbed)
+
+
+@pytest.mark.parametrize("mode", ["fail", "keep", "drop", "interpolate"])
+def test_a_slice_that_may_not_be_read_is_told(project, undisturbed, without_privileges, mode):
+    params = project / "params.toml"
+    params.write_text(f'bad_slices = "{mode}"\n{params.read_text()}')
+    victim = sorted(project.glob("*.tif"))[5]
+    victim.chmod(0)
+    printed = failed([*without_privileges, *RUN], project)
+    assert f"{victim.name}: Permission denied" in printed
+    victim.chmod(0o600)
+    assert_continues(project, undisturbed)
+
+
+def test_too_few_file_handles_are_told(project, undisturbed):
+    run = f"ulimit -n 40 && exec {' '.join(RUN)} --workers 2"
+    assert "ulimit -n" in failed(["sh", "-c", run], project)
+    assert_continues(project, undisturbed)
 
 
 KILLS = int(os.environ.get("KILLS", "4"))
@@ -224,7 +263,7 @@ def killed_again_and_again(
 ) -> Iterator[int]:
     """Run until the end, killing after random times; yield which process each time."""
     while True:
-        with started([*COMMAND, *options], project) as process:
+        with started([*RUN, *options], project) as process:
             wait_until((project / "process" / "run.lock").exists, process)
             try:
                 process.communicate(timeout=chance.uniform(0, 3))
@@ -254,7 +293,6 @@ def test_a_run_killed_again_and_again_gets_there(undisturbed, tmp_path, options)
 
 
 @pytest.mark.slow
-@pytest.mark.skipif("KILLS" not in os.environ, reason="takes minutes: run it with KILLS=30")
 def test_a_cluster_killed_again_and_again_gets_there(undisturbed, tmp_path, cluster):
     chance, kills = random.Random(0), 0
     file, processes = cluster()
@@ -272,98 +310,3 @@ def test_a_cluster_killed_again_and_again_gets_there(undisturbed, tmp_path, clus
                 kill_all([pid for pid in everybody(0) if pid != chosen])
                 file, processes[:] = cluster()
         assert_undisturbed(project, undisturbed)
-
-
-def test_a_worker_that_hangs_is_given_up(project, undisturbed, monkeypatch):
-    monkeypatch.setenv("DASK_DISTRIBUTED__SCHEDULER__WORKER_TTL", "3s")  # five minutes else
-    with started([*COMMAND, "--workers", "2"], project) as process:
-        wait_until(lambda: len(records(project)) >= 2, process)
-        os.kill(workers_of(process.pid)[0], signal.SIGSTOP)
-        printed = finished(process)
-    assert process.returncode == 0, printed
-    assert_undisturbed(project, undisturbed)
-
-
-def can(*command: str) -> bool:
-    """Return whether a program is there, and lets us do this."""
-    if shutil.which(command[0]) is None:
-        return False
-    return not subprocess.run(command, capture_output=True, check=False).returncode
-
-
-ANOTHER_HOST = ("unshare", "--uts", "--pid", "--fork", "--mount-proc")
-
-
-def test_a_run_on_another_host_is_told_who_holds_the_project(project, undisturbed):
-    if not can(*ANOTHER_HOST, "true"):
-        pytest.skip("only root can make namespaces, with the program unshare of Linux")
-    with started([*COMMAND, "--workers", "2"], project) as process:
-        wait_until(lambda: len(records(project)) >= 1, process)
-        os.kill(process.pid, signal.SIGSTOP)  # it has time, and was heard of just now
-        elsewhere = [*ANOTHER_HOST, "sh", "-c", f"hostname elsewhere && {' '.join(COMMAND)}"]
-        other = subprocess.run(elsewhere, cwd=project, capture_output=True, text=True, check=False)
-        os.kill(process.pid, signal.SIGCONT)
-        printed = finished(process)
-    assert other.returncode == 1, other.stderr
-    assert f"process {process.pid} on " in other.stderr
-    assert "elsewhere" not in other.stderr
-    assert process.returncode == 0, printed
-    assert_undisturbed(project, undisturbed)
-
-
-@pytest.fixture
-def small_disk(tmp_path) -> Iterator[Path]:
-    """Mount a disk of little more than a megabyte."""
-    disk = tmp_path / "disk"
-    disk.mkdir()
-    if not can("mount", "-t", "tmpfs", "-o", "size=1200k", "tmpfs", str(disk)):
-        pytest.skip("only root can mount a file system, on Linux")
-    yield disk
-    subprocess.run(["umount", "--lazy", str(disk)], check=True)
-
-
-def test_a_disk_that_runs_full_ends_the_run_and_more_room_continues_it(
-    small_disk, undisturbed, tmp_path
-):
-    slices = sorted(undisturbed.glob("*.tif"))
-    for path in slices:
-        (small_disk / path.name).symlink_to(path)
-    shutil.copy(undisturbed / "params.toml", small_disk)
-    with started([*COMMAND, "--workers", "1"], small_disk) as process:
-        printed = finished(process)
-    assert process.returncode == 1, printed
-    assert "No space left on device; make room" in printed
-    assert "Traceback" not in printed
-    done = len(records(small_disk))
-    subprocess.run(["mount", "-o", "remount,size=100m", str(small_disk)], check=True)
-    run_to_the_end(small_disk, "--workers", "0")
-    assert done > 0
-    assert_undisturbed(small_disk, undisturbed)
-
-
-def test_a_target_that_cannot_be_written_is_told(small_disk, undisturbed):
-    for path in sorted(undisturbed.glob("*.tif")):
-        (small_disk / path.name).symlink_to(path)
-    shutil.copy(undisturbed / "params.toml", small_disk)
-    subprocess.run(["mount", "-o", "remount,ro", str(small_disk)], check=True)
-    for workers in ("0", "1"):
-        with started([*COMMAND, "--workers", workers], small_disk) as process:
-            printed = finished(process)
-        assert process.returncode == 1, printed
-        assert f"{small_disk}" in printed
-        assert "Read-only file system; results go into the project's directory" in printed
-        assert "Traceback" not in printed
-    subprocess.run(["mount", "-o", "remount,rw,size=100m", str(small_disk)], check=True)
-    run_to_the_end(small_disk, "--workers", "0")
-    assert_undisturbed(small_disk, undisturbed)
-
-
-def test_too_few_file_handles_are_told(project, undisturbed):
-    command = ["sh", "-c", f"ulimit -n 40 && exec {' '.join(COMMAND)} --workers 2"]
-    with started(command, project) as process:
-        printed = finished(process)
-    assert process.returncode == 1, printed
-    assert "ulimit -n" in printed
-    assert "Traceback" not in printed
-    run_to_the_end(project, "--workers", "0")
-    assert_undisturbed(project, undisturbed)

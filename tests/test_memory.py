@@ -85,7 +85,7 @@ def test_later_steps_take_what_is_planned(tmp_path: Path, steps: dict[str, Any])
     assert abs(measured - planned) < 0.25 * planned
 
 
-WHOLE_CHAIN: dict[str, dict[str, Any]] = {
+FOR_SMALL_WORKERS: dict[str, dict[str, Any]] = {
     **STEPS,
     "registration_calculation": {"transformation": "TRANSLATION", "area": [100, 300, 100, 300]},
     "registration_transformation": {"mode": "edge"},
@@ -97,11 +97,11 @@ WHOLE_CHAIN: dict[str, dict[str, Any]] = {
 def test_a_stack_of_ten_times_the_memory_of_a_worker_goes_through_the_whole_chain(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    distinct = make_project(tmp_path / "distinct", WHOLE_CHAIN, moving_stack(6))
+    distinct = make_project(tmp_path / "distinct", FOR_SMALL_WORKERS, moving_stack(6))
     slices, count = sorted(distinct.glob("*.tif")), 2000
     project = tmp_path / "project"
     project.mkdir()
-    write_params(project, WHOLE_CHAIN)
+    write_params(project, FOR_SMALL_WORKERS)
     for z in range(count):
         name = f"slice_{z:05d}_z={z * 0.01:.4f}um.tif"
         (project / name).symlink_to(slices[z % len(slices)])

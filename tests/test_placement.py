@@ -7,13 +7,11 @@ the work, so that no GPU is needed.
 from __future__ import annotations
 
 import os
-import subprocess
-import sys
-import time
 from collections.abc import Iterator
 
 import numpy as np
 import pytest
+from clusters import LOCAL, dask, running
 from distributed import Client
 from stacks import images, make_project
 
@@ -35,40 +33,15 @@ filters = [{ name = "Gabor", noise_level = 20, sigma = [1, 10], theta = 0 }]
 @pytest.fixture
 def cluster(tmp_path) -> Iterator[Client]:
     """Start a scheduler, a worker that carries a GPU and one that does not."""
-    file = tmp_path / "scheduler.json"
-    programs = [
-        ["scheduler", "--no-dashboard", "--host", "127.0.0.1", "--port", "0"],
-        [
-            "worker",
-            "--no-dashboard",
-            "--nthreads",
-            "1",
-            "--name",
-            "labelled",
-            "--resources",
-            "GPU=1",
-        ],
-        ["worker", "--no-dashboard", "--nthreads", "1", "--name", "plain"],
-    ]
-    processes = [
-        subprocess.Popen(
-            [sys.executable, "-m", "dask", *program, "--scheduler-file", str(file)],
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-        )
-        for program in programs
-    ]
-    try:
-        while not file.exists():
-            assert processes[0].poll() is None
-            time.sleep(0.05)
-        with Client(scheduler_file=str(file), timeout="60s") as client:
-            client.wait_for_workers(2, timeout=60)
-            yield client
-    finally:
-        for process in reversed(processes):
-            process.kill()
-            process.wait()
+    file, worker = tmp_path / "scheduler.json", ("worker", "--nthreads", "1", "--name")
+    scheduler = dask("scheduler", *LOCAL, "--port", "0")
+    labelled = dask(*worker, "labelled", "--resources", "GPU=1")
+    with (
+        running(file, scheduler, labelled, dask(*worker, "plain")),
+        Client(scheduler_file=str(file), timeout="60s") as client,
+    ):
+        client.wait_for_workers(2, timeout=60)
+        yield client
 
 
 def test_destriping_runs_where_a_gpu_is_and_other_passes_everywhere(tmp_path, cluster, caplog):

@@ -8,6 +8,7 @@ import tomllib
 import pytest
 from atlas_files import slice_xml, write_slices
 from conftest import textured
+from stacks import WHOLE_CHAIN
 
 from pystack3d_dask import Pipeline
 from pystack3d_dask.acquisition import describe
@@ -97,15 +98,7 @@ def listed(text):
 
 
 def test_steps_are_listed_in_the_usual_order_when_there_are_any(make_project, monkeypatch):
-    usual = [
-        "cropping",
-        "bkg_removal",
-        "intensity_rescaling",
-        "registration_calculation",
-        "registration_transformation",
-        "destriping",
-        "resampling",
-    ]
+    usual = list(WHOLE_CHAIN)
     project = make_project(None)
     text = render(describe(project))
     assert listed(text) == [name for name in usual if name in registry()]
