@@ -2,11 +2,13 @@
 
 The lock is a file that names its holder, who touches it every few seconds. Whether a holder
 on this machine is alive, its process tells; one elsewhere is taken for dead when the file
-was not touched for a minute.
+was not touched for five minutes: native code may keep the interpreter, and with it whoever
+touches the file, for long.
 """
 
 from __future__ import annotations
 
+import _thread
 import json
 import os
 import socket
@@ -24,8 +26,11 @@ import psutil
 from pystack3d_dask.errors import StackError
 
 HEARTBEAT = 5.0  # seconds between touches
-SILENCE = 60.0  # seconds after which a holder on another host is taken for dead
+SILENCE = 300.0  # seconds after which a holder on another host is taken for dead
 SAME_START = 2.0  # seconds by which start times of one process may seem to differ
+CLOCK_SET = (
+    60.0  # seconds of silence until another start time means another process: clocks are set
+)
 PIDS = Path("/proc/self/ns/pid")  # processes of containers are numbered by themselves
 
 
@@ -81,7 +86,7 @@ class Holder:
             born: float = psutil.Process(self.pid).create_time()
         except psutil.NoSuchProcess:
             return True
-        return abs(born - self.born) > SAME_START
+        return abs(born - self.born) > SAME_START and silent > CLOCK_SET
 
 
 @contextmanager
@@ -99,15 +104,19 @@ def locked(directory: Path) -> Iterator[None]:
         When somebody else holds it, with who and since when.
     """
     directory.mkdir(parents=True, exist_ok=True)
-    path, me = directory / "run.lock", Holder.me()
+    path, me = _path(directory), Holder.me()
     while not _taken(path, me):
         _remove_if_dead(path)
         time.sleep(0.01)
-    stop = threading.Event()
-    heart = threading.Thread(target=_beat, args=(path, stop), daemon=True, name="run.lock")
+    stop, lost = threading.Event(), threading.Event()
+    heart = threading.Thread(target=_beat, args=(path, me, stop, lost), daemon=True, name=path.name)
     heart.start()
     try:
         yield
+    except KeyboardInterrupt:
+        if lost.is_set():
+            raise LockedError(_lost(path)) from None
+        raise
     finally:
         stop.set()
         heart.join()
@@ -115,17 +124,26 @@ def locked(directory: Path) -> Iterator[None]:
             path.unlink(missing_ok=True)
 
 
+def is_locked(directory: Path) -> bool:
+    """Return whether somebody holds a directory, or did and is dead."""
+    return _path(directory).exists()
+
+
+def _path(directory: Path) -> Path:
+    return directory / "run.lock"
+
+
 def _taken(path: Path, me: Holder) -> bool:
-    draft, content = path.with_name(f"{path.name}.{me.key}"), json.dumps(asdict(me))
-    draft.write_text(content)
+    draft, content = path.with_name(f"{path.name}.{me.key}.partial"), json.dumps(asdict(me))
     try:
+        draft.write_text(content)
         os.link(draft, path)  # whole or not at all, also on network drives
     except FileExistsError:
-        return False
+        return _holder(path) == me  # the answer of a network drive may have been lost
     except OSError:  # a file system without links
         return _created(path, content)
     finally:
-        draft.unlink()
+        draft.unlink(missing_ok=True)
     return True
 
 
@@ -146,6 +164,10 @@ def _holder(path: Path) -> Holder | None:
         return None
 
 
+def _named(holder: Holder | None) -> str:
+    return "somebody" if holder is None else f"process {holder.pid} on {holder.host}"
+
+
 def _remove_if_dead(path: Path) -> None:
     """Remove a lock whose holder is dead.
 
@@ -159,7 +181,7 @@ def _remove_if_dead(path: Path) -> None:
     if not path.exists():
         return
     if not is_dead:
-        who = "somebody" if holder is None else f"process {holder.pid} on {holder.host}"
+        who = _named(holder)
         since = "" if holder is None else f" since {holder.since}"
         message = (
             f"{path.parent}: {who} works on this project{since}, last heard of "
@@ -189,7 +211,7 @@ def _alone(path: Path) -> Iterator[bool]:
 
 def _silence(path: Path) -> float:
     """Return the seconds since a file was touched, by the clock of its file system."""
-    probe = path.with_name(f"{path.name}.{uuid.uuid4().hex}")
+    probe = path.with_name(f"{path.name}.{uuid.uuid4().hex}.partial")
     probe.touch()
     try:
         return max(0.0, probe.stat().st_mtime - path.stat().st_mtime)
@@ -199,7 +221,20 @@ def _silence(path: Path) -> float:
         probe.unlink()
 
 
-def _beat(path: Path, stop: threading.Event) -> None:
+def _beat(path: Path, me: Holder, stop: threading.Event, lost: threading.Event) -> None:
+    """Touch the lock, until it is somebody else's: then end what the main thread does."""
     while not stop.wait(HEARTBEAT):
+        if _holder(path) not in (me, None):
+            lost.set()
+            _thread.interrupt_main()
+            return
         with suppress(OSError):  # the disk may be away for a while
             os.utime(path)
+
+
+def _lost(path: Path) -> str:
+    who = _named(_holder(path))
+    return (
+        f"{path.parent}: this run was silent for so long, suspended perhaps, that {who} took it "
+        "for dead and goes on with the project; what was finished stays valid"
+    )

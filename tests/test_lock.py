@@ -83,17 +83,17 @@ def test_a_killed_process_blocks_nobody(path, other):
 
 
 def test_another_process_with_the_number_of_a_dead_one_is_not_taken_for_it(path):
-    leave(path, born=Holder.me().born - 3600)
+    leave(path, silent=90, born=Holder.me().born - 3600)
     with locked(path.parent):
         assert json.loads(path.read_text())["key"] != "other"
 
 
 @pytest.mark.parametrize("place", [{"host": "elsewhere"}, {"pids": "of a container"}])
 def test_elsewhere_whoever_was_heard_of_lately_is_alive(path, place):
-    leave(path, silent=20, **place)
-    with pytest.raises(LockedError, match=r"last heard of 2\d s ago"), locked(path.parent):
+    leave(path, silent=200, **place)
+    with pytest.raises(LockedError, match=r"last heard of 20\d s ago"), locked(path.parent):
         pass
-    leave(path, silent=90, **place)
+    leave(path, silent=330, **place)
     with locked(path.parent):
         pass
 
@@ -109,13 +109,50 @@ def test_a_long_run_is_heard_of(path, monkeypatch):
 
 
 @pytest.mark.parametrize("content", ["", "{", "[]", '{"host": 3}'])
-def test_nobody_s_lock_counts_for_a_minute(path, content):
+def test_nobody_s_lock_counts_for_some_minutes(path, content):
     path.write_text(content)
     with pytest.raises(LockedError, match="somebody works on this project"), locked(path.parent):
         pass
-    os.utime(path, (time.time() - 90,) * 2)
+    os.utime(path, (time.time() - 330,) * 2)
     with locked(path.parent):
         pass
+
+
+def test_a_living_holder_keeps_it_when_the_clock_is_set(path):
+    leave(path, silent=20, born=Holder.me().born + 3600)
+    with pytest.raises(LockedError, match="works on this project"), locked(path.parent):
+        pass
+
+
+def test_a_link_whose_answer_is_lost_counts(path, monkeypatch):
+    link = os.link
+
+    def forgetful(*names):
+        link(*names)
+        raise FileExistsError
+
+    monkeypatch.setattr(os, "link", forgetful)
+    with locked(path.parent):
+        assert path.exists()
+    assert list(path.parent.iterdir()) == []
+
+
+def test_a_run_that_lost_its_lock_ends_and_leaves_it_alone(path, monkeypatch):
+    monkeypatch.setattr(lock, "HEARTBEAT", 0.01)
+
+    def work():
+        with locked(path.parent):
+            leave(path, host="elsewhere", pid=7)
+            end = time.monotonic() + 60
+            while time.monotonic() < end:
+                time.sleep(0.01)
+
+    with pytest.raises(LockedError, match="took it for dead"):
+        work()
+    assert json.loads(path.read_text())["host"] == "elsewhere"
+    before = path.stat().st_mtime_ns
+    time.sleep(0.05)
+    assert path.stat().st_mtime_ns == before
 
 
 def test_file_systems_without_links_do(path, monkeypatch):
@@ -131,7 +168,7 @@ def test_file_systems_without_links_do(path, monkeypatch):
 
 
 def test_of_many_who_find_a_dead_one_s_lock_one_gets_it_at_a_time(path):
-    leave(path, born=Holder.me().born - 3600)
+    leave(path, silent=90, born=Holder.me().born - 3600)
     inside, most, done = 0, 0, 0
     guard = threading.Lock()
 
