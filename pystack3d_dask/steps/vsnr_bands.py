@@ -31,7 +31,7 @@ class Bands:
     Parameters
     ----------
     profiles : ndarray of float32, shape (height, count)
-        The profiles, orthonormal; their count is a multiple of `GROUP`.
+        The profiles, orthonormal, and zeros up to a multiple of `GROUP`.
     mixtures : ndarray of float32, shape (bands, count, waves)
         What each wave is made of in each band: cosines, then sines, then zeros up to a
         multiple of `GROUP`.
@@ -65,9 +65,11 @@ def bands(frequencies: tuple[int, ...], rows: int) -> Bands:
 
 
 def _bands(frequencies: Array, rows: int, height: int) -> Bands:
-    vectors, sizes, _ = np.linalg.svd(_waves(frequencies, rows, 0, height))
-    count = _rounded_up(int(np.count_nonzero(sizes > EXACT * sizes[0])))
-    profiles = vectors[:, :count]
+    vectors, sizes, _ = np.linalg.svd(_waves(frequencies, rows, 0, height), full_matrices=False)
+    needed = int(np.count_nonzero(sizes > EXACT * sizes[0]))
+    count = _rounded_up(needed)
+    profiles = np.zeros((height, count))
+    profiles[:, :needed] = vectors[:, :needed]
     starts = range(0, rows + GROUP, height)
     waves = 2 * len(frequencies)
     mixtures = np.zeros((len(starts), count, _rounded_up(waves)), np.float32)

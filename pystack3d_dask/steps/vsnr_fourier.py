@@ -10,6 +10,7 @@ from pystack3d_dask.spec import Array
 from pystack3d_dask.steps.vsnr_kernels import (
     FINITE,
     relative_change,
+    subtract_row,
     update_dual,
     update_spectrum,
     write_divergence,
@@ -81,10 +82,10 @@ def _sweep(u0: Array, noise: Array, dual: Array, limit: np.float32, divergence: 
     image = np.empty((2, columns + 1), np.float32)
     across = np.empty(columns + 1, np.float32)
     down = np.zeros((2, columns), np.float32)
-    _clean_row(u0[0], noise[0], image[0])
+    subtract_row(u0[0], noise[0], image[0])
     for row in range(rows):
         below = (row + 1) % rows
-        _clean_row(u0[below], noise[below], image[(row + 1) % 2])
+        subtract_row(u0[below], noise[below], image[(row + 1) % 2])
         update_dual(
             image[row % 2],
             image[(row + 1) % 2],
@@ -96,11 +97,3 @@ def _sweep(u0: Array, noise: Array, dual: Array, limit: np.float32, divergence: 
         )
         write_divergence(across, down[row % 2], down[(row + 1) % 2], divergence[row])
     divergence[0] -= down[(rows - 1) % 2]
-
-
-@compiled(fastmath=FINITE)
-def _clean_row(image: Array, noise: Array, out: Array) -> None:
-    """Write a row without noise, and its first pixel again."""
-    for c in range(image.size):
-        out[c] = image[c] - noise[c]
-    out[image.size] = out[0]

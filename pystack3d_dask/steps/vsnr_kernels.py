@@ -14,6 +14,14 @@ FINITE = {"nnan", "ninf", "nsz", "contract"}
 
 
 @compiled(fastmath=FINITE)
+def subtract_row(image: Array, noise: Array, out: Array) -> None:
+    """Write a row without noise, and its first pixel again behind it."""
+    for c in range(image.size):
+        out[c] = image[c] - noise[c]
+    out[image.size] = out[0]
+
+
+@compiled(fastmath=FINITE)
 def update_dual(
     here: Array,
     below: Array,

@@ -17,6 +17,7 @@ from pystack3d_dask.steps.vsnr_bands import GROUP, bands
 from pystack3d_dask.steps.vsnr_kernels import (
     FINITE,
     relative_change,
+    subtract_row,
     update_dual,
     update_spectrum,
     write_divergence,
@@ -115,9 +116,9 @@ def _sweep(
     _noise_of_group(profiles, mixtures, amplitudes, 0, noise)
     for top in range(0, rows, GROUP):
         for j in range(GROUP):
-            _subtract(u0[(top + j) % rows], noise[count + j], image[j])
+            subtract_row(u0[(top + j) % rows], noise[count + j], image[j])
         _noise_of_group(profiles, mixtures, amplitudes, top + GROUP, noise)
-        _subtract(u0[(top + GROUP) % rows], noise[count], image[GROUP])
+        subtract_row(u0[(top + GROUP) % rows], noise[count], image[GROUP])
         for j in range(min(GROUP, rows - top)):
             row = top + j
             new, old = down[row % 2], down[(row + 1) % 2]
@@ -150,14 +151,6 @@ def _noise_of_group(
         for i in range(0, count, GROUP):
             _mix(mixtures[band, i : i + GROUP], amplitudes, noise[i : i + GROUP])
     _mix(profiles[first : first + GROUP], noise[:count], noise[count:])
-
-
-@compiled(fastmath=FINITE)
-def _subtract(u0: Array, noise: Array, out: Array) -> None:
-    """Write one row without noise, its first pixel again behind it."""
-    for c in range(u0.size):
-        out[c] = u0[c] - noise[c]
-    out[u0.size] = out[0]
 
 
 @compiled(fastmath=FINITE)
