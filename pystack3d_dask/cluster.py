@@ -15,6 +15,7 @@ from distributed import Client, LocalCluster
 
 from pystack3d_dask.access import LOOPBACK, Certificates, is_loopback, own_address
 from pystack3d_dask.errors import StackError, explain
+from pystack3d_dask.room import check_handles
 
 # set by batch systems: Slurm, PBS, LSF, Grid Engine
 BATCH_LIMITS = ("SLURM_CPUS_PER_TASK", "SLURM_CPUS_ON_NODE", "NCPUS", "LSB_DJOB_NUMPROC", "NSLOTS")
@@ -87,10 +88,13 @@ def local_client(
     ------
     AccessError
         When this machine cannot listen there.
+    RoomError
+        When the limit of open files is too low.
     StackError
         When the workers cannot be started.
     """
     address = own_address(host)
+    check_handles(workers)
     settings = {
         "distributed.nanny.pre-spawn-environ": ENVIRONMENT | ({} if debug else QUIET),
         "distributed.worker.daemon": True,

@@ -1,18 +1,21 @@
-"""Whether the disk and the workers have room for a plan; looked at before anything is computed."""
+"""Whether disk, workers and the limit of open files have room for a plan, before it is begun."""
 
 from __future__ import annotations
 
 import shutil
+import sys
 import warnings
 from collections.abc import Mapping
+from math import inf
 from typing import Any
 
 import dask
 
 from pystack3d_dask.errors import StackError
-from pystack3d_dask.plan import Plan, in_units
+from pystack3d_dask.plan import Pass, Plan, in_units
 from pystack3d_dask.project import Project
 
+HANDLES, HANDLES_PER_WORKER = 64, 12  # of open files; measured: 21 and 10, and stores need some
 LEAST = 0.25  # of the pixels are left by compression in any but very smooth stacks
 
 
@@ -21,7 +24,7 @@ class RoomError(StackError):
 
 
 def check_disk(project: Project, plan: Plan) -> None:
-    """Compare what a plan stores, less what is there of it already, with what is free.
+    """Compare what a plan stores, but for the blocks that are done, with what is free.
 
     Warns when it fits only if compression helps.
 
@@ -30,13 +33,9 @@ def check_disk(project: Project, plan: Plan) -> None:
     RoomError
         When not even a quarter of it fits.
     """
-    workspace, last = project.workspace, len(project.steps)
-    levels = {level for item in plan.passes for level in item.work.stores}
-    there = sum(
-        workspace.size(workspace.result if k == last else workspace.level(project.steps, k))
-        for k in levels
-    )
-    needed, free = plan.peak_disk - there, shutil.disk_usage(workspace.process).free
+    workspace = project.workspace
+    needed = round(sum(item.bytes_on_disk * _share_left(project, item) for item in plan.passes))
+    free = shutil.disk_usage(workspace.process).free
     if needed <= free:
         return
     message = (
@@ -47,6 +46,11 @@ def check_disk(project: Project, plan: Plan) -> None:
     if needed * LEAST > free:
         raise RoomError(message)
     warnings.warn(message, stacklevel=2)
+
+
+def _share_left(project: Project, item: Pass) -> float:
+    token = project.tokens.work(item.work, item.slab)
+    return 1 - len(project.workspace.finished(token)) / item.tasks
 
 
 def check_memory(plan: Plan, workers: Mapping[str, Mapping[str, Any]]) -> None:
@@ -77,6 +81,39 @@ def check_memory(plan: Plan, workers: Mapping[str, Mapping[str, Any]]) -> None:
                 "dask worker), or crop the slices first"
             )
             raise RoomError(message)
+
+
+def check_handles(workers: int) -> None:
+    """Raise the limit of open files to what a scheduler with so many workers takes.
+
+    Without a handle for it, a connection is not refused, but waits for ever.
+
+    Raises
+    ------
+    RoomError
+        When this user may not have as many.
+    """
+    if sys.platform == "win32":
+        return
+    import resource
+
+    needed = HANDLES + HANDLES_PER_WORKER * workers
+    least, most = (_or_infinite(each) for each in resource.getrlimit(resource.RLIMIT_NOFILE))
+    if most < needed:
+        message = (
+            f"a cluster with {workers} worker{'s' * (workers > 1)} takes {needed} open files, and "
+            f"this process may have {most:.0f}; raise the limit (ulimit -n), or use fewer workers"
+        )
+        raise RoomError(message)
+    if least < needed:
+        hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+        resource.setrlimit(resource.RLIMIT_NOFILE, (needed, hard))
+
+
+def _or_infinite(limit: int) -> float:
+    import resource
+
+    return inf if limit == resource.RLIM_INFINITY else limit
 
 
 def _usable() -> float:

@@ -76,11 +76,11 @@ def assert_continues(project: Path, undisturbed: Path, *options: str) -> None:
     assert_undisturbed(project, undisturbed)
 
 
-def failed(command: list[str], project: Path) -> str:
+def failed(command: list[str], project: Path, status: int = 1) -> str:
     """Run a command that fails; return what it tells."""
     with started(command, project) as process:
         printed = finished(process)
-    assert process.returncode == 1, printed
+    assert process.returncode == status, printed
     assert "Traceback" not in printed
     return printed
 
@@ -237,22 +237,28 @@ def test_a_directory_that_may_not_be_written_is_told(project, undisturbed, witho
     assert_continues(project, undisturbed)
 
 
-@pytest.mark.parametrize("mode", ["fail", "keep", "drop", "interpolate"])
-def test_a_slice_that_may_not_be_read_is_told(project, undisturbed, without_privileges, mode):
-    params = project / "params.toml"
-    params.write_text(f'bad_slices = "{mode}"\n{params.read_text()}')
+def test_a_slice_that_may_not_be_read_is_told(project, undisturbed, without_privileges):
     victim = sorted(project.glob("*.tif"))[5]
     victim.chmod(0)
-    printed = failed([*without_privileges, *RUN], project)
+    printed = failed([*without_privileges, *RUN], project, status=2)
     assert f"{victim.name}: Permission denied" in printed
     victim.chmod(0o600)
     assert_continues(project, undisturbed)
 
 
-def test_too_few_file_handles_are_told(project, undisturbed):
-    run = f"ulimit -n 40 && exec {' '.join(RUN)} --workers 2"
+@pytest.mark.parametrize(("handles", "workers"), [(30, 1), (60, 2), (80, 2)])
+def test_too_few_file_handles_are_told(project, undisturbed, handles, workers):
+    run = f"ulimit -n {handles} && exec {' '.join(RUN)} --workers {workers}"
     assert "ulimit -n" in failed(["sh", "-c", run], project)
     assert_continues(project, undisturbed)
+
+
+def test_enough_file_handles_are_taken_where_they_may_be(project, undisturbed):
+    run = f"ulimit -S -n 30 && exec {' '.join(RUN)} --workers 2"
+    with started(["sh", "-c", run], project) as process:
+        printed = finished(process)
+    assert process.returncode == 0, printed
+    assert_undisturbed(project, undisturbed)
 
 
 KILLS = int(os.environ.get("KILLS", "4"))
