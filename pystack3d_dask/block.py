@@ -176,8 +176,10 @@ class _Stream:
         if values.dtype.kind != "f" or not self.work.from_source:
             return values, {}
         repaired = [repair(image) for image in values]
-        figures = {"bad_pixels": np.array([count for _, count in repaired])}
-        return np.stack([image for image, _ in repaired]), figures
+        counts = np.array([count for _, count in repaired])
+        if counts.any():
+            values = np.stack([image for image, _ in repaired])
+        return values, {"bad_pixels": counts}
 
     def _apply(self, level: int, out: Region) -> tuple[Array, Arrays]:
         index = level - 1

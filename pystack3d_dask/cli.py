@@ -155,7 +155,8 @@ def run(
     _tell_changes(pipeline)
     anew = restart and _may_clear(pipeline, yes)
     if not anew and not pipeline.plan().passes:
-        pipeline.run()  # of an earlier run that was killed in the end, something may be left to do
+        if not pipeline.is_done():  # an earlier run was killed when it had only to clear up
+            pipeline.run()
         click.echo(f"nothing to do: {pipeline.workspace.result} is complete")
         return
     with _client(

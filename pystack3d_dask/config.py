@@ -126,16 +126,13 @@ def load_project(path: Path, *, steps: Sequence[str] | None = None) -> Project:
     source = found = None
     if directory is not None and not wrong & WHERE:
         source = _open_source(directory, settings, problems)
-    if directory is not None and source is not None and not _errors(problems):
+    unread = set(names) - {step.name for step in built}
+    checked = _checked(built, source, settings, unread)
+    if directory is not None and source is not None and not _errors([*problems, *checked]):
         workspace = Workspace(directory / "process")
         source, found = _mended(source, settings, workspace, problems)
-    specs = [UNKNOWN] if source is None else source.specs
-    problems += check_steps(
-        built,
-        [replace(spec, precision=settings.precision) for spec in specs],
-        None if source is None else source.channels,
-        unread=set(names) - {step.name for step in built},
-    )
+        checked = _checked(built, source, settings, unread)
+    problems += checked
     if _errors(problems) or source is None or directory is None:
         raise ParameterError(_errors(problems), str(params))
     return Project(
@@ -148,6 +145,19 @@ def load_project(path: Path, *, steps: Sequence[str] | None = None) -> Project:
         parameters=content,
         notes=tuple(problems),
         scan=found,
+    )
+
+
+def _checked(
+    steps: Sequence[Step], source: Source | None, settings: Settings, unread: set[str]
+) -> list[Problem]:
+    """Return what is wrong with the steps for these slices, or for any if there are none."""
+    specs = [UNKNOWN] if source is None else source.specs
+    return check_steps(
+        steps,
+        [replace(spec, precision=settings.precision) for spec in specs],
+        None if source is None else source.channels,
+        unread=unread,
     )
 
 

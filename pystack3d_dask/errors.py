@@ -48,8 +48,8 @@ class DamageError(PixelError):
 
     def __str__(self) -> str:
         return (
-            f"{self.path}: {self.reason}; `pystack3d-dask verify` tells what else is damaged, "
-            "and `pystack3d-dask run` computes it again"
+            f"{self.path}: {self.reason}; `pystack3d-dask verify` finds all that is damaged, "
+            "`pystack3d-dask run` then computes it again"
         )
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from pystack3d_dask.chain import Chain
 from pystack3d_dask.errors import ParameterError
-from pystack3d_dask.io.ome import is_complete
+from pystack3d_dask.io.ome import is_complete, result_state
 from pystack3d_dask.io.work import attributes
 from pystack3d_dask.plan import Known, Plan, make_plan
 from pystack3d_dask.project import Project
@@ -49,7 +49,9 @@ def known_work(project: Project) -> tuple[FitsByChannel, Known]:
     }
     if is_complete(workspace.result, tokens.levels[-1]):
         stored.add(len(project.steps))
-    known = Known(stored=frozenset(stored), fits=frozenset(fits), rounds=rounds)
+    state = result_state(workspace.result)
+    slab = state["slab"] if state.get("token") == tokens.levels[-1] else None
+    known = Known(stored=frozenset(stored), fits=frozenset(fits), rounds=rounds, slab=slab)
     return fits, known
 
 

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from pystack3d_dask.run import OnBlock
     from pystack3d_dask.steps.area import Area
     from pystack3d_dask.summary import RunSummary
-    from pystack3d_dask.verify import Verification
+    from pystack3d_dask.verify import OnFile, Verification
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -202,15 +202,21 @@ class Pipeline(Project):
 
         return export_reference_layout(self, overwrite=overwrite, on_slice=on_slice)
 
-    def verify(self) -> Verification:
+    def is_done(self) -> bool:
+        """Return whether `run` would change nothing."""
+        from pystack3d_dask.run import is_done
+
+        return is_done(self)
+
+    def verify(self, on_file: OnFile | None = None) -> Verification:
         """Compare the result, and what is kept between passes, with the records.
 
-        Result and errors are those of `pystack3d_dask.verify.verify`: what is damaged in the
-        result is computed again by the next run.
+        Parameters, result and errors are those of `pystack3d_dask.verify.verify`: what is
+        damaged is computed again by the next run.
         """
         from pystack3d_dask.verify import verify
 
-        return verify(self)
+        return verify(self, on_file)
 
     def clean(self) -> dict[str, int]:
         """Free the ingested stack and what is stored between passes; the result stays.

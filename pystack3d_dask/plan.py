@@ -32,11 +32,14 @@ class Known:
         Steps whose stack-wide fits are known.
     rounds : mapping of str to int
         Rounds that are done of fits that take several.
+    slab : int, optional
+        Slices per block of the result, where one was begun.
     """
 
     stored: frozenset[int] = frozenset()
     fits: frozenset[str] = frozenset()
     rounds: Mapping[str, int] = field(default_factory=dict)
+    slab: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -167,15 +170,19 @@ def make_plan(
     works = split_passes(
         first.steps,
         level_bytes=[sum(c.levels[i].nbytes for c in chains) for i in range(len(first.levels))],
-        rounds=[
-            step.fit_rounds(spec) for step, spec in zip(first.steps, first.levels, strict=False)
-        ],
+        rounds=[fit_rounds(chains, index) for index in range(len(first.steps))],
         chunked_source=chunked_source,
         known=known or Known(),
         repeated=[_repeated(first, index, itemsize) for index in range(len(first.steps))],
     )
-    passes = tuple(_measure(work, chains) for work in works)
+    begun = known.slab if known else None
+    passes = tuple(_measure(work, chains, begun if work.finishes else None) for work in works)
     return Plan(chains=tuple(chains), channels=tuple(channels), passes=passes)
+
+
+def fit_rounds(chains: Sequence[Chain], index: int) -> int:
+    """Return how many rounds the fit of a step takes: as many as that of any channel."""
+    return max(chain.steps[index].fit_rounds(chain.levels[index]) for chain in chains)
 
 
 def split_passes(
@@ -319,11 +326,12 @@ def _checkpoints(steps: Sequence[Step], reads: int, end: int) -> list[int]:
     return [level + 1 for level in range(reads, end) if steps[level].checkpoint]
 
 
-def _measure(work: Work, chains: Sequence[Chain]) -> Pass:
+def _measure(work: Work, chains: Sequence[Chain], begun: int | None) -> Pass:
+    """Return a pass; ``begun`` is how many slices the blocks of its result have already."""
     chain = chains[0]
     end = chain.levels[work.end]
     thickness = thick_slab if _is_repeating(chain, work) else slab_thickness
-    slab = thickness(end.shape, _stored_itemsize(chains, work))
+    slab = begun or thickness(end.shape, _stored_itemsize(chains, work))
     blocks = slabs(end.shape[0], slab)
     channels = tuple(k for k, each in enumerate(chains) if not each.own(work).is_idle)
     read = sum(

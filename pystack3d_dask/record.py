@@ -2,7 +2,7 @@
 
 A *token* is a digest of everything that decides the values: the source, the steps with
 their parameters and versions, the precision. Whatever carries another token is stale: it
-is never used, and removed when the next run begins.
+is never used, and the next run removes it, a result not before there is another one.
 
 A block is done when its record is there. The record is written after the pixels, by
 renaming a complete file, so a process that is killed leaves either a whole record or none.
@@ -13,7 +13,10 @@ necessarily a power cut.
 from __future__ import annotations
 
 import hashlib
+import io
 import json
+import os
+import re
 import shutil
 import zlib
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
@@ -22,20 +25,24 @@ from dataclasses import dataclass
 from functools import cached_property
 from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 from zipfile import BadZipFile
 
+import google_crc32c
 import numpy as np
 import zarr
 
 from pystack3d_dask.block import BlockReport
 from pystack3d_dask.chain import Work
 from pystack3d_dask.errors import StackError
-from pystack3d_dask.io.chunk import Written, replacing
-from pystack3d_dask.io.work import attributes
+from pystack3d_dask.io.arrays import load_arrays, save_arrays
+from pystack3d_dask.io.chunk import Written, replacing, write_file
+from pystack3d_dask.io.ome import result_state
+from pystack3d_dask.io.work import attributes, remove_store
 from pystack3d_dask.spec import Array, Arrays, Precision
 from pystack3d_dask.step import Step
 
+RECORD = re.compile(r"(?P<channel>\d+)\.(?P<number>\d+)\.json")
 BLOCK_VERSION = 1  # to be raised when the engine itself changes values
 
 
@@ -83,9 +90,10 @@ class Tokens:
     def work(self, work: Work, slab: int) -> str:
         """Return the token of a pass; it begins with that of the pass's last level."""
         gathers = [[gather.index, gather.round, self.fit(gather.index)] for gather in work.gathers]
-        # where the last pass reads decides nothing: it goes on from any level that is there
-        reads = [] if work.finishes and not gathers else [work.reads, work.from_source]
-        rest = digest(reads, work.stores, gathers, slab)
+        # the last pass goes on from any level that is there, and may have stored some itself
+        decides = work.gathers or not work.finishes
+        what = [work.reads, work.from_source, work.stores] if decides else []
+        rest = digest(what, gathers, slab)
         return f"{self.levels[work.end]}-{rest}"
 
     @staticmethod
@@ -134,15 +142,7 @@ class BlockRecord:
         written : iterable of Written
             The files with its pixels, inside the workspace.
         """
-        arrays = {
-            f"{step}|{z}|{key}": np.asarray(value)
-            for step, by_slice in report.summaries.items()
-            for z, values in by_slice.items()
-            for key, value in values.items()
-        }
-        if arrays:
-            with replacing(self.summaries_path) as file:
-                np.savez(file, allow_pickle=False, **arrays)
+        written = [*written, *self._write_summaries(report)]
         figures = {
             level: {z: _plain(values) for z, values in by_slice.items()}
             for level, by_slice in report.figures.items()
@@ -153,7 +153,20 @@ class BlockRecord:
         }
         content = {"receipt": dict(receipt), "figures": figures, "files": files}
         with replacing(self.path) as file:
-            file.write(json.dumps(content).encode())
+            file.write(json.dumps({"checksum": _checksum(content), "record": content}).encode())
+
+    def _write_summaries(self, report: BlockReport) -> list[Written]:
+        arrays = {
+            f"{step}|{z}|{key}": np.asarray(value)
+            for step, by_slice in report.summaries.items()
+            for z, values in by_slice.items()
+            for key, value in values.items()
+        }
+        if not arrays:
+            return []
+        stored = io.BytesIO()
+        np.savez(stored, allow_pickle=False, **arrays)
+        return [write_file(self.summaries_path, [stored.getvalue()])]
 
     def figures(self) -> dict[int, dict[int, Arrays]]:
         """Return the figures by level and slice.
@@ -162,20 +175,22 @@ class BlockRecord:
         ------
         DamagedRecordError
         """
-        return {
-            int(level): {int(z): values for z, values in by_slice.items()}
-            for level, by_slice in self._content()["figures"].items()
-        }
+        with self._reading():
+            return {
+                int(level): {int(z): values for z, values in by_slice.items()}
+                for level, by_slice in self._content()["figures"].items()
+            }
 
     def written(self) -> list[Written]:
-        """Return the files with the block's pixels, as they were written.
+        """Return the files that the block has written, as they were written.
 
         Raises
         ------
         DamagedRecordError
         """
-        files = self._content()["files"].items()
-        return [Written(self._root / name, size, checksum) for name, (size, checksum) in files]
+        with self._reading():
+            files = self._content()["files"].items()
+            return [Written(self._root / name, size, checksum) for name, (size, checksum) in files]
 
     def summaries(self, step: str) -> dict[int, Arrays]:
         """Return the summaries of a step, by slice.
@@ -185,17 +200,21 @@ class BlockRecord:
         DamagedRecordError
         """
         found: dict[int, Arrays] = {}
-        if self.summaries_path.exists():
-            with (
-                self._reading(),
-                self.summaries_path.open("rb") as stored,
-                np.load(stored, allow_pickle=False) as file,
-            ):
-                for name in file.files:
-                    owner, z, key = name.split("|")
-                    if owner == step:
-                        found.setdefault(int(z), {})[key] = file[name]
+        with self._summaries() as (file, names):
+            for name, (owner, z, key) in names.items():
+                if owner == step:
+                    found.setdefault(int(z), {})[key] = file[name]
         return found
+
+    def summarised(self, step: str) -> list[int]:
+        """Return the slices of which there are summaries of a step, ascending.
+
+        Raises
+        ------
+        DamagedRecordError
+        """
+        with self._summaries() as (_, names):
+            return sorted({int(z) for owner, z, _ in names.values() if owner == step})
 
     def remove(self) -> None:
         """Forget that the block was done."""
@@ -205,19 +224,44 @@ class BlockRecord:
     def _root(self) -> Path:
         return self.directory.parents[2]
 
-    def _content(self) -> dict[str, Any]:
+    @contextmanager
+    def _summaries(self) -> Iterator[tuple[Mapping[str, Array], dict[str, list[str]]]]:
+        """Yield the stored arrays, and their names taken apart: step, slice, key."""
         with self._reading():
-            content: dict[str, Any] = json.loads(self.path.read_bytes())
-            return {name: content[name] for name in ("receipt", "figures", "files")}
+            if not any(each.path == self.summaries_path for each in self.written()):
+                yield {}, {}
+                return
+            with (
+                self.summaries_path.open("rb") as stored,
+                np.load(stored, allow_pickle=False) as file,
+            ):
+                yield file, {name: name.split("|") for name in file.files}
+
+    def _content(self) -> dict[str, Any]:
+        stored = json.loads(self.path.read_bytes())
+        content: dict[str, Any] = stored["record"]
+        if _checksum(content) != stored["checksum"]:
+            message = "the checksum does not match"
+            raise ValueError(message)
+        return content
 
     @contextmanager
     def _reading(self) -> Iterator[None]:
         """Forget the block if its record is no longer what was written."""
         try:
             yield
-        except (ValueError, KeyError, TypeError, EOFError, BadZipFile, zlib.error) as error:
+        except DAMAGE as error:
             self.remove()
             raise DamagedRecordError(str(self.path)) from error
+
+
+# what reading something else than was written raises
+DAMAGE = (FileNotFoundError, ValueError, KeyError, TypeError, EOFError, BadZipFile, zlib.error)
+
+
+def _checksum(content: Mapping[str, Any]) -> int:
+    checksum: int = google_crc32c.value(json.dumps(content).encode())
+    return checksum
 
 
 class DamagedRecordError(StackError):
@@ -241,7 +285,7 @@ class StoredSummaries(Mapping[int, Arrays]):
     step : str
         Name of the step.
     cache_bytes : int
-        Blocks are kept in memory until they take this much.
+        Blocks are kept in memory until they take this much, and the last one besides.
     """
 
     def __init__(
@@ -251,9 +295,10 @@ class StoredSummaries(Mapping[int, Arrays]):
         self._step = step
         self._budget = cache_bytes
         self._cache: dict[int, dict[int, Arrays]] = {}
+        self._last: tuple[int, dict[int, Arrays]] = (-1, {})  # one that is not in the cache
         self._owner: dict[int, int] = {}
-        for index in range(len(records)):
-            self._owner.update(dict.fromkeys(sorted(self._load(index)), index))
+        for index, record in enumerate(records):
+            self._owner.update(dict.fromkeys(record.summarised(step), index))
 
     def __getitem__(self, z: int) -> Arrays:
         return self._load(self._owner[z])[z]
@@ -267,12 +312,30 @@ class StoredSummaries(Mapping[int, Arrays]):
     def _load(self, index: int) -> dict[int, Arrays]:
         if index in self._cache:
             return self._cache[index]
-        loaded = self._records[index].summaries(self._step)
-        size = sum(array.nbytes for arrays in loaded.values() for array in arrays.values())
-        if size <= self._budget:
-            self._budget -= size
-            self._cache[index] = loaded
-        return loaded
+        if index != self._last[0]:
+            loaded = self._records[index].summaries(self._step)
+            size = sum(array.nbytes for arrays in loaded.values() for array in arrays.values())
+            if size <= self._budget:
+                self._budget -= size
+                self._cache[index] = loaded
+                return loaded
+            self._last = index, loaded
+        return self._last[1]
+
+
+class Store(NamedTuple):
+    """Pixels on disk.
+
+    Parameters
+    ----------
+    path : Path
+        The directory.
+    attrs : dict
+        What it says about itself, see `pystack3d_dask.repair.origin`.
+    """
+
+    path: Path
+    attrs: dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -317,13 +380,31 @@ class Workspace:
         """The directory with the levels between passes."""
         return self.work / "levels"
 
+    def stores(self) -> list[Store]:
+        """Return the result, and the levels between passes, whatever their state."""
+        found = [Store(path, attributes(path)) for path in _children(self.levels)]
+        if self.result.exists():
+            found.insert(0, Store(self.result, result_state(self.result)))
+        return found
+
     def level(self, steps: Sequence[Step], level: int) -> Path:
         """Return where a level is stored between passes."""
         return self.levels / level_name(steps, level)
 
+    def store(self, steps: Sequence[Step], level: int) -> Path:
+        """Return where a level is stored, the last one being the result."""
+        return self.result if level == len(steps) else self.level(steps, level)
+
     def records(self, token: str) -> Path:
         """Return the directory with the records of a pass."""
         return self.work / "records" / token
+
+    def finished(self, token: str) -> set[tuple[int, int]]:
+        """Return the blocks of a pass, (channel, number), that are done."""
+        directory = self.records(token)
+        names = os.listdir(directory) if directory.is_dir() else []
+        found = (RECORD.fullmatch(name) for name in names)
+        return {(int(match["channel"]), int(match["number"])) for match in found if match}
 
     def create(self) -> None:
         """Make the directories, where they are missing."""
@@ -338,16 +419,18 @@ class Workspace:
         return sum(path.stat().st_size for path in directory.rglob("*") if path.is_file())
 
     def remove_partials(self) -> None:
-        """Remove what processes that were killed left of files."""
+        """Remove what processes that were killed left of files, and of stores to be removed."""
         found = (root.rglob("*.partial") for root in (self.result, self.work))
-        for path in chain(self.process.glob("*.partial"), *found):
-            path.unlink(missing_ok=True)
+        for path in list(chain(self.process.glob("*.partial"), *found)):
+            if path.is_dir():
+                shutil.rmtree(path)
+            else:
+                path.unlink(missing_ok=True)
 
     def clear(self) -> None:
         """Remove everything that runs have made here."""
         for path in (self.result, self.work):
-            if path.exists():
-                shutil.rmtree(path)
+            remove_store(path)
         self.summary.unlink(missing_ok=True)
 
     def free_levels(self, kept: Collection[str] = ()) -> dict[str, int]:
@@ -369,32 +452,35 @@ class Workspace:
         for path in _children(self.levels):
             if attributes(path).get("role") not in kept:
                 freed[path.name] = self.size(path)
-                shutil.rmtree(path)
+                remove_store(path)
         return freed
 
     def save_fit(
         self, name: str, fits: Sequence[Arrays], token: str, rounds_done: int, is_final: bool
     ) -> None:
-        """Store the fit of a step, one per channel; it counts once its token is written."""
-        path = self.work / "fits" / name
-        if path.exists():
-            shutil.rmtree(path)
-        group = zarr.create_group(path)
-        for channel, arrays in enumerate(fits):
-            store_arrays(group.create_group(str(channel)), arrays)
-        group.update_attributes({"token": token, "rounds": rounds_done, "final": is_final})
+        """Store the fit of a step, one per channel, all of it or nothing."""
+        arrays = {
+            f"{channel}/{key}": value
+            for channel, fit in enumerate(fits)
+            for key, value in fit.items()
+        }
+        attrs = {"channels": len(fits), "rounds": rounds_done, "final": is_final}
+        save_arrays(self.work / "fits" / name, arrays, token, **attrs)
 
     def load_fit(self, name: str, token: str) -> tuple[list[Arrays], int, bool] | None:
-        """Return fits per channel, rounds done and whether that is all; None if stale."""
-        path = self.work / "fits" / name
-        if not (path / "zarr.json").exists():
+        """Return fits per channel, rounds done and whether that is all.
+
+        None if there is none, or one that is stale or damaged.
+        """
+        found = load_arrays(self.work / "fits" / name, token)
+        if found is None:
             return None
-        group = zarr.open_group(path, mode="r")
-        if group.attrs.get("token") != token:
-            return None
-        channels = sorted(group.group_keys(), key=int)
-        fits = [load_arrays(group[channel]) for channel in channels]
-        return fits, int(group.attrs["rounds"]), bool(group.attrs["final"])
+        arrays, attrs = found
+        fits: list[Arrays] = [{} for _ in range(attrs["channels"])]
+        for path, value in arrays.items():
+            channel, _, key = path.partition("/")
+            fits[int(channel)][key] = value
+        return fits, int(attrs["rounds"]), bool(attrs["final"])
 
     def remove_stale(self, tokens: Tokens) -> None:
         """Remove levels, fits and records that no longer belong to the chain."""
@@ -403,10 +489,11 @@ class Workspace:
         for folder, valid in (("levels", levels), ("figures", levels), ("fits", fits)):
             for path in _children(self.work / folder):
                 if attributes(path).get("token") != valid.get(path.name):
-                    shutil.rmtree(path)
+                    remove_store(path)
+        makers = {store.attrs.get("pass") for store in self.stores()}
         for path in _children(self.work / "records"):
-            if path.name.split("-")[0] not in tokens.levels:
-                shutil.rmtree(path)
+            if path.name not in makers and path.name.split("-")[0] not in tokens.levels:
+                remove_store(path)
 
 
 def _plain(values: Arrays) -> dict[str, Any]:
@@ -415,14 +502,3 @@ def _plain(values: Arrays) -> dict[str, Any]:
 
 def _children(path: Path) -> list[Path]:
     return sorted(child for child in path.iterdir() if child.is_dir()) if path.exists() else []
-
-
-def store_arrays(group: Any, arrays: Mapping[str, Array]) -> None:
-    """Write small arrays into a group."""
-    for name, value in arrays.items():
-        group.create_array(name, data=np.asarray(value), compressors=None)
-
-
-def load_arrays(group: Any) -> Arrays:
-    """Return the arrays of a group."""
-    return {name: np.asarray(array[...]) for name, array in group.arrays()}

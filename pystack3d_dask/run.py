@@ -15,11 +15,11 @@ from typing import TYPE_CHECKING, Any
 from pystack3d_dask.chain import Work
 from pystack3d_dask.changes import remember_slices
 from pystack3d_dask.errors import DamageError, RunError, StackError, explain
-from pystack3d_dask.io.ome import create_result, finish_result, result_state
-from pystack3d_dask.io.work import attributes, create_level, remove_level, update_attrs
+from pystack3d_dask.io.ome import create_result, finish_result, is_intact, result_state
+from pystack3d_dask.io.work import attributes, create_level, remove_store, update_attrs
 from pystack3d_dask.known import FitsByChannel, known_work, plan_project
-from pystack3d_dask.lock import locked
-from pystack3d_dask.plan import Pass, Plan
+from pystack3d_dask.lock import is_locked, locked
+from pystack3d_dask.plan import Pass, Plan, fit_rounds
 from pystack3d_dask.project import KEEP_ALL, Project, handed_out
 from pystack3d_dask.record import BlockRecord, DamagedRecordError, StoredSummaries, Workspace
 from pystack3d_dask.repair import DamagedLevelsError, Repairs, origin
@@ -95,6 +95,20 @@ def run(
         return _run(project, client, on_block)
 
 
+def is_done(project: Project) -> bool:
+    """Return whether a run would change nothing: the result is there, and all is cleared up."""
+    workspace = project.workspace
+    stores = workspace.stores()
+    levels = [store for store in stores if store.path != workspace.result]
+    return (
+        not plan_project(project).passes
+        and is_summarised(project)
+        and not any(store.attrs.get("damaged") for store in stores)
+        and all(store.attrs.get("role") in project.keep for store in levels)
+        and not is_locked(workspace.process)
+    )
+
+
 def _run(project: Project, client: Client | None, on_block: OnBlock | None) -> RunSummary:
     started = time.perf_counter()
     workspace = project.workspace
@@ -143,6 +157,7 @@ def _run_passes(
         project.scan.save(workspace.scan)
     summaries: list[PassSummary] = []
     repairs = Repairs(project, runner)
+    repairs.mend_marked()
     while is_wanted(plan := plan_project(project)):
         if not summaries:
             check_disk(project, plan)
@@ -152,10 +167,11 @@ def _run_passes(
         part = _PassRun(project, plan, len(summaries) + 1, count)
         try:
             summaries.append(part.execute(runner, on_block))
+            repairs.count(part.token)  # a pass that is done is not planned again
         except DamagedLevelsError as damaged:
             repairs.mend(damaged)
         except DamagedRecordError as damaged:
-            repairs.note(damaged)
+            repairs.count(damaged.path)
     workspace.remove_partials()  # of workers that died in this run
     return summaries
 
@@ -198,8 +214,9 @@ class _PassRun:
             for number in range(len(self.item.blocks))
             for channel in self.item.channels
         ]
-        pending = [block for block in blocks if not self.program.record(*block).path.exists()]
-        for done, block in enumerate(sorted(set(blocks) - set(pending)), start=1):
+        finished = self.workspace.finished(self.token)
+        pending = [block for block in blocks if block not in finished]
+        for done, block in enumerate(sorted(set(blocks) & finished), start=1):
             self._tell(on_block, done, block, None)
         receipts = self._run(runner, pending, len(blocks), on_block)
         self._finish()
@@ -246,10 +263,11 @@ class _PassRun:
                 self._prepare_level(level)
 
     def _prepare_result(self) -> None:
-        if result_state(self.workspace.result).get("pass") == self.token:
+        result = self.workspace.result
+        if result_state(result).get("pass") == self.token and is_intact(result):
             return
         self._forget_blocks()
-        remove_level(self.workspace.result)
+        remove_store(self.workspace.result)
         create_result(
             self.workspace.result,
             channels=self.plan.channels,
@@ -280,7 +298,8 @@ class _PassRun:
 
     def _origin(self) -> dict[str, Any]:
         """Return what a store says about the pass that makes it, so that it can be mended."""
-        return origin(self.token, self.work, self.item.slab)
+        slices = self.plan.chains[0].levels[self.work.end].shape[0]
+        return origin(self.token, self.work, self.item.slab, slices, len(self.plan.channels))
 
     def _forget_blocks(self) -> None:
         for path in self.workspace.records(self.token).glob("*.json"):
@@ -306,7 +325,7 @@ class _PassRun:
                 partial = self.program.partials[channel].get(step.name)
                 found[channel] = step.finalize(summaries, chain.levels[index], partial)
         fits = handed_out(found, len(self.plan.channels))
-        rounds = step.fit_rounds(self.plan.chains[0].levels[index])
+        rounds = fit_rounds(self.plan.chains, index)
         self.workspace.save_fit(
             step.name,
             fits,
@@ -318,14 +337,13 @@ class _PassRun:
     def _save_figures(self) -> None:
         if not self.work.stores:
             return
+        count = len(self.plan.channels)
         by_level: dict[int, list[dict[int, Arrays]]] = {}
-        for channel in range(len(self.plan.channels)):
-            merged: dict[int, dict[int, Arrays]] = {}
+        for channel in range(count):
             for record in self._records(channel):
                 for level, by_slice in record.figures().items():
-                    merged.setdefault(level, {}).update(by_slice)
-            for level, figures in merged.items():
-                by_level.setdefault(level, []).append(figures)
+                    found = by_level.setdefault(level, [{} for _ in range(count)])
+                    found[channel].update(by_slice)
         for level, channels in sorted(by_level.items()):
             slices = self.plan.chains[0].levels[level].shape[0]
             # blocks of the last pass may have begun at different levels: those of an earlier

@@ -11,13 +11,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import zarr
 
+from pystack3d_dask.io.arrays import load_arrays, save_arrays
 from pystack3d_dask.io.chunk import replacing
 from pystack3d_dask.io.mended import acquisition
 from pystack3d_dask.known import known_work
 from pystack3d_dask.project import Project
-from pystack3d_dask.record import level_name, load_arrays, store_arrays
+from pystack3d_dask.record import level_name
 from pystack3d_dask.spec import Array, Arrays
 
 VERSIONED = ("pystack3d-dask", "dask", "distributed", "numba", "numpy", "scipy", "zarr")
@@ -81,19 +81,17 @@ def save_figures(
     before = load_figures(project, level - 1) if level else {}
     if "cast" in before:
         arrays["before"] = before["cast"]
-    figures = zarr.open_group(project.workspace.work / "figures", mode="a")
-    group = figures.create_group(level_name(project.steps, level), overwrite=True)
-    store_arrays(group, arrays)
-    group.update_attributes({"token": project.tokens.levels[level]})
+    save_arrays(_figures(project, level), arrays, project.tokens.levels[level])
 
 
 def load_figures(project: Project, level: int) -> Arrays:
     """Return the figures of a level, none while they are not known."""
-    path = project.workspace.work / "figures" / level_name(project.steps, level)
-    if not (path / "zarr.json").exists():
-        return {}
-    group = zarr.open_group(path, mode="r")
-    return load_arrays(group) if group.attrs.get("token") == project.tokens.levels[level] else {}
+    found = load_arrays(_figures(project, level), project.tokens.levels[level])
+    return {} if found is None else found[0]
+
+
+def _figures(project: Project, level: int) -> Path:
+    return project.workspace.work / "figures" / level_name(project.steps, level)
 
 
 def bad_slices(project: Project) -> list[dict[str, Any]]:

@@ -18,10 +18,11 @@ import psutil
 from pystack3d_dask.backend import has_gpu, to_gpu
 from pystack3d_dask.block import BlockReport, Partials, run_block
 from pystack3d_dask.chain import Chain, Work
+from pystack3d_dask.errors import RunError
 from pystack3d_dask.io.chunk import Written
 from pystack3d_dask.io.ome import ResultWriter
 from pystack3d_dask.io.source import Source
-from pystack3d_dask.io.work import Level
+from pystack3d_dask.io.work import Level, names
 from pystack3d_dask.record import BlockRecord, Workspace
 from pystack3d_dask.spec import Array, Region
 
@@ -207,6 +208,7 @@ class _Writer:
             if level != self._result
         }
         self._slab: Array | None = None
+        self._check_stores()
 
     def emit(self, level: int, z: int, image: Array) -> None:
         self.bytes += image.nbytes
@@ -219,12 +221,22 @@ class _Writer:
         self._slab[z - self._block.start] = image
 
     def finish(self) -> None:
+        self._check_stores()
         if self._slab is None:
             return
         result = _open_result(self._program.workspace.result, self._program.token)
         shards = result.write(self._channel, self._block.start, self._slab)
         self.stored_bytes = sum(shard.size for shard in shards)
         self.written += shards
+
+    def _check_stores(self) -> None:
+        """Check that a later run has not put other stores there since the block was submitted."""
+        chain = self._program.chains[self._channel]
+        for level in self._program.work.stores:
+            path = self._program.workspace.store(chain.steps, level)
+            if not names(path, self._program.token):
+                message = f"{path}: another run, with other parameters, writes there by now"
+                raise RunError(message)
 
 
 def result_dtype(chains: tuple[Chain, ...]) -> np.dtype[Any]:

@@ -6,14 +6,16 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from pystack3d_dask.errors import DamageError, StackError
 from pystack3d_dask.io.chunk import Written
-from pystack3d_dask.io.ome import reopen_result, result_state
-from pystack3d_dask.io.work import attributes
+from pystack3d_dask.io.ome import is_complete, is_intact
 from pystack3d_dask.lock import locked
 from pystack3d_dask.project import Project
-from pystack3d_dask.record import BlockRecord, DamagedRecordError
+from pystack3d_dask.record import DamagedRecordError, Store, Workspace
+from pystack3d_dask.repair import makers, mark_damaged
+from pystack3d_dask.runners import Block
 
 THREADS = 4
 
@@ -33,7 +35,7 @@ class Verification:
     damages : tuple of DamageError
         What is not as it was written: files, and records that cannot be read.
     is_complete : bool
-        Whether there is a complete result, with nothing damaged in it.
+        Whether there is a complete result of the project as it is, with nothing damaged in it.
     """
 
     files: int
@@ -45,8 +47,8 @@ class Verification:
 def verify(project: Project, on_file: OnFile | None = None) -> Verification:
     """Compare the result, and what is kept between passes, with the records.
 
-    What is damaged in the result is forgotten to be done, so that the next run computes it
-    again. What is damaged between passes is found and computed again by the run that reads it.
+    Damaged pixels are noted, for the next run to compute it again. Nothing else is changed: a
+    verification that is interrupted has no effect.
 
     Parameters
     ----------
@@ -63,62 +65,72 @@ def verify(project: Project, on_file: OnFile | None = None) -> Verification:
         When nothing was stored yet.
     """
     workspace = project.workspace
-    levels = sorted(workspace.levels.iterdir()) if workspace.levels.exists() else []
-    stores = [path for path in (workspace.result, *levels) if path.exists()]
-    if not stores:
+    if not workspace.stores():
         message = f"{workspace.process}: there is nothing to verify; `pystack3d-dask run` makes it"
         raise StackError(message)
     with locked(workspace.process):
-        return _verify(project, stores, on_file)
+        return _verify(project, on_file or (lambda done, total: None))
 
 
-def _verify(project: Project, stores: list[Path], on_file: OnFile | None) -> Verification:
+def _verify(project: Project, on_file: OnFile) -> Verification:
     workspace = project.workspace
-    damages: list[DamageError] = []
-    expected: list[tuple[BlockRecord, Written]] = []
-    for record in _records(project, stores):
-        try:
-            files = record.written()
-        except DamagedRecordError as error:
-            damages.append(DamageError(error.path, "the record cannot be read"))
-            continue
-        expected += [(record, each) for each in files if any(map(each.path.is_relative_to, stores))]
+    checks = [check for store in workspace.stores() for check in _checks(workspace, store)]
+    total = sum(len(check.files) for check in checks)
     with ThreadPoolExecutor(THREADS) as pool:
-        problems = pool.map(lambda pair: pair[1].problem(), expected)
-        for done, ((record, file), problem) in enumerate(
-            zip(expected, problems, strict=True), start=1
-        ):
-            if problem is not None:
-                damages.append(DamageError(str(file.path), problem))
-                if file.path.is_relative_to(workspace.result):
-                    record.remove()
-            if on_file is not None:
-                on_file(done, len(expected))
-    state = result_state(workspace.result)
-    is_sound = not any(_concerns(each, workspace.result, state.get("pass")) for each in damages)
-    if state.get("complete") and not is_sound:
-        reopen_result(workspace.result)
+        problems = pool.map(Written.problem, (file for check in checks for file in check.files))
+        damages = [*_frame_damage(workspace)]
+        damaged: dict[Path, list[_Check]] = {}
+        done = 0
+        for check in checks:
+            found = check.damages
+            for file in check.files:
+                if problem := next(problems):
+                    found = [*found, DamageError(str(file.path), problem)]
+                done += 1
+                on_file(done, total)
+            if found:
+                damages += found
+                damaged.setdefault(check.store.path, []).append(check)
+    for found_in in damaged.values():
+        mark_damaged(workspace, found_in[0].store, [check.block for check in found_in])
     return Verification(
-        files=len(expected),
-        bytes=sum(file.size for _, file in expected),
+        files=total,
+        bytes=sum(file.size for check in checks for file in check.files),
         damages=tuple(damages),
-        is_complete=bool(state.get("complete")) and is_sound,
+        is_complete=is_complete(workspace.result, project.tokens.levels[-1]),
     )
 
 
-def _records(project: Project, stores: list[Path]) -> Iterator[BlockRecord]:
-    """Yield the records of the passes that made these stores."""
-    result = project.workspace.result
-    tokens = {
-        (result_state(path) if path == result else attributes(path)).get("pass") for path in stores
-    }
-    for token in sorted(token for token in tokens if token):
-        directory = project.workspace.records(token)
-        for path in sorted(directory.glob("*.json")):
-            channel, number = path.stem.split(".")
-            yield BlockRecord(directory, int(channel), int(number))
+def _frame_damage(workspace: Workspace) -> Iterator[DamageError]:
+    """Yield what is wrong with the result beside its pixels."""
+    if workspace.result.exists() and not is_intact(workspace.result):
+        yield DamageError(str(workspace.result), "its metadata or coordinates were changed")
 
 
-def _concerns(damage: DamageError, result: Path, token: str | None) -> bool:
-    path = Path(damage.path)
-    return path.is_relative_to(result) or path.parent.name == token
+class _Check(NamedTuple):
+    """What is to be compared of one block of a store, and what is known to be wrong before."""
+
+    store: Store
+    block: Block
+    files: list[Written]
+    damages: list[DamageError]
+
+
+def _checks(workspace: Workspace, store: Store) -> Iterator[_Check]:
+    """Yield the blocks of a store; while it is not complete, those that are done."""
+    for record in makers(workspace, store):
+        block = record.channel, record.number
+        if not record.path.exists():
+            if store.attrs.get("complete"):
+                missing = DamageError(str(record.path), "the record is missing")
+                yield _Check(store, block, [], [missing])
+            continue
+        try:
+            written = record.written()
+        except DamagedRecordError as error:
+            damage = DamageError(error.path, "the record cannot be read")
+            yield _Check(store, block, [], [damage])
+            continue
+        inside = (store.path, record.directory)
+        files = [each for each in written if any(map(each.path.is_relative_to, inside))]
+        yield _Check(store, block, files, [])

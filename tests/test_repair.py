@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import shutil
 
@@ -11,7 +12,10 @@ from stacks import STEPS, images, make_project
 
 from pystack3d_dask import open_result
 from pystack3d_dask.errors import RunError, StackError
+from pystack3d_dask.io.ome import result_state
+from pystack3d_dask.io.work import Level, attributes, remove_store
 from pystack3d_dask.pipeline import Pipeline
+from pystack3d_dask.summary import load_figures
 
 CHAIN = ["cropping", "bkg_removal", "intensity_rescaling"]
 HEAVY = {
@@ -132,7 +136,7 @@ def test_a_damaged_record_means_that_its_block_is_done_again(directory, expected
     np.testing.assert_array_equal(values(directory), expected)
 
 
-@pytest.mark.parametrize("damage", [truncate, empty])
+@every_damage
 def test_damaged_summaries_are_gathered_again(directory, expected, damage):
     pipeline = Pipeline.from_toml(directory)
 
@@ -151,9 +155,11 @@ def test_a_finished_store_is_as_it_was_written(directory):
     pipeline = Pipeline.from_toml(directory)
     pipeline.run()
     found = pipeline.verify()
+    maker = attributes(directory / "process" / "work.zarr" / "levels" / "cropping")["pass"]
     stored = [
         *directory.glob("process/result.zarr/scale*/image/c/**/*"),
         *chunks(directory, "cropping"),
+        *directory.glob(f"process/work.zarr/records/{maker}/*.npz"),
     ]
     stored = [path for path in stored if path.is_file()]
     assert found.files == len(stored)
@@ -161,6 +167,59 @@ def test_a_finished_store_is_as_it_was_written(directory):
     assert found.damages == ()
     assert found.is_complete
     assert pipeline.plan().passes == ()
+
+
+@every_damage
+@pytest.mark.parametrize("kind", ["fits", "figures"])
+def test_damaged_fits_and_figures_are_not_believed(directory, expected, kind, damage):
+    pipeline = Pipeline.from_toml(directory)
+    interrupted_after(pipeline, 2)
+    arrays = (directory / "process" / "work.zarr" / kind).rglob("c/**/*")
+    damage(sorted(path for path in arrays if path.is_file())[0])
+    pipeline.run()
+    np.testing.assert_array_equal(values(directory), expected)
+
+
+@pytest.mark.parametrize("store", ["result.zarr", "work.zarr/levels/cropping"])
+def test_a_store_whose_removal_was_interrupted_is_none(directory, expected, monkeypatch, store):
+    pipeline = Pipeline.from_toml(directory)
+    pipeline.run()
+
+    def kill(path):
+        next(path for path in sorted(path.rglob("*0")) if path.is_file()).unlink()
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("shutil.rmtree", kill)
+        with pytest.raises(KeyboardInterrupt):
+            remove_store(directory / "process" / store)
+    assert not (directory / "process" / store).exists()
+    pipeline.run()
+    np.testing.assert_array_equal(values(directory), expected)
+    assert not list(directory.rglob("*.partial"))
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "result.zarr",
+        "result.zarr/scale0",
+        "result.zarr/scale0/image",
+        "result.zarr/scale0/z",
+        "work.zarr/levels/cropping",
+        "work.zarr/fits/bkg_removal",
+        "work.zarr/figures/cropping",
+    ],
+)
+@every_damage
+def test_a_store_with_damaged_metadata_is_made_anew(directory, expected, name, damage):
+    pipeline = Pipeline.from_toml(directory)
+    pipeline.run()
+    damage(directory / "process" / name / "zarr.json")
+    pipeline.plan()
+    pipeline.verify()
+    pipeline.run()
+    np.testing.assert_array_equal(values(directory), expected)
 
 
 @every_damage
@@ -186,6 +245,169 @@ def test_what_is_damaged_in_a_result_is_told_and_made_again(directory, expected,
     assert pipeline.verify().is_complete
 
 
+def test_blocks_of_a_result_stay_valid_when_others_begin_at_a_checkpoint(tmp_path):
+    steps = {"cropping": {**STEPS["cropping"], "checkpoint": True}}
+    steps |= {"destriping": STEPS["destriping"], "bkg_removal": {"orders": [1, 1]}}
+    directory = make_project(tmp_path / "project", steps, images((80, 50, 64)))
+    pipeline = Pipeline.from_toml(directory)
+    pipeline.run()
+    expected = values(directory)
+    flip(shards(directory)[0])
+    pipeline.verify()
+    summary = pipeline.run()
+    assert summary.passes[-1].resumed == len(shards(directory)) - 1
+    np.testing.assert_array_equal(values(directory), expected)
+
+
+@every_damage
+def test_what_is_damaged_beside_a_complete_result_is_made_again(tmp_path, damage):
+    steps = {"cropping": {**STEPS["cropping"], "checkpoint": True}}
+    directory = make_project(tmp_path / "project", steps | {"destriping": STEPS["destriping"]})
+    pipeline = Pipeline.from_toml(directory)
+    pipeline.run()
+    victim = chunks(directory, "cropping")[7]
+    content = victim.read_bytes()
+    damage(victim)
+    assert [each.path for each in pipeline.verify().damages] == [str(victim)]
+    pipeline.run()
+    assert victim.read_bytes() == content
+    assert pipeline.verify().damages == ()
+
+
+@every_damage
+def test_a_lost_record_of_a_complete_store_is_told_and_its_block_made_again(
+    directory, expected, damage
+):
+    pipeline = Pipeline.from_toml(directory)
+    pipeline.run()
+    token = result_state(directory / "process" / "result.zarr")["pass"]
+    victim = directory / "process" / "work.zarr" / "records" / token / "0.3.json"
+    damage(victim)
+    found = pipeline.verify()
+    assert [each.path for each in found.damages] == [str(victim)]
+    assert not found.is_complete
+    assert [(item.tasks, item.resumed) for item in pipeline.run().passes] == [(1, 9)]
+    np.testing.assert_array_equal(values(directory), expected)
+
+
+def test_a_verification_that_is_interrupted_has_no_effect(directory, expected):
+    pipeline = Pipeline.from_toml(directory)
+    pipeline.run()
+    flip(shards(directory)[0])
+
+    def interrupt(done, _):
+        if done == 30:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        pipeline.verify(interrupt)
+    assert len(pipeline.verify().damages) == 1
+    pipeline.run()
+    np.testing.assert_array_equal(values(directory), expected)
+
+
+def test_a_drive_that_is_away_damages_nothing(directory, monkeypatch):
+    pipeline = Pipeline.from_toml(directory)
+    pipeline.run()
+
+    def refuse(*_):
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("pystack3d_dask.io.chunk.google_crc32c.extend", refuse)
+        with pytest.raises(OSError, match="Too many"):
+            pipeline.verify()
+    assert pipeline.verify().is_complete
+
+
+def heavy(tmp_path, **settings):
+    """Make a project with two levels between passes, and the values of its result."""
+    names = ("cropping", "bkg_removal", "destriping", "intensity_rescaling")
+    steps = {name: STEPS[name] for name in names}
+    undisturbed = make_project(tmp_path / "undisturbed", steps, images((40, 50, 64)))
+    Pipeline.from_toml(undisturbed).run()
+    return make_project(tmp_path / "project", steps, images((40, 50, 64)), **settings), values(
+        undisturbed
+    )
+
+
+def test_a_level_whose_input_was_freed_is_made_from_the_start(tmp_path):
+    directory, expected = heavy(tmp_path, keep=["intermediates"])
+    pipeline = Pipeline.from_toml(directory)
+    pipeline.run()
+    flip(shards(directory)[2])
+    flip(chunks(directory, "destriping")[5])
+    pipeline.verify()
+    pipeline.run()
+    np.testing.assert_array_equal(values(directory), expected)
+    assert pipeline.verify().damages == ()
+
+
+@every_damage
+def test_damage_of_damaged_input_is_mended_too(tmp_path, damage):
+    directory, expected = heavy(tmp_path)
+    pipeline = Pipeline.from_toml(directory)
+    pipeline.run()
+    levels = directory / "process" / "work.zarr" / "levels"
+    for level in levels.iterdir():
+        if level.is_dir():
+            damage(sorted(level.glob("c.*"))[5])
+    damage(shards(directory)[1])
+    pipeline.verify()
+    pipeline.run()
+    np.testing.assert_array_equal(values(directory), expected)
+    assert pipeline.verify().damages == ()
+
+
+@every_damage
+def test_the_record_of_a_damaged_block_is_not_needed(directory, expected, damage):
+    pipeline = Pipeline.from_toml(directory)
+    interrupted_after(pipeline, 2)
+    flip(chunks(directory, "cropping")[17])
+    token = attributes(directory / "process" / "work.zarr" / "levels" / "cropping")["pass"]
+    for record in (directory / "process" / "work.zarr" / "records" / token).glob("*.json"):
+        damage(record)
+    pipeline.run()
+    np.testing.assert_array_equal(values(directory), expected)
+
+
+def test_a_disk_that_does_not_keep_what_it_is_given_is_told(directory, monkeypatch):
+    pipeline = Pipeline.from_toml(directory)
+    interrupted_after(pipeline, 2)
+    victim = chunks(directory, "cropping")[17]
+    write = Level.write
+
+    def spoil(self, channel, z, image):
+        written = write(self, channel, z, image)
+        for each in written:
+            if each.path == victim:
+                flip(victim)
+        return written
+
+    flip(victim)
+    monkeypatch.setattr(Level, "write", spoil)
+    with pytest.raises(RunError, match="the disk does not keep what it is given"):
+        pipeline.run()
+
+
+def test_figures_of_each_channel_stay_its_own_when_all_of_one_is_made_again(tmp_path):
+    stacks = {"A": images(), "B": 255 - images(seed=1)}
+    directory = make_project(tmp_path / "project", CHAIN, stacks, keep=[])
+    pipeline = Pipeline.from_toml(directory)
+    pipeline.run()
+    before = [load_figures(pipeline, level) for level in range(len(CHAIN) + 1)]
+    for path in shards(directory):
+        if path.parts[-4] == "1":
+            flip(path)
+    pipeline.verify()
+    pipeline.run()
+    for level, figures in enumerate(before):
+        found = load_figures(pipeline, level)
+        assert found.keys() == figures.keys()
+        for name, value in figures.items():
+            np.testing.assert_array_equal(found[name], value)
+
+
 def test_figures_stay_complete_when_a_block_is_made_again(directory):
     pipeline = Pipeline.from_toml(directory)
     pipeline.run()
@@ -206,7 +428,7 @@ def test_figures_stay_complete_when_a_block_is_made_again(directory):
 def test_a_record_says_what_was_written(directory):
     Pipeline.from_toml(directory).run()
     for path in directory.glob("process/work.zarr/records/*/*.json"):
-        content = json.loads(path.read_text())
+        content = json.loads(path.read_text())["record"]
         for name, (size, _) in content["files"].items():
             assert (directory / "process" / name).stat().st_size == size
 

@@ -21,6 +21,7 @@ from pystack3d_dask.errors import ParameterError, RunError
 from pystack3d_dask.pipeline import Pipeline
 from pystack3d_dask.run import BlockDone
 from pystack3d_dask.summary import RunSummary
+from pystack3d_dask.task import run_task
 
 CHAINS = [
     [],
@@ -413,23 +414,56 @@ def test_an_area_beside_what_registration_leaves_is_told(tmp_path: Path) -> None
         Pipeline.from_toml(project).plan()
 
 
-@pytest.mark.parametrize("interrupted", ["free_levels", "write_summary"])
+@pytest.mark.parametrize("interrupted", ["record.Workspace.free_levels", "run.write_summary"])
 def test_what_a_run_that_was_killed_in_the_end_left_undone_is_done(
     tmp_path, monkeypatch, call, interrupted
 ):
     project = make_project(tmp_path / "project", ["cropping", "bkg_removal"], keep=[])
-    where = "pystack3d_dask.record.Workspace" if interrupted == "free_levels" else "pystack3d_dask.run"
 
     def kill(*_):
         raise KeyboardInterrupt
 
-    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(f"{where}.{interrupted}", kill)
-        Pipeline.from_toml(project).run()
+    with monkeypatch.context() as patch:
+        patch.setattr(f"pystack3d_dask.{interrupted}", kill)
+        with pytest.raises(KeyboardInterrupt):
+            Pipeline.from_toml(project).run()
     lock = project / "process" / "run.lock"
     lock.write_text("")
     os.utime(lock, (0, 0))  # of a process that died long ago
     assert "nothing to do" in call("run", project).out
-    assert not list(project.glob("process/work.zarr/levels/*"))
+    assert [path.name for path in project.glob("process/work.zarr/levels/*")] == ["zarr.json"]
     assert json.loads((project / "process" / "summary.json").read_text())["precision"] == "float32"
     assert not lock.exists()
+
+
+def test_channels_of_other_types_may_take_another_number_of_rounds(tmp_path):
+    eight, sixteen = images(), images(dtype="uint16", seed=1).astype("float32")
+    steps = {"intensity_rescaling": {"filter_size": 5}}
+    both = make_project(tmp_path / "both", steps, {"A": eight, "B": sixteen})
+    Pipeline.from_toml(both).run()
+    for channel, stack in enumerate((eight, sixteen)):
+        alone = make_project(tmp_path / f"alone{channel}", steps, stack)
+        Pipeline.from_toml(alone).run()
+        np.testing.assert_array_equal(open_result(both)[channel], open_result(alone)[0])
+
+
+def test_a_block_of_a_run_that_another_one_has_replaced_writes_nothing(tmp_path, monkeypatch):
+    """Blocks on a remote cluster go on for a while when their run was interrupted."""
+    project = make_project(tmp_path / "project", ["cropping"])
+    late: list[Any] = []
+
+    def keep(program, *block):
+        late.append((program, *block))
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("pystack3d_dask.runners.run_task", keep)
+        with pytest.raises(KeyboardInterrupt):
+            Pipeline.from_toml(project).run()
+    write_params(project, {"cropping": {"area": [4, 61, 5, 48]}})
+    Pipeline.from_toml(project).run()
+    before = open_result(project).values
+    with pytest.raises(RunError, match="another run"):
+        run_task(*late[0])
+    np.testing.assert_array_equal(open_result(project), before)
+    assert Pipeline.from_toml(project).verify().is_complete

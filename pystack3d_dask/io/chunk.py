@@ -6,6 +6,7 @@ compressing a small slice. The arrays stay ordinary ones that zarr reads.
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import uuid
@@ -57,7 +58,13 @@ class Written:
     checksum: int
 
     def problem(self) -> str | None:
-        """Return what is wrong with the file now; None if it is as it was written."""
+        """Return what is wrong with the file now; None if it is as it was written.
+
+        Raises
+        ------
+        OSError
+            When the operating system refuses to read, which says nothing about the file.
+        """
         checksum, size = 0, 0
         try:
             with self.path.open("rb") as file:
@@ -67,7 +74,9 @@ class Written:
         except FileNotFoundError:
             return "it is missing"
         except OSError as error:
-            return f"it cannot be read: {error.strerror or error}"
+            if error.errno != errno.EIO:
+                raise
+            return "the disk cannot read it"
         if size != self.size:
             return f"it has {size} bytes, {self.size} were written"
         return None if checksum == self.checksum else "its checksum does not match"
@@ -107,7 +116,7 @@ def decode(data: bytes, dtype: np.dtype[Any], shape: Sequence[int]) -> Array:
         When the checksum does not match.
     """
     body, checksum = data[:-CHECKSUM_BYTES], data[-CHECKSUM_BYTES:]
-    if len(checksum) < CHECKSUM_BYTES or with_checksum(body)[-CHECKSUM_BYTES:] != checksum:
+    if len(checksum) < CHECKSUM_BYTES or _checksum(body) != checksum:
         message = f"the checksum of its {len(data)} bytes does not match"
         raise WrongBytesError(message)
     values = np.frombuffer(imagecodecs.blosc_decode(body, numthreads=1), dtype.newbyteorder("<"))
@@ -116,8 +125,12 @@ def decode(data: bytes, dtype: np.dtype[Any], shape: Sequence[int]) -> Array:
 
 def with_checksum(data: bytes) -> bytes:
     """Return the bytes with their CRC-32C behind them."""
+    return data + _checksum(data)
+
+
+def _checksum(data: bytes) -> bytes:
     checksum: int = google_crc32c.value(data)
-    return data + checksum.to_bytes(CHECKSUM_BYTES, "little")
+    return checksum.to_bytes(CHECKSUM_BYTES, "little")
 
 
 @contextmanager

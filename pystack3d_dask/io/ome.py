@@ -21,8 +21,10 @@ from numpy.typing import NDArray
 
 from pystack3d_dask.errors import StackError
 from pystack3d_dask.io.chunk import CODECS, Written
+from pystack3d_dask.io.frame import frame_checksum, has_frame
 from pystack3d_dask.io.pyramid import pooled, pooled_positions, pooled_shape, pyramid
 from pystack3d_dask.io.shard import read_slice, write_shard
+from pystack3d_dask.io.work import attributes
 from pystack3d_dask.spec import AXES, Array, StackSpec, Triple
 
 if TYPE_CHECKING:
@@ -99,6 +101,8 @@ def create_result(
         _create_image(group, (len(channels), *shape), dtype, slab // factor[0])
         _create_coordinates(group, channels, axes, factor)
     _consolidate(draft)
+    root = zarr.open_group(draft, mode="r+")  # with what was put into it
+    root.update_attributes({OURS: {**root.attrs[OURS], "frame": frame_checksum(draft)}})
     os.replace(draft, path)
 
 
@@ -220,16 +224,29 @@ def finish_result(
     root.update_attributes({"ome": ome, OURS: {**root.attrs[OURS], **attrs, "complete": True}})
 
 
-def reopen_result(path: Path | str) -> None:
-    """Mark a result as not complete: parts of it are to be written again."""
+def reopen_result(path: Path | str, attrs: Mapping[str, Any]) -> None:
+    """Mark a result as not complete: parts of it are to be written again.
+
+    Parameters
+    ----------
+    path : path-like
+        The result.
+    attrs : mapping
+        What the root attribute ``pystack3d_dask`` says from now on, beside what it said.
+    """
     root = zarr.open_group(path, mode="r+")
-    root.update_attributes({OURS: {**root.attrs[OURS], "complete": False}})
+    root.update_attributes({OURS: {**root.attrs[OURS], **attrs, "complete": False}})
 
 
 def is_complete(path: Path | str, token: str) -> bool:
     """Return whether there is a complete result with ``token`` in its attributes."""
     state = result_state(path)
-    return bool(state.get("complete")) and state.get("token") == token
+    return bool(state.get("complete")) and state.get("token") == token and is_intact(path)
+
+
+def is_intact(path: Path | str) -> bool:
+    """Return whether all of a result but its pixels is as it was made."""
+    return has_frame(path, result_state(path).get("frame"))
 
 
 def open_result(path: Path | str) -> xr.DataArray:
@@ -392,11 +409,8 @@ def _consolidate(path: Path) -> None:
 
 def result_state(path: Path | str) -> dict[str, Any]:
     """Return what the root attribute ``pystack3d_dask`` says; nothing without a result."""
-    try:
-        root = zarr.open_group(path, mode="r")
-    except FileNotFoundError:
-        return {}
-    return dict(root.attrs.get(OURS, {}))
+    state = attributes(Path(path)).get(OURS, {})
+    return state if isinstance(state, dict) else {}
 
 
 @dataclass(frozen=True)

@@ -6,8 +6,11 @@ what was damaged on disk is found when it is read.
 
 from __future__ import annotations
 
+import json
 import shutil
+import uuid
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -42,7 +45,7 @@ def create_level(
     attrs : mapping
         Attributes to begin with.
     """
-    remove_level(path)
+    remove_store(path)
     _, height, width = spec.shape
     rows = max(1, min(height, CHUNK_BYTES // max(1, width * dtype.itemsize)))
     zarr.create_array(
@@ -57,18 +60,33 @@ def create_level(
     )
 
 
-def remove_level(path: Path) -> None:
-    """Remove a level; nothing happens where there is none."""
-    if path.exists():
-        shutil.rmtree(path)
+def remove_store(path: Path) -> None:
+    """Remove a directory with Zarr arrays; nothing happens where there is none.
+
+    It is gone at once, under its name: a process that is killed meanwhile leaves no store that
+    still says that it is complete.
+    """
+    gone = path.with_name(f"{path.name}.{uuid.uuid4().hex}.partial")
+    with suppress(FileNotFoundError):
+        path.rename(gone)
+        shutil.rmtree(gone)
 
 
 def attributes(path: Path) -> dict[str, Any]:
-    """Return the attributes of a level, or of any array or group; none without a readable one."""
+    """Return the attributes of a Zarr array or group; none without readable metadata."""
     try:
-        return dict(zarr.open(path, mode="r").attrs)
-    except (FileNotFoundError, ValueError, KeyError):
+        attrs: dict[str, Any] = json.loads((path / "zarr.json").read_bytes())["attributes"]
+    except (FileNotFoundError, NotADirectoryError, ValueError, KeyError, TypeError):
         return {}
+    return attrs if isinstance(attrs, dict) else {}
+
+
+def names(path: Path, token: str) -> bool:
+    """Return whether a token stands in the metadata of a store; quicker than `attributes`."""
+    try:
+        return token.encode() in (path / "zarr.json").read_bytes()
+    except FileNotFoundError:
+        return False
 
 
 def update_attrs(path: Path, attrs: Mapping[str, Any]) -> None:
