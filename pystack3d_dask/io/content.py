@@ -12,7 +12,7 @@ from hashlib import file_digest, sha256
 from pystack3d_dask.errors import SourceError
 from pystack3d_dask.io.mended import Wrapper
 from pystack3d_dask.io.source import Loss, Source
-from pystack3d_dask.spec import Array, Region, StackSpec
+from pystack3d_dask.spec import Array, Region
 
 THREADS = 8  # hashing releases the interpreter, and hides the latency of network drives
 
@@ -30,16 +30,6 @@ class ByContent(Wrapper):
     """
 
     digests: Mapping[str, str]
-
-    @property
-    def specs(self) -> tuple[StackSpec, ...]:
-        """One per channel."""
-        return self.source.specs
-
-    @property
-    def names(self) -> tuple[str, ...]:
-        """Names of the slices."""
-        return self.source.names
 
     @property
     def contents(self) -> dict[str, str]:

@@ -35,6 +35,16 @@ class Wrapper:
         return self.source.channels
 
     @property
+    def specs(self) -> tuple[StackSpec, ...]:
+        """One per channel."""
+        return self.source.specs
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Names of the slices."""
+        return self.source.names
+
+    @property
     def chunked(self) -> bool:
         """Whether regions can be read again at will."""
         return self.source.chunked
@@ -121,16 +131,6 @@ class Mended(Wrapper):
     _reasons: dict[tuple[int, int], str] = field(
         default_factory=dict, init=False, repr=False, compare=False
     )  # of the slices that were decoded, by channel and index; empty for those that can be read
-
-    @property
-    def specs(self) -> tuple[StackSpec, ...]:
-        """One per channel."""
-        return self.source.specs
-
-    @property
-    def names(self) -> tuple[str, ...]:
-        """Names of the slices."""
-        return self.source.names
 
     @cached_property
     def fingerprint(self) -> str:

@@ -225,15 +225,7 @@ def finish_result(
 
 
 def reopen_result(path: Path | str, attrs: Mapping[str, Any]) -> None:
-    """Mark a result as not complete: parts of it are to be written again.
-
-    Parameters
-    ----------
-    path : path-like
-        The result.
-    attrs : mapping
-        What the root attribute ``pystack3d_dask`` says from now on, beside what it said.
-    """
+    """Mark a result as not complete: parts of it are to be written again; see `finish_result`."""
     root = zarr.open_group(path, mode="r+")
     root.update_attributes({OURS: {**root.attrs[OURS], **attrs, "complete": False}})
 
