@@ -34,9 +34,6 @@ def image(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Image]:
     shutil.rmtree(folder)  # more than a gigabyte
 
 
-# ---------------------------------------------------------------- the Dockerfile
-
-
 def test_the_base_image_is_pinned_to_a_release_that_the_package_supports() -> None:
     (base,) = named("FROM")
     version = re.fullmatch(r"python:(\d+)\.(\d+)\.\d+-slim-\w+ AS cpu", base.text)
@@ -73,9 +70,6 @@ def test_what_is_not_followed_here_only_makes_the_user_and_the_directory() -> No
     assert [re.findall(r"(?:^|&& )(\w+)", text) for text in others] == [["useradd", "install"]]
 
 
-# ---------------------------------------------------------------- pinned dependencies
-
-
 def constraints() -> dict[str, str]:
     lines = (DOCKER / "constraints.txt").read_text().splitlines()
     pins = [line.partition("==") for line in lines if not line.startswith("#")]
@@ -107,9 +101,6 @@ def test_nothing_is_installed_but_what_is_pinned(image: Image) -> None:
     found.pop("setuptools", None)  # of the environment, as pip
     assert len(found) > 50
     assert found.items() <= constraints().items()
-
-
-# ---------------------------------------------------------------- the compose file
 
 
 def test_the_compose_file_keeps_to_the_published_schema() -> None:
@@ -184,9 +175,6 @@ def test_workers_for_gpus_get_one_and_say_so() -> None:
     assert len(device["device_ids"]) == 1
     assert service["command"] == ["--resources", "GPU=1"]
     assert service["entrypoint"] == services()["worker"]["entrypoint"]
-
-
-# ---------------------------------------------------------------- what an image does
 
 
 @pytest.mark.slow
