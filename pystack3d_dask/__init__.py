@@ -26,17 +26,33 @@ if TYPE_CHECKING:
         rescale_intensity_area,
         to_source_type,
     )
+    from pystack3d_dask.exposure import (
+        adjust_gamma,
+        clahe,
+        clip_percentiles,
+        equalise,
+        fit_clahe,
+        fit_equalisation,
+        fit_percentiles,
+    )
     from pystack3d_dask.pipeline import Pipeline
 
 __version__ = version("pystack3d-dask")
 __all__ = [
     "Fit",
     "Pipeline",
+    "adjust_gamma",
+    "clahe",
+    "clip_percentiles",
     "crop",
     "destripe",
+    "equalise",
     "fit_background",
+    "fit_clahe",
+    "fit_equalisation",
     "fit_intensity",
     "fit_intensity_area",
+    "fit_percentiles",
     "fit_registration",
     "open_result",
     "open_stack",
@@ -48,11 +64,23 @@ __all__ = [
     "to_source_type",
 ]
 
+_MODULES = {"Pipeline": "pipeline"} | dict.fromkeys(
+    [
+        "adjust_gamma",
+        "clahe",
+        "clip_percentiles",
+        "equalise",
+        "fit_clahe",
+        "fit_equalisation",
+        "fit_percentiles",
+    ],
+    "exposure",
+)
+
 
 def __getattr__(name: str) -> Any:
     """Import on first use: workers and the command line start without xarray and pydantic."""
     if name in __all__:
-        module = "pipeline" if name == "Pipeline" else "corrections"
-        return getattr(import_module(f"pystack3d_dask.{module}"), name)
+        return getattr(import_module(f"pystack3d_dask.{_MODULES.get(name, 'corrections')}"), name)
     message = f"module {__name__!r} has no attribute {name!r}"
     raise AttributeError(message)

@@ -142,7 +142,7 @@ def crop(stack: xr.DataArray, area: tuple[int, int, int, int]) -> xr.DataArray:
     --------
     pystack3d_dask.steps.cropping.Cropping
     """
-    return _applied(stack, (build_step("cropping", {"area": area}),))
+    return applied(stack, (build_step("cropping", {"area": area}),))
 
 
 def fit_background(stack: xr.DataArray, **parameters: Any) -> Fit:
@@ -155,7 +155,7 @@ def fit_background(stack: xr.DataArray, **parameters: Any) -> Fit:
     **parameters
         Those of `pystack3d_dask.steps.bkg_removal.BackgroundRemoval`.
     """
-    return _fitted(stack, build_step("bkg_removal", parameters), "remove_background")
+    return fitted(stack, build_step("bkg_removal", parameters), "remove_background")
 
 
 def remove_background(
@@ -172,7 +172,7 @@ def remove_background(
     **parameters
         Without a fit: those of a background per slice, such as ``orders=[2, 2]``.
     """
-    return _with_fit(stack, "bkg_removal", fit, parameters, "fit_background")
+    return with_fit(stack, "bkg_removal", fit, parameters, "fit_background")
 
 
 def fit_intensity(stack: xr.DataArray, **parameters: Any) -> Fit:
@@ -185,12 +185,12 @@ def fit_intensity(stack: xr.DataArray, **parameters: Any) -> Fit:
     **parameters
         Those of `pystack3d_dask.steps.intensity_rescaling.IntensityRescaling`.
     """
-    return _fitted(stack, build_step("intensity_rescaling", parameters), "rescale_intensity")
+    return fitted(stack, build_step("intensity_rescaling", parameters), "rescale_intensity")
 
 
 def rescale_intensity(stack: xr.DataArray, fit: Fit | None = None) -> xr.DataArray:
     """Match the histogram of each slice, as `fit_intensity` found it."""
-    return _with_fit(stack, "intensity_rescaling", fit, {}, "fit_intensity")
+    return with_fit(stack, "intensity_rescaling", fit, {}, "fit_intensity")
 
 
 def fit_intensity_area(stack: xr.DataArray, **parameters: Any) -> Fit:
@@ -204,12 +204,12 @@ def fit_intensity_area(stack: xr.DataArray, **parameters: Any) -> Fit:
         Those of `pystack3d_dask.steps.intensity_rescaling_area.IntensityRescalingArea`.
     """
     step = build_step("intensity_rescaling_area", parameters)
-    return _fitted(stack, step, "rescale_intensity_area")
+    return fitted(stack, step, "rescale_intensity_area")
 
 
 def rescale_intensity_area(stack: xr.DataArray, fit: Fit | None = None) -> xr.DataArray:
     """Multiply each slice by its factor, as `fit_intensity_area` found it."""
-    return _with_fit(stack, "intensity_rescaling_area", fit, {}, "fit_intensity_area")
+    return with_fit(stack, "intensity_rescaling_area", fit, {}, "fit_intensity_area")
 
 
 def fit_registration(stack: xr.DataArray, **parameters: Any) -> Fit:
@@ -223,7 +223,7 @@ def fit_registration(stack: xr.DataArray, **parameters: Any) -> Fit:
     **parameters
         Those of `pystack3d_dask.steps.registration_calculation.RegistrationCalculation`.
     """
-    return _fitted(stack, build_step("registration_calculation", parameters), "register")
+    return fitted(stack, build_step("registration_calculation", parameters), "register")
 
 
 def register(stack: xr.DataArray, fit: Fit | None = None, **parameters: Any) -> xr.DataArray:
@@ -245,7 +245,7 @@ def register(stack: xr.DataArray, fit: Fit | None = None, **parameters: Any) -> 
             "fit = fit_registration(stack, ...), then register(stack, fit)"
         )
         raise FitRequiredError(message)
-    return _applied(stack, (fit.step, step), fit)
+    return applied(stack, (fit.step, step), fit)
 
 
 def destripe(stack: xr.DataArray, **parameters: Any) -> xr.DataArray:
@@ -259,7 +259,7 @@ def destripe(stack: xr.DataArray, **parameters: Any) -> xr.DataArray:
         Those of `pystack3d_dask.steps.destriping.Destriping`, such as
         ``filters=[{"name": "Gabor", "noise_level": 20, "sigma": [1, 30]}]``.
     """
-    return _applied(stack, (build_step("destriping", parameters),))
+    return applied(stack, (build_step("destriping", parameters),))
 
 
 def resample(stack: xr.DataArray, **parameters: Any) -> xr.DataArray:
@@ -272,7 +272,7 @@ def resample(stack: xr.DataArray, **parameters: Any) -> xr.DataArray:
     **parameters
         Those of `pystack3d_dask.steps.resampling.Resampling`, such as ``dz=0.01``.
     """
-    return _applied(stack, (build_step("resampling", parameters),))
+    return applied(stack, (build_step("resampling", parameters),))
 
 
 def to_source_type(stack: xr.DataArray) -> xr.DataArray:
@@ -281,9 +281,29 @@ def to_source_type(stack: xr.DataArray) -> xr.DataArray:
     return stack.copy(data=da.asarray(stack.data).map_blocks(cast, dtype, "float32", dtype=dtype))
 
 
-def _with_fit(
+def with_fit(
     stack: xr.DataArray, name: str, fit: Fit | None, parameters: Mapping[str, Any], fitter: str
 ) -> xr.DataArray:
+    """Return a stack lazily corrected with a fit, or with parameters that need none.
+
+    Parameters
+    ----------
+    stack : DataArray
+        The uncorrected stack.
+    name : str
+        The correction.
+    fit : Fit, optional
+        What ``fitter`` returned.
+    parameters : mapping
+        Without a fit: those of the correction.
+    fitter : str
+        Name of the function that makes fits for it.
+
+    Raises
+    ------
+    FitRequiredError, StackError
+        Naming that function.
+    """
     if fit is None:
         step = build_step(name, parameters)
         if step.fit_scope == "stack":
@@ -292,17 +312,18 @@ def _with_fit(
                 "then pass that fit"
             )
             raise FitRequiredError(message)
-        return _applied(stack, (step,))
+        return applied(stack, (step,))
     if parameters:
         message = f"a fit brings its own parameters: leave out {', '.join(parameters)}"
         raise StackError(message)
     if fit.step.name != name:
         message = f"this fit is one of {fit.step.name}; {fitter} makes those that fit here"
         raise StackError(message)
-    return _applied(stack, (fit.step,), fit)
+    return applied(stack, (fit.step,), fit)
 
 
-def _fitted(stack: xr.DataArray, step: Step, function: str) -> Fit:
+def fitted(stack: xr.DataArray, step: Step, function: str) -> Fit:
+    """Return the fit of a step to a stack; ``function`` is the one that applies it."""
     if step.fit_scope != "stack":
         message = (
             f"with these parameters {step.name} needs no fit to the whole stack: "
@@ -319,7 +340,8 @@ def _fitted(stack: xr.DataArray, step: Step, function: str) -> Fit:
     return Fit(step, tuple(handed_out(found, len(channels))), spec.shape)
 
 
-def _applied(stack: xr.DataArray, steps: tuple[Step, ...], fit: Fit | None = None) -> xr.DataArray:
+def applied(stack: xr.DataArray, steps: tuple[Step, ...], fit: Fit | None = None) -> xr.DataArray:
+    """Return a stack lazily corrected by some steps, one of which may have a fit."""
     spec = _checked_spec(stack, steps)
     channels = _channels(stack)
     if fit is not None and len(fit.channels) != len(channels):

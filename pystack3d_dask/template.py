@@ -12,7 +12,14 @@ from pystack3d_dask.io.tiff_metadata import shown
 from pystack3d_dask.step import registry
 
 SAMPLES = 16  # at least, along each axis, for the fit of a background
-OPTIONAL = ("intensity_rescaling_area", "cropping_final")  # listed, but not switched on
+OPTIONAL = (  # listed, but not switched on
+    "intensity_rescaling_area",
+    "percentile_clipping",
+    "gamma",
+    "equalisation",
+    "clahe",
+    "cropping_final",
+)
 
 HEAD = """\
 # Parameters of pystack3d-dask. {summary}
@@ -89,6 +96,23 @@ policy = {policy}
 {dz}
 # zpos_out = [0.0, 0.01, 0.02]  # positions in µm, in place of dz
 z_source = {z_source:<20} # what tells z: "names", "metadata", "estimated", or a list
+""",
+    "percentile_clipping": """\
+percentiles = [0.5, 99.5]       # grey levels that become black and white
+scope = "stack"                 # percentiles of all slices; "slice": of each
+""",
+    "gamma": """\
+gamma = 0.7                     # below 1 brightens, above 1 darkens
+# in_range = [0, 255]           # what is black and white; by default the ends of the type
+""",
+    "equalisation": """\
+scope = "stack"                 # the histogram of all slices; "slice": of each
+""",
+    "clahe": """\
+scope = "stack"                 # tiles in three dimensions; "slice": in each slice
+# size = [100, 100, 20]         # of a tile in x, y, z; by default an eighth of the stack
+# size_unit = "pixels"          # or "um"
+clip_limit = 0.01               # the smaller the less contrast, at most 1
 """,
     "cropping_final": """\
 area = {kept}    # in pixels of what the other steps leave

@@ -96,6 +96,23 @@ PLAUSIBLE: Mapping[str, Mapping[str, st.SearchStrategy[Any]]] = {
             ["slice_{slice_nb}_z={z_coord}um.tif", "{x}z={z_coord}um{y}", "nothing"]
         ),
     },
+    "gamma": {"gamma": st.floats(0.1, 10), "in_range": st.tuples(low, high)},
+    "percentile_clipping": {
+        "percentiles": st.tuples(st.floats(0, 40), st.floats(60, 100)),
+        "scope": st.sampled_from(["stack", "slice"]),
+    },
+    "equalisation": {
+        "scope": st.sampled_from(["stack", "slice"]),
+        "nbins": st.integers(2, 300),
+    },
+    "clahe": {
+        "size": st.tuples(st.floats(0.1, 50), st.floats(0.1, 50), st.floats(0.1, 10)),
+        "size_unit": st.sampled_from(["pixels", "um"]),
+        "scope": st.sampled_from(["stack", "slice"]),
+        "clip_limit": st.floats(0.001, 1),
+        "nbins": st.integers(2, 300),
+        "range_bins": st.tuples(low, high),
+    },
 }
 NEEDED = {
     "bkg_removal": {"orders"},

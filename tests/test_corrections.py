@@ -137,6 +137,9 @@ def test_a_window_in_micrometres_uses_the_coordinates(stack):
         (ps.remove_background, "fit_background"),
         (ps.rescale_intensity, "fit_intensity"),
         (ps.rescale_intensity_area, "fit_intensity_area"),
+        (ps.clip_percentiles, "fit_percentiles"),
+        (ps.equalise, "fit_equalisation"),
+        (ps.clahe, "fit_clahe"),
     ],
 )
 def test_without_a_fit_the_function_that_makes_it_is_named(stack, function, expected):
@@ -187,6 +190,9 @@ def test_a_fit_of_other_channels_is_refused(stack):
         (ps.fit_background, ps.remove_background, {"method": "local", "size": (5, 5, 3)}),
         (ps.fit_intensity, ps.rescale_intensity, {"nbins": 16, "range_bins": (0, 255)}),
         (ps.fit_intensity_area, ps.rescale_intensity_area, {"area": (0, 9, 0, 9)}),
+        (ps.fit_percentiles, ps.clip_percentiles, {"percentiles": (1, 90)}),
+        (ps.fit_equalisation, ps.equalise, {}),
+        (ps.fit_clahe, ps.clahe, {"size": (10, 12, 3), "range_bins": (0, 200)}),
     ],
 )
 def test_fits_can_be_saved_and_loaded(tmp_path, fit_function, apply, parameters):

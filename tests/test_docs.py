@@ -62,8 +62,8 @@ def test_the_parameters_of_the_readme_take_four_reads_and_two_writes(
 
 def test_the_step_of_the_contributing_guide_keeps_the_contract(tmp_path: Path) -> None:
     code = snippets("CONTRIBUTING.md", "python")
-    script = tmp_path / "gamma.py"
-    script.write_text("\n".join([*code, "test_gamma_keeps_the_contract()"]))
+    script = tmp_path / "inversion.py"
+    script.write_text("\n".join([*code, "test_inversion_keeps_the_contract()"]))
     done = subprocess.run([sys.executable, script], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
 

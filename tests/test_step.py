@@ -82,6 +82,15 @@ PARAMETERS = {
         {"zpos_out": (0.01, 0.02, 0.13)},
         {"dz": 0.03, "z_source": (0, 0.1, 0.1, 0.2, 0.35, 0.4, 0.38, 0.5, 0.6)},
     ],
+    "gamma": [{"gamma": 0.5}, {"gamma": 2.2, "in_range": (20.0, 180.0)}],
+    "percentile_clipping": [{}, {"percentiles": (10.0, 70.0)}, {"scope": "slice"}],
+    "equalisation": [{}, {"scope": "slice"}],
+    "clahe": [
+        {},
+        {"size": (20.0, 17.0, 4.0), "clip_limit": 0.05, "range_bins": (20.0, 180.0)},
+        {"size": (0.2, 0.3, 0.1), "size_unit": "um", "nbins": 32, "clip_limit": 1.0},
+        {"scope": "slice", "size": (13.0, 9.0)},
+    ],
 }
 GRIDS = {1: ((1, 1), (37, 53)), 4: ((2, 2), (18, 26))}
 CASES = [(name, parameters) for name, table in PARAMETERS.items() for parameters in table]
@@ -162,9 +171,22 @@ def registration(blocks):
     }
 
 
-def test_float_stacks_keep_the_contract():
+@pytest.mark.parametrize(
+    ("name", "parameters"),
+    [
+        ("intensity_rescaling", {"filter_size": 4}),
+        ("gamma", {"in_range": (0.1, 0.9)}),
+        ("percentile_clipping", {}),
+        ("percentile_clipping", {"scope": "slice"}),
+        ("equalisation", {"nbins": 100}),
+        ("equalisation", {"scope": "slice"}),
+        ("clahe", {}),
+        ("clahe", {"scope": "slice"}),
+    ],
+)
+def test_float_stacks_keep_the_contract(name, parameters):
     images = np.random.default_rng(1).normal(0.5, 0.1, (6, 20, 30)).astype(np.float32)
-    check_step(registry()["intensity_rescaling"](filter_size=4), images=images)
+    check_step(registry()[name](**parameters), images=images)
 
 
 def test_a_missing_fit_is_asked_for():

@@ -1,4 +1,4 @@
-"""Sums over the cells of a grid: what means of masked pixels are made of."""
+"""The cells of a grid: sums over them, and which of them a position lies between."""
 
 from __future__ import annotations
 
@@ -35,3 +35,27 @@ def cell_sums(image: Array, cell_y: int, cell_x: int, low: float, high: float) -
                 sums[0, j, x // cell_x] += value
                 sums[1, j, x // cell_x] += 1.0
     return sums
+
+
+def neighbours(centres: Array, positions: Array) -> tuple[Array, Array, Array]:
+    """Return between which cells positions lie.
+
+    Parameters
+    ----------
+    centres : ndarray, shape (cells,)
+        Ascending.
+    positions : ndarray, shape (n,)
+        In the same unit.
+
+    Returns
+    -------
+    left, right : ndarray of int, shape (n,)
+        The cells; the same one twice beyond the outer centres.
+    weight : ndarray of float, shape (n,)
+        That of the right one.
+    """
+    right = np.clip(np.searchsorted(centres, positions, side="right"), 0, len(centres) - 1)
+    left = np.maximum(np.searchsorted(centres, positions, side="right") - 1, 0)
+    distance = np.where(right > left, centres[right] - centres[left], 1.0)
+    weight = np.clip((positions - centres[left]) / distance, 0.0, 1.0)
+    return left, right, np.where(right > left, weight, 0.0)

@@ -17,7 +17,7 @@ import numpy as np
 from pystack3d_dask.compiled import compiled
 from pystack3d_dask.spec import Array, Arrays, Region, StackSpec, Triple
 from pystack3d_dask.step import Summaries, known
-from pystack3d_dask.steps.cells import cell_sums
+from pystack3d_dask.steps.cells import cell_sums, neighbours
 from pystack3d_dask.steps.thresholds import within
 
 CELLS_PER_WINDOW = 8
@@ -181,7 +181,7 @@ def local_mean(
     for axis in range(3):
         sums = _smooth(sums, window, axis, first[axis], cells.start[axis], cells.stop[axis])
     y, x = (
-        _neighbours(
+        neighbours(
             window.centres(axis, cells.start[axis], cells.stop[axis]),
             np.arange(out.start[axis], out.stop[axis]),
         )
@@ -205,15 +205,6 @@ def _smooth(sums: Array, window: Window, axis: int, first: int, start: int, stop
     for k, weight in enumerate(weights):
         smooth += weight * sums[offset + k : offset + k + stop - start]
     return np.moveaxis(smooth, 0, axis + 1)
-
-
-def _neighbours(centres: Array, positions: Array) -> tuple[Array, Array, Array]:
-    """Return the cells left and right of each position, and the weight of the right one."""
-    right = np.clip(np.searchsorted(centres, positions, side="right"), 0, len(centres) - 1)
-    left = np.maximum(np.searchsorted(centres, positions, side="right") - 1, 0)
-    distance = np.where(right > left, centres[right] - centres[left], 1.0)
-    weight = np.clip((positions - centres[left]) / distance, 0.0, 1.0)
-    return left, right, np.where(right > left, weight, 0.0)
 
 
 @compiled()

@@ -1,0 +1,58 @@
+"""Histogram equalisation, against scikit-image."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from grey_levels import SHAPE, TOPS, stack
+from skimage import exposure
+from stack_tools import correct, spec_of
+
+from pystack3d_dask.steps.equalisation import Equalisation
+
+
+@pytest.mark.parametrize("dtype", TOPS)
+def test_a_stack_is_equalised_as_scikit_image_does_it(dtype):
+    images = stack(dtype)
+    expected = exposure.equalize_hist(images) * TOPS[dtype]
+    np.testing.assert_allclose(correct(Equalisation(), images), expected, rtol=1e-5)
+
+
+@pytest.mark.parametrize("dtype", TOPS)
+def test_slices_are_equalised_as_scikit_image_does_it(dtype):
+    images = stack(dtype)
+    expected = np.stack([exposure.equalize_hist(image) for image in images]) * TOPS[dtype]
+    found = correct(Equalisation(scope="slice"), images)
+    np.testing.assert_allclose(found, expected, rtol=1e-5)
+
+
+def test_all_grey_levels_become_equally_frequent():
+    found = correct(Equalisation(), stack("uint16")) / 65535
+    counts, _ = np.histogram(found, 20, (0, 1))
+    np.testing.assert_allclose(counts, counts.mean(), rtol=0.02)
+
+
+@pytest.mark.parametrize("precision", ["float32", "source"])
+@pytest.mark.parametrize("dtype", TOPS)
+@pytest.mark.parametrize("scope", ["stack", "slice"])
+def test_a_constant_stack_is_unchanged(scope, dtype, precision):
+    images = np.full(SHAPE, 77, dtype)
+    found = correct(Equalisation(scope=scope), images, spec_of(images, precision))
+    np.testing.assert_array_equal(found, images)
+
+
+@pytest.mark.parametrize("scope", ["stack", "slice"])
+def test_integers_are_truncated_in_precision_source_only(scope):
+    images = stack("uint8")
+    exact = correct(Equalisation(scope=scope), images)
+    found = correct(Equalisation(scope=scope), images, spec_of(images, "source"))
+    assert found.dtype == np.uint8
+    # an ulp of float32 may move a value across an integer
+    near = np.abs(exact - np.rint(exact)) < 1e-4
+    np.testing.assert_array_equal(found[~near], np.trunc(exact[~near]))
+
+
+@pytest.mark.parametrize("nbins", [1, 10**9])
+def test_wrong_bins_are_named(nbins):
+    (problem,) = Equalisation(nbins=nbins).check(spec_of(stack("uint8")))
+    assert problem.path == "equalisation.nbins"

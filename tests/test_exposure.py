@@ -1,0 +1,130 @@
+"""Corrections of exposure as functions on lazy arrays, and in the engine."""
+
+from __future__ import annotations
+
+import dask
+import dask.array as da
+import numpy as np
+import pytest
+import xarray as xr
+from conftest import textured
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from stacks import images, make_project
+
+import pystack3d_dask as ps
+from pystack3d_dask.errors import ParameterError, StackError
+
+SHAPE = (7, 24, 30)
+MICROMETRES = {"units": "micrometer"}
+PAIRS = {
+    "percentiles": (ps.fit_percentiles, ps.clip_percentiles, {"percentiles": (2, 95)}),
+    "equalisation": (ps.fit_equalisation, ps.equalise, {}),
+    "clahe": (ps.fit_clahe, ps.clahe, {"size": (10, 8, 3)}),
+}
+ALONE = {
+    "gamma": (ps.adjust_gamma, {"gamma": 0.6, "in_range": (10, 200)}),
+    "percentiles": (ps.clip_percentiles, {"scope": "slice"}),
+    "equalisation": (ps.equalise, {"scope": "slice"}),
+    "clahe": (ps.clahe, {"scope": "slice", "size": (10, 8)}),
+}
+
+
+def stack(dtype: str = "uint8") -> xr.DataArray:
+    values = textured(SHAPE, "uint8" if dtype == "uint8" else "uint16").astype(dtype)
+    return xr.DataArray(values, dims=("z", "y", "x"))
+
+
+def corrections(images: xr.DataArray) -> dict[str, xr.DataArray]:
+    """Return what every correction makes of a stack, lazily."""
+    fitted = {
+        f"{name}, stack": apply(images, fit(images, **parameters))
+        for name, (fit, apply, parameters) in PAIRS.items()
+    }
+    alone = {name: apply(images, **parameters) for name, (apply, parameters) in ALONE.items()}
+    return fitted | alone
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "uint16", "float32"])
+@settings(max_examples=4, deadline=None, suppress_health_check=list(HealthCheck))
+@given(data=st.data())
+def test_no_chunking_changes_a_value(dtype, data):
+    def cut(size: int) -> tuple[int, ...]:
+        edges = sorted(data.draw(st.sets(st.integers(1, size - 1), max_size=3)))
+        return tuple(np.diff([0, *edges, size]).tolist())
+
+    whole = stack(dtype)
+    chunked = whole.chunk({name: cut(size) for name, size in whole.sizes.items()})
+    expected = corrections(whole)
+    for name, found in corrections(chunked).items():
+        np.testing.assert_array_equal(found, expected[name], err_msg=name)
+
+
+def test_applying_computes_nothing():
+    fits = {name: fit(stack(), **parameters) for name, (fit, _, parameters) in PAIRS.items()}
+    lazy = stack().chunk({"z": 2})
+
+    def refuse(*_: object, **__: object) -> None:
+        message = "something was computed"
+        raise AssertionError(message)
+
+    with dask.config.set(scheduler=refuse):
+        found = [PAIRS[name][1](lazy, fit) for name, fit in fits.items()]
+        found += [apply(lazy, **parameters) for apply, parameters in ALONE.values()]
+    assert all(isinstance(each.data, da.Array) and each.shape == SHAPE for each in found)
+    assert {each.dtype for each in found} == {np.dtype("float32")}
+
+
+def test_a_slice_by_itself_is_not_changed_by_the_others():
+    for name, (apply, parameters) in ALONE.items():
+        found = apply(stack(), **parameters)[3:4]
+        np.testing.assert_array_equal(found, apply(stack()[3:4], **parameters), err_msg=name)
+
+
+def test_a_tile_in_micrometres_uses_the_coordinates():
+    placed = stack().assign_coords(
+        z=("z", np.arange(7) * 0.5, MICROMETRES),
+        y=("y", np.arange(24) * 0.2, MICROMETRES),
+        x=("x", np.arange(30) * 0.1, MICROMETRES),
+    )
+    in_um = ps.clahe(placed, ps.fit_clahe(placed, size=(1, 1.6, 1.5), size_unit="um"))
+    expected = ps.clahe(stack(), ps.fit_clahe(stack(), size=(10, 8, 3)))
+    np.testing.assert_array_equal(in_um, expected)
+
+
+def test_floats_stay_between_black_and_white():
+    for name, found in corrections(stack("float32") / np.float32(1e4)).items():
+        if name != "gamma":
+            assert 0 <= found.min() < 0.1, name
+            assert 0.6 < found.max() <= 1, name
+
+
+def test_wrong_parameters_are_named():
+    with pytest.raises(ParameterError, match=r"gamma\.gamma: 0\.01 to 100 expected, found 0\.0"):
+        ps.adjust_gamma(stack(), gamma=0)
+    with pytest.raises(ParameterError, match=r"clahe\.scope"):
+        ps.fit_clahe(stack(), scope="row")
+    with pytest.raises(StackError, match=r"needs no fit .* call clahe\(stack"):
+        ps.fit_clahe(stack(), scope="slice")
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "uint16", "float32"])
+def test_steps_and_functions_agree_value_for_value(tmp_path, dtype):
+    values = images((12, 40, 50), dtype)
+    steps = {
+        "percentile_clipping": {"percentiles": [1, 99]},
+        "gamma": {"gamma": 0.7, "in_range": [0, 1] if dtype == "float32" else [0, 200]},
+        "clahe": {"size": [20, 20, 4], "range_bins": [0, 1] if dtype == "float32" else [0, 200]},
+        "equalisation": {},
+    }
+    project = make_project(tmp_path / "project", steps, values)
+    ps.Pipeline.from_toml(project).run()
+    found = xr.DataArray(values, dims=("z", "y", "x"))
+    found = ps.clip_percentiles(found, ps.fit_percentiles(found, **steps["percentile_clipping"]))
+    found = ps.adjust_gamma(found, **steps["gamma"])
+    found = ps.clahe(found, ps.fit_clahe(found, **steps["clahe"]))
+    found = ps.equalise(found, ps.fit_equalisation(found))
+    result = ps.open_result(project)
+    assert result.dtype == dtype
+    np.testing.assert_array_equal(ps.to_source_type(found), result[0])
+    assert np.ptp(result.values) > 0.9 * (1 if dtype == "float32" else np.iinfo(dtype).max)
