@@ -124,15 +124,22 @@ def open_stack(path: str | Path, channels: tuple[str, ...] = (".",)) -> xr.DataA
     return lazy_source(source)
 
 
-def open_result(directory: str | Path) -> xr.DataArray:
+def open_result(directory: str | Path, level: int = 0) -> xr.DataArray:
     """Open the result of a project as a lazy array, dims (c, z, y, x).
+
+    Parameters
+    ----------
+    directory : path-like
+        The project.
+    level : int
+        Level of the pyramid: 0 is the result itself, each further one is coarser.
 
     Raises
     ------
     StackError
-        When there is none, or the run is not complete.
+        When there is none, or the run is not complete, or there is no such level.
     """
-    return open_result_at(Path(directory) / "process" / "result.zarr")
+    return open_result_at(Path(directory) / "process" / "result.zarr", level)
 
 
 def crop(stack: xr.DataArray, area: tuple[int, int, int, int]) -> xr.DataArray:

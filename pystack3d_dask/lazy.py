@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from itertools import accumulate
+from itertools import accumulate, pairwise
 from typing import Any
 
 import dask.array as da
@@ -27,13 +27,62 @@ from pystack3d_dask.known import known_work
 from pystack3d_dask.project import Project
 from pystack3d_dask.spec import AXES, Array, Arrays, Region
 from pystack3d_dask.step import Step
+from pystack3d_dask.values import repair
 
 Grid = tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...]]
 
 
 def lazy_source(source: Source) -> xr.DataArray:
-    """Return the slices of a source as a lazy array, dims (c, z, y, x)."""
-    return _lazy(source, [Chain((), spec) for spec in source.specs])
+    """Return the slices of a source as a lazy array, dims (c, z, y, x).
+
+    What is selected of it is all that is read, as far as the files allow.
+    """
+    pixels = _Pixels(source)
+    slab = slab_thickness(pixels.shape[1:], pixels.dtype.itemsize)
+    data = da.from_array(
+        pixels, chunks=(1, slab, -1, -1), name=False, meta=np.empty((0,) * 4, pixels.dtype)
+    )
+    coords = coordinates(source.channels, source.specs[0])
+    return xr.DataArray(data, dims=("c", *AXES), coords=coords)
+
+
+class _Pixels:
+    """A source as dask sees arrays: an index reads, and dask merges a selection into it."""
+
+    ndim = 4
+
+    def __init__(self, source: Source) -> None:
+        self._source = source
+        self.shape = (len(source.channels), *source.specs[0].shape)
+        self.dtype = np.result_type(*(spec.dtype for spec in source.specs))
+
+    def __getitem__(self, index: tuple[Any, ...]) -> Array:
+        wanted = [np.arange(n)[each] for n, each in zip(self.shape, index, strict=True)]
+        c, z, y, x = (np.atleast_1d(places) for places in wanted)
+        found = np.empty((c.size, z.size, y.size, x.size), self.dtype)
+        if found.size:
+            for channel, volume in zip(c.tolist(), found, strict=True):
+                self._read(channel, z, y, x, volume)
+        return found.reshape([n for places in wanted for n in places.shape])
+
+    def _read(self, channel: int, z: Array, y: Array, x: Array, out: Array) -> None:
+        rows, columns = ((int(each.min()), int(each.max()) + 1) for each in (y, x))
+        if self.dtype.kind == "f":  # bad pixels are mended from all of a slice
+            rows, columns = (0, self.shape[2]), (0, self.shape[3])
+        at = np.ix_(y - rows[0], x - columns[0])
+        for first, last in _runs(z):
+            low, high = int(z[first]), int(z[last]) + 1
+            region = Region((low, rows[0], columns[0]), (high, rows[1], columns[1]))
+            images = self._source.read(channel, region)
+            for k, image in enumerate(images, first):
+                out[k] = repair(image)[0][at]
+
+
+def _runs(places: Array) -> list[tuple[int, int]]:
+    """Return where consecutive numbers begin and end."""
+    breaks = np.flatnonzero(np.diff(places) != 1)
+    edges = [0, *(breaks + 1).tolist(), len(places)]
+    return [(a, b - 1) for a, b in pairwise(edges)]
 
 
 def lazy_result(project: Project) -> xr.DataArray:

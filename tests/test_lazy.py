@@ -120,6 +120,50 @@ def test_opening_and_correcting_a_stack_computes_nothing(make_project):
     assert all(isinstance(each.data, da.Array) for each in built)
 
 
+class Counting(Untouchable):
+    """A source that remembers which regions were read."""
+
+    def __init__(self, source) -> None:
+        super().__init__(source)
+        self.regions = []
+
+    def read(self, channel, region):
+        self.regions.append((channel, region.start, region.stop))
+        return self._source.read(channel, region)
+
+
+SELECTIONS = [
+    (0, 3),
+    (1, slice(None), 5),
+    (1, slice(1, None, 3), 5, slice(4, 9)),
+    (slice(None), [5, 0, 1], slice(None, None, -2), 7),
+    (0, slice(None), [9, 2], slice(40, 2, -5)),
+    (0, slice(3, 3)),
+]
+
+
+@pytest.mark.parametrize("selection", SELECTIONS)
+@pytest.mark.parametrize("dtype", ["uint8", "float32"])
+def test_a_selection_of_a_stack_has_its_values(make_project, selection, dtype):
+    project = make_project(None, channels=["ESB", "SE2"], dtype=dtype)
+    whole = np.stack([textured((7, 36, 42), dtype, seed) for seed in (0, 1)])
+    found = ps.open_stack(project, channels=("ESB", "SE2"))[selection]
+    expected = xr.DataArray(whole, dims=("c", "z", "y", "x"))[selection]
+    assert found.dtype == dtype
+    np.testing.assert_array_equal(found, expected)
+
+
+def test_only_what_is_selected_of_a_stack_is_read(make_project, monkeypatch):
+    counting = Counting(open_source(make_project(None, shape=(40, 36, 42))))
+    monkeypatch.setattr("pystack3d_dask.corrections.open_source", lambda *_, **__: counting)
+    stack = ps.open_stack("anywhere")
+    stack[0, 10, 4:9].compute(scheduler="synchronous")
+    assert counting.regions == [(0, (10, 4, 0), (11, 9, 42))]
+    counting.regions.clear()
+    stack[0, ::20, :, 7].compute(scheduler="synchronous")
+    assert sorted(counting.regions) == [(0, (z, 0, 7), (z + 1, 36, 8)) for z in (0, 20)]
+
+
 @pytest.mark.parametrize("chain", CHAINS)
 @pytest.mark.usefixtures("nothing_computes")
 def test_opening_and_planning_a_project_computes_nothing(make_project, chain):

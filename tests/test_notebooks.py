@@ -10,6 +10,10 @@ from nbclient import NotebookClient
 
 NOTEBOOKS = sorted((Path(__file__).parents[1] / "notebooks").glob("*.ipynb"))
 LIMIT = 120  # seconds for a cell
+SHOWN = {  # what is printed, and how many pictures there are at least
+    "explore.ipynb": ("black and white: [", 8),
+    "quickstart.ipynb": ("dashboard: http://127.0.0.1:", 3),
+}
 
 each_notebook = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.name)
 
@@ -28,7 +32,7 @@ def executed(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> nbf
 
 
 def test_there_are_notebooks() -> None:
-    assert [path.name for path in NOTEBOOKS] == ["quickstart.ipynb"]
+    assert [path.name for path in NOTEBOOKS] == sorted(SHOWN)
 
 
 @each_notebook
@@ -37,9 +41,10 @@ def test_a_notebook_runs_without_a_complaint(path: Path, executed: nbformat.Note
     complaints = [each.text for each in outputs if each.get("name") == "stderr"]
     assert not complaints
     printed = "".join(each.text for each in outputs if each.get("name") == "stdout")
-    assert "dashboard: http://127.0.0.1:" in printed
+    words, count = SHOWN[path.name]
+    assert words in printed
     pictures = [each for each in outputs if "image/png" in each.get("data", {})]
-    assert len(pictures) >= 3
+    assert len(pictures) >= count
 
 
 @each_notebook
@@ -49,3 +54,14 @@ def test_a_notebook_is_kept_without_results(path: Path) -> None:
     cells = [cell for cell in notebook.cells if cell.cell_type == "code"]
     assert all(not cell.outputs and cell.execution_count is None for cell in cells)
     assert notebook.metadata.kernelspec.name == "python3"
+
+
+@pytest.mark.parametrize("path", [p for p in NOTEBOOKS if p.name == "explore.ipynb"])
+def test_the_browser_is_shown_with_its_sliders(executed: nbformat.NotebookNode) -> None:
+    outputs = [output for cell in executed.cells for output in cell.get("outputs", ())]
+    view = "application/vnd.jupyter.widget-view+json"
+    (shown,) = [each.data[view] for each in outputs if view in each.get("data", {})]
+    widgets = executed.metadata.widgets["application/vnd.jupyter.widget-state+json"]["state"]
+    assert shown["model_id"] in widgets
+    names = {each["model_name"] for each in widgets.values()}
+    assert names >= {"IntSliderModel", "FloatRangeSliderModel", "ToggleButtonsModel", "ImageModel"}

@@ -241,13 +241,15 @@ def is_intact(path: Path | str) -> bool:
     return has_frame(path, result_state(path).get("frame"))
 
 
-def open_result(path: Path | str) -> xr.DataArray:
+def open_result(path: Path | str, level: int = 0) -> xr.DataArray:
     """Open a complete result lazily.
 
     Parameters
     ----------
     path : path-like
         The result.
+    level : int
+        Level of the pyramid: 0 is the image itself, each further one is coarser.
 
     Returns
     -------
@@ -257,7 +259,7 @@ def open_result(path: Path | str) -> xr.DataArray:
     Raises
     ------
     StackError
-        If there is no result, or an incomplete one.
+        If there is no result, or an incomplete one, or no such level.
     """
     import xarray as xr  # not at the top: workers do without it, and start sooner
 
@@ -268,9 +270,12 @@ def open_result(path: Path | str) -> xr.DataArray:
     if not state["complete"]:
         msg = f"{path}: the result is not complete; `pystack3d-dask run` continues it"
         raise StackError(msg)
-    full = next(_levels(path))
-    chunks = {"c": 1, "z": full.slices, "y": -1, "x": -1}
-    image: xr.DataArray = xr.open_zarr(path, group="scale0", chunks=chunks)["image"]
+    levels = list(_levels(path))
+    if not 0 <= level < len(levels):
+        msg = f"{path}: a level from 0 to {len(levels) - 1} expected, found {level}"
+        raise StackError(msg)
+    chunks = {"c": 1, "z": levels[level].slices, "y": -1, "x": -1}
+    image: xr.DataArray = xr.open_zarr(path, group=f"scale{level}", chunks=chunks)["image"]
     # numpy's variable-length strings cannot be cast to, or saved as, most other things
     return image.assign_coords(c=[str(name) for name in image["c"].values])
 
