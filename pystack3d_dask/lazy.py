@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from itertools import accumulate, pairwise
+from itertools import accumulate
 from typing import Any
 
 import dask.array as da
@@ -21,6 +21,7 @@ from pystack3d_dask.block import Partials, run_block
 from pystack3d_dask.chain import Chain, Gather, Work, demands, slabs
 from pystack3d_dask.errors import FitRequiredError
 from pystack3d_dask.io.ome import coordinates
+from pystack3d_dask.io.on_demand import OnDemand
 from pystack3d_dask.io.pyramid import slab_thickness
 from pystack3d_dask.io.source import Source
 from pystack3d_dask.known import known_work
@@ -39,50 +40,44 @@ def lazy_source(source: Source) -> xr.DataArray:
     """
     pixels = _Pixels(source)
     slab = slab_thickness(pixels.shape[1:], pixels.dtype.itemsize)
-    data = da.from_array(
-        pixels, chunks=(1, slab, -1, -1), name=False, meta=np.empty((0,) * 4, pixels.dtype)
-    )
     coords = coordinates(source.channels, source.specs[0])
-    return xr.DataArray(data, dims=("c", *AXES), coords=coords)
+    return xr.DataArray(OnDemand(pixels, (1, slab, -1, -1)), dims=("c", *AXES), coords=coords)
 
 
 class _Pixels:
-    """A source as dask sees arrays: an index reads, and dask merges a selection into it."""
-
-    ndim = 4
+    """A source as an array on disk: an index of integers and forward slices reads."""
 
     def __init__(self, source: Source) -> None:
         self._source = source
         self.shape = (len(source.channels), *source.specs[0].shape)
         self.dtype = np.result_type(*(spec.dtype for spec in source.specs))
 
-    def __getitem__(self, index: tuple[Any, ...]) -> Array:
-        wanted = [np.arange(n)[each] for n, each in zip(self.shape, index, strict=True)]
-        c, z, y, x = (np.atleast_1d(places) for places in wanted)
-        found = np.empty((c.size, z.size, y.size, x.size), self.dtype)
-        if found.size:
-            for channel, volume in zip(c.tolist(), found, strict=True):
-                self._read(channel, z, y, x, volume)
-        return found.reshape([n for places in wanted for n in places.shape])
+    def __getitem__(self, index: tuple[int | slice, ...]) -> Array:
+        c, z, y, x = (
+            range(each, each + 1) if isinstance(each, int) else range(n)[each]
+            for each, n in zip(index, self.shape, strict=True)
+        )
+        found = np.empty((len(c), len(z), len(y), len(x)), self.dtype)
+        for channel, volume in zip(c, found, strict=True):
+            self._read(channel, z, y, x, volume)
+        kept = tuple(0 if isinstance(each, int) else slice(None) for each in index)
+        return np.asarray(found[kept])
 
-    def _read(self, channel: int, z: Array, y: Array, x: Array, out: Array) -> None:
-        rows, columns = ((int(each.min()), int(each.max()) + 1) for each in (y, x))
-        if self.dtype.kind == "f":  # bad pixels are mended from all of a slice
-            rows, columns = (0, self.shape[2]), (0, self.shape[3])
-        at = np.ix_(y - rows[0], x - columns[0])
-        for first, last in _runs(z):
-            low, high = int(z[first]), int(z[last]) + 1
-            region = Region((low, rows[0], columns[0]), (high, rows[1], columns[1]))
-            images = self._source.read(channel, region)
-            for k, image in enumerate(images, first):
-                out[k] = repair(image)[0][at]
-
-
-def _runs(places: Array) -> list[tuple[int, int]]:
-    """Return where consecutive numbers begin and end."""
-    breaks = np.flatnonzero(np.diff(places) != 1)
-    edges = [0, *(breaks + 1).tolist(), len(places)]
-    return [(a, b - 1) for a, b in pairwise(edges)]
+    def _read(self, channel: int, z: range, y: range, x: range, out: Array) -> None:
+        # bad pixels are mended from all of a slice
+        around = [range(n) for n in self.shape[2:]] if self.dtype.kind == "f" else [y, x]
+        (top, bottom), (left, right) = ((each[0], each[-1] + 1) for each in around)
+        inside = tuple(
+            slice(each[0] - first, each[-1] - first + 1, each.step)
+            for each, first in ((y, top), (x, left))
+        )
+        for k in range(0, len(z), len(z) if z.step == 1 else 1):
+            last = z[-1] if z.step == 1 else z[k]
+            images = self._source.read(
+                channel, Region((z[k], top, left), (last + 1, bottom, right))
+            )
+            for place, image in enumerate(images, k):
+                out[place] = repair(image)[0][inside]
 
 
 def lazy_result(project: Project) -> xr.DataArray:

@@ -162,6 +162,12 @@ def test_only_what_is_selected_of_a_stack_is_read(make_project, monkeypatch):
     counting.regions.clear()
     stack[0, ::20, :, 7].compute(scheduler="synchronous")
     assert sorted(counting.regions) == [(0, (z, 0, 7), (z + 1, 36, 8)) for z in (0, 20)]
+    counting.regions.clear()
+    stack[0][10:30][2:9, :, 3][4].compute(scheduler="synchronous")
+    assert counting.regions == [(0, (16, 0, 3), (17, 36, 4))]
+    counting.regions.clear()
+    ps.crop(stack, (2, 12, 30, 33)).isel(c=0, z=3).compute(scheduler="synchronous")
+    assert {region[1][1:] + region[2][1:] for region in counting.regions} == {(3, 2, 6, 12)}
 
 
 @pytest.mark.parametrize("chain", CHAINS)

@@ -24,6 +24,7 @@ from pystack3d_dask.explore.volume import Plane, Volume, as_volume, grey_limits,
 MOST = 1000  # voxels along an axis of a picture
 PANELS = 20  # of a montage
 GAP = 0.08  # inches between panels
+READABLE = 0.55  # inches that a panel needs for what is written at it
 SIDE = 8.0  # inches, of all panels together
 TAIL = "#D55E00"  # of a cumulative distribution
 
@@ -93,10 +94,16 @@ def planes(
         draw_plane(axes, plane, limits)
         _mark(axes, plane, volume, {cut.name: cut.index for cut in cuts})
         frame(axes, COLOURS[name])
-        if min(spot[2:]) > 0.6:
+        if min(spot[2:]) > READABLE:
             label(axes, plane.cut.title)
-        axes.set_xlabel(plane.columns.label, fontsize=9, color=INK)
-        axes.set_ylabel(plane.rows.label, fontsize=9, color=INK)
+        if spot[2] > READABLE:
+            axes.set_xlabel(plane.columns.label, fontsize=9, color=INK)
+        else:
+            axes.set_xticks([])
+        if spot[3] > READABLE:
+            axes.set_ylabel(plane.rows.label, fontsize=9, color=INK)
+        else:
+            axes.set_yticks([])
         if name == "z":
             axes.tick_params(labelbottom=False, bottom=False)
             axes.set_xlabel("")
@@ -166,7 +173,7 @@ def montage(
         if number == 0:
             draw_scale_bar(axes, plane.columns, size=_size(across))
     which = "all" if every == 1 else f"every {ordinal(every)} of"
-    title = f"{which} {slices} slices, grey levels {limits[0]:.4g} to {limits[1]:.4g}"
+    title = f"{which} {slices} slices, grey levels {_level(limits[0])} to {_level(limits[1])}"
     figure.text(
         0.5, 1 - 0.2 / figure.get_size_inches()[1], title, ha="center", va="center", color=INK
     )
@@ -277,8 +284,8 @@ def compare(
 ) -> Picture:
     """Show the same slice of several stacks, above its histogram and cumulative distribution.
 
-    Loads that slice of each; of lazy corrections its block is computed. For corrections of exposure the grey limits are those of the
-    type, so that the pictures show what the numbers are.
+    Loads that slice of each; of lazy corrections its block is computed. For corrections of
+    exposure give the ends of the type as ``limits``: then the pictures show what the numbers are.
 
     Parameters
     ----------
@@ -360,6 +367,11 @@ def _mark(axes: Any, plane: Plane, volume: Volume, indices: Mapping[str, int]) -
             axes.axhline(position, **line)
         elif axis.name == plane.columns.name:
             axes.axvline(position, **line)
+
+
+def _level(grey: float) -> str:
+    """Return a grey level in four digits, or as many as it has before the point."""
+    return f"{grey:.0f}" if abs(grey) >= 1000 else f"{grey:.4g}"
 
 
 def _size(width: float) -> float:

@@ -302,11 +302,12 @@ def _pooled(values: Array, cut: Cut) -> Plane:
 
 
 def _means(values: Array, axis: int, factor: int) -> Array:
-    """Average each ``factor`` consecutive values of an axis, fewer at the end."""
-    starts = np.arange(0, values.shape[axis], factor)
-    sums = np.add.reduceat(values, starts, axis=axis, dtype=np.float64)
-    counts = np.diff(np.append(starts, values.shape[axis]))
-    return np.asarray(sums / (counts[:, np.newaxis] if axis == 0 else counts), np.float32)
+    """Average each ``factor`` consecutive rows or columns, fewer at the end."""
+    if axis == 1:
+        return _means(values.T, 0, factor).T
+    # row by row: all of a large slice in floats would take eight times its memory
+    means = (values[k : k + factor].mean(axis=0) for k in range(0, len(values), factor))
+    return np.array([row.astype(np.float32) for row in means])
 
 
 def _named(stack: Any) -> xr.DataArray:

@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from pystack3d_dask.errors import StackError
 from pystack3d_dask.io.chunk import CODECS, Written
 from pystack3d_dask.io.frame import frame_checksum, has_frame
+from pystack3d_dask.io.on_demand import OnDemand
 from pystack3d_dask.io.pyramid import pooled, pooled_positions, pooled_shape, pyramid
 from pystack3d_dask.io.shard import read_slice, write_shard
 from pystack3d_dask.io.work import attributes
@@ -254,7 +255,8 @@ def open_result(path: Path | str, level: int = 0) -> xr.DataArray:
     Returns
     -------
     DataArray, dims (c, z, y, x)
-        Backed by dask, one chunk per shard, with its coordinates.
+        Backed by dask, one chunk per shard, with its coordinates. What is selected of it is
+        all that is read, in tiles.
 
     Raises
     ------
@@ -274,8 +276,9 @@ def open_result(path: Path | str, level: int = 0) -> xr.DataArray:
     if not 0 <= level < len(levels):
         msg = f"{path}: a level from 0 to {len(levels) - 1} expected, found {level}"
         raise StackError(msg)
-    chunks = {"c": 1, "z": levels[level].slices, "y": -1, "x": -1}
-    image: xr.DataArray = xr.open_zarr(path, group=f"scale{level}", chunks=chunks)["image"]
+    image: xr.DataArray = xr.open_zarr(path, group=f"scale{level}", chunks=None)["image"]
+    pixels = OnDemand(levels[level].image, (1, levels[level].slices, -1, -1))
+    image = image.copy(data=pixels)
     # numpy's variable-length strings cannot be cast to, or saved as, most other things
     return image.assign_coords(c=[str(name) for name in image["c"].values])
 

@@ -33,7 +33,7 @@ class Gamma(Step):
     """
 
     name: ClassVar[str] = "gamma"
-    nanoseconds: ClassVar[float] = 10.0
+    nanoseconds: ClassVar[float] = 3.0
 
     gamma: float = 1.0
     in_range: Limits | None = None

@@ -59,6 +59,14 @@ def test_planes_are_as_wide_and_high_on_paper_as_in_the_specimen():
     np.testing.assert_allclose(max(sizes[0][1] + sizes[1][1], sizes[0][0] + sizes[2][0]), 8)
 
 
+def test_thin_panels_have_no_ticks_that_would_overlap():
+    figure = explore.planes(placed(VALUES[:2], Z[:2]))
+    xy, xz, zy = figure.axes
+    assert len(xz.get_yticks()) == len(zy.get_xticks()) == 0
+    assert (xz.get_xlabel(), xz.get_ylabel(), zy.get_xlabel()) == ("x (µm)", "", "")
+    assert len(xy.get_yticks()) > 2
+
+
 def test_lines_cross_where_the_other_planes_are():
     figure = explore.planes(placed(VALUES, Z), z=3, y=5, x=7)
     (across,), (up,) = (
