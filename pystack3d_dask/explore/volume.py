@@ -264,11 +264,6 @@ def as_volume(stack: Any, channel: int | str = 0) -> Volume:
     return Volume(named.data, _axes(named))
 
 
-def every(axis: Axis, most: int) -> int:
-    """Return every which voxel is to be taken so that there are ``most`` or fewer."""
-    return -(-len(axis) // most)
-
-
 def load(cuts: Sequence[Cut]) -> list[Plane]:
     """Load planes, one by one: dask reads less than whole chunks only for one selection.
 
