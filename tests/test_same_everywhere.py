@@ -102,7 +102,7 @@ def test_two_hosts(project, expected, hosts, tmp_path, label):
         run(project, "--scheduler-file", str(file), prefix=on_second)
     np.testing.assert_array_equal(result(project), expected)
     records = project.glob("process/work.zarr/records/*/*.json")
-    workers = {json.loads(path.read_text())["receipt"]["worker"] for path in records}
+    workers = {json.loads(path.read_text())["record"]["receipt"]["worker"] for path in records}
     assert len(workers) == 2  # both have worked
 
 
