@@ -6,40 +6,42 @@ import atexit
 import gc
 import sys
 import warnings
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from pystack3d_dask import __version__
+from pystack3d_dask.cli_cluster import (
+    HOST,
+    SCHEDULER,
+    SCHEDULER_FILE,
+    THREADS,
+    TLS,
+    WORKERS,
+    Place,
+    client_for,
+    place_options,
+)
+from pystack3d_dask.cli_progress import bars, print_summary, progress, show_warning
 from pystack3d_dask.errors import StackError, explain
 from pystack3d_dask.stopping import INTERRUPTED, STOPPED, stoppable
 
 if TYPE_CHECKING:
     from distributed import Client
 
-    from pystack3d_dask.access import Certificates
     from pystack3d_dask.pipeline import Pipeline
     from pystack3d_dask.summary import RunSummary
 
 PROJECT = click.argument("project", type=click.Path(path_type=Path))
 STEPS = click.option("--steps", help="Only these of the process_steps, separated by commas.")
-WORKERS = click.option(
-    "--workers",
-    type=click.IntRange(min=0),
-    help="Worker processes; 0 computes in this process. By default nproc of the parameters, "
-    "else one for each core that may be used.",
-)
-FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 
 
 def main() -> None:
     """Run the command line; errors end in a message and an exit status, not in a traceback."""
     debug = "--debug" in sys.argv
     arguments = ["--debug"] * debug + [each for each in sys.argv[1:] if each != "--debug"]
-    warnings.showwarning = _show_warning
+    warnings.showwarning = show_warning
     atexit.register(gc.freeze)  # else the interpreter looks through all that it ever imported
     try:
         with stoppable():
@@ -109,48 +111,13 @@ def plan(project: Path, steps: str | None) -> None:
 
 @cli.command()
 @PROJECT
-@WORKERS
-@click.option(
-    "--threads-per-worker",
-    type=click.IntRange(min=1),
-    default=1,
-    show_default=True,
-    help="Blocks that a worker process computes at once.",
-)
-@click.option("--scheduler", help="Address of a running Dask scheduler to use.")
-@click.option(
-    "--scheduler-file",
-    type=click.Path(exists=True, path_type=Path),
-    help="File that a running Dask scheduler wrote.",
-)
-@click.option(
-    "--host",
-    metavar="ADDRESS",
-    help="Listen there, not on this machine alone, so that workers of others can join. Without "
-    "TLS anyone who reaches the ports can run any program as you.",
-)
-@click.option("--tls-ca-file", type=FILE, help="Authorities whose certificates are let in (PEM).")
-@click.option("--tls-cert", type=FILE, help="Your certificate (PEM).")
-@click.option("--tls-key", type=FILE, help="Its key (PEM, without a password).")
+@place_options(WORKERS, THREADS, SCHEDULER, SCHEDULER_FILE, HOST, *TLS)
 @STEPS
 @click.option("--restart", is_flag=True, help="Remove results and records, and begin anew.")
 @click.option("--yes", is_flag=True, help="With --restart: do not ask.")
-def run(
-    project: Path,
-    workers: int | None,
-    threads_per_worker: int,
-    scheduler: str | None,
-    scheduler_file: Path | None,
-    host: str | None,
-    tls_ca_file: Path | None,
-    tls_cert: Path | None,
-    tls_key: Path | None,
-    steps: str | None,
-    restart: bool,
-    yes: bool,
-) -> None:
+def run(project: Path, place: Place, steps: str | None, restart: bool, yes: bool) -> None:
     """Correct a stack, continuing where an earlier run stopped."""
-    certificates = _certificates(tls_ca_file, tls_cert, tls_key)
+    certificates = place.certificates
     pipeline = _open(project, steps)
     _tell_changes(pipeline)
     anew = restart and _may_clear(pipeline, yes)
@@ -159,16 +126,8 @@ def run(
             pipeline.run()
         click.echo(f"nothing to do: {pipeline.workspace.result} is complete")
         return
-    with _client(
-        pipeline,
-        workers,
-        threads_per_worker,
-        scheduler=scheduler,
-        scheduler_file=scheduler_file,
-        host=host,
-        certificates=certificates,
-    ) as client:
-        _print_summary(_run(pipeline, client, anew))
+    with client_for(pipeline, place, certificates) as client:
+        print_summary(_run(pipeline, client, anew))
 
 
 @cli.command()
@@ -224,7 +183,7 @@ def export(
         raise click.UsageError(message)
     pipeline = _open(project, steps)
     try:
-        with _bars() as show:
+        with bars() as show:
 
             def on_slice(event: Any) -> None:
                 show("export", "export", event.done, event.total)
@@ -286,7 +245,7 @@ def verify(project: Path) -> None:
 
     from pystack3d_dask.verify import verify
 
-    with _bars() as show:
+    with bars() as show:
         found = verify(_open(project, None), lambda done, count: show(0, "files", done, count))
     click.echo(f"compared {found.files} files, {format_bytes(found.bytes)}, with their records")
     for damage in found.damages:
@@ -344,7 +303,7 @@ def clean(project: Path) -> None:
     show_default=True,
     help="Of a pixel.",
 )
-@WORKERS
+@place_options(WORKERS)
 def demo(
     directory: Path,
     size: int,
@@ -352,7 +311,7 @@ def demo(
     texture: Any,
     seed: int,
     bits: str,
-    workers: int | None,
+    place: Place,
 ) -> None:
     """Make a stack with known defects in DIRECTORY, correct it and score the result."""
     from pystack3d_dask.corrections import open_result
@@ -363,8 +322,8 @@ def demo(
     params = stack.write(directory)
     click.echo(f"{slices} slices of {size} x {size} pixels with known defects in {directory}")
     pipeline = _open(params, None)
-    with _client(pipeline, workers) as client:
-        _print_summary(_run(pipeline, client))
+    with client_for(pipeline, place) as client:
+        print_summary(_run(pipeline, client))
     before = score(stack.uncorrected(), stack.truth(stack.z))
     after = score_result(open_result(directory)[0], stack)
     click.echo(
@@ -403,130 +362,10 @@ def _may_clear(pipeline: Pipeline, yes: bool) -> bool:
     return True
 
 
-def _certificates(ca_file: Path | None, cert: Path | None, key: Path | None) -> Certificates | None:
-    given = {"--tls-ca-file": ca_file, "--tls-cert": cert, "--tls-key": key}
-    missing = [name for name, path in given.items() if path is None]
-    if ca_file and cert and key:
-        from pystack3d_dask.access import Certificates
-
-        return Certificates(ca_file=ca_file, cert=cert, key=key)
-    if len(missing) < len(given):
-        message = f"{', '.join(given)} go together; missing: {', '.join(missing)}"
-        raise click.UsageError(message)
-    return None
-
-
-def _client(
-    pipeline: Pipeline,
-    workers: int | None,
-    threads_per_worker: int = 1,
-    *,
-    scheduler: str | None = None,
-    scheduler_file: Path | None = None,
-    host: str | None = None,
-    certificates: Certificates | None = None,
-) -> AbstractContextManager[Client | None]:
-    if sum(given is not None for given in (workers, scheduler, scheduler_file)) > 1:
-        message = "one of --workers, --scheduler and --scheduler-file expected, found several"
-        raise click.UsageError(message)
-    is_remote = scheduler is not None or scheduler_file is not None
-    if is_remote and host is not None:
-        message = "--host is where a scheduler of one's own listens, --scheduler uses another"
-        raise click.UsageError(message)
-    if scheduler is not None and certificates and not scheduler.startswith("tls://"):
-        message = f"with certificates --scheduler tls://HOST:PORT is expected, found {scheduler}"
-        raise click.UsageError(message)
-    count = pipeline.workers if workers is None else workers
-    if count == 0 and not is_remote:
-        if host is not None or certificates is not None:
-            message = "--host and --tls-... are for worker processes: add --workers N"
-            raise click.UsageError(message)
-        return nullcontext()
-    debug = bool(click.get_current_context().find_root().params["debug"])
-    if not debug:
-        _silence_dask()
-    from pystack3d_dask.access import LOOPBACK, exposure, is_loopback, own_address
-    from pystack3d_dask.cluster import default_workers, local_client, remote_client
-
-    if is_remote:
-        return remote_client(scheduler, scheduler_file, certificates)
-    address = own_address(host or LOOPBACK)
-    if not is_loopback(address):
-        _show_warning(exposure(address, certificates))
-    return local_client(
-        count or default_workers(),
-        threads_per_worker,
-        host=address,
-        certificates=certificates,
-        debug=debug,
-    )
-
-
-def _silence_dask() -> None:
-    """Leave it to the run to say what fails: dask logs tracebacks of lost connections."""
-    import dask
-
-    dask.config.set({"logging": {"distributed": "critical", "tornado.application": "critical"}})
-
-
 def _run(pipeline: Pipeline, client: Client | None, restart: bool = False) -> RunSummary:
-    with _progress() as on_block:
+    with progress() as on_block:
         if client is not None:
             click.echo(f"scheduler: {client.scheduler.address}", err=True)
             if client.dashboard_link:
                 click.echo(f"dashboard: {client.dashboard_link}", err=True)
         return pipeline.run(client, on_block, restart=restart)
-
-
-def _print_summary(summary: RunSummary) -> None:
-    from dask.utils import format_bytes
-
-    from pystack3d_dask.summary import bad_slice_note
-
-    for number, item in enumerate(summary.passes, start=1):
-        click.echo(
-            f"pass {number}  {item.label}: {item.tasks} tasks, {item.seconds:.1f} s, "
-            f"read {format_bytes(item.bytes_read)}, wrote {format_bytes(item.bytes_written)}"
-        )
-    for bad in summary.bad_slices:
-        click.echo(f"note: {bad_slice_note(bad)}", err=True)
-    for remark in summary.remarks:
-        click.echo(f"note: {remark}", err=True)
-    click.echo(f"result: {summary.result} ({summary.seconds:.1f} s)")
-
-
-@contextmanager
-def _progress() -> Iterator[Callable[[Any], None]]:
-    """Yield what shows finished blocks of passes."""
-    with _bars() as show:
-
-        def on_block(event: Any) -> None:
-            title = f"pass {event.number}/{event.count} {event.label}"
-            show(event.number, title, event.done, event.blocks)
-
-        yield on_block
-
-
-@contextmanager
-def _bars() -> Iterator[Callable[[Any, str, int, int], None]]:
-    """Yield what shows progress, by key: bars in a terminal, a line for each title elsewhere."""
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
-
-    console = Console(stderr=True)
-    bars: dict[Any, Any] = {}
-    columns = ("{task.description}", BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
-
-        def show(key: Any, title: str, done: int, total: int) -> None:
-            if key not in bars:
-                bars[key] = progress.add_task(title, total=total)
-                if not console.is_terminal:
-                    click.echo(title, err=True)
-            progress.update(bars[key], completed=done)
-
-        yield show
-
-
-def _show_warning(message: Any, *_: Any, **__: Any) -> None:
-    click.echo(f"warning: {message}", err=True)
