@@ -20,7 +20,8 @@ from pystack3d_dask.values import cast_level, cast_measured, repair
 
 Read = Callable[[Region], Array]
 Emit = Callable[[int, int, Array], None]
-Send = Callable[[Array], Any]
+Compute = Callable[[Any], tuple[Array, Arrays]]
+Place = Callable[[Compute, Array], tuple[Array, Arrays]]
 Partials = dict[str, Arrays]
 
 
@@ -48,7 +49,7 @@ def run_block(
     read: Read,
     emit: Emit,
     partials: Partials | None = None,
-    send: Send | None = None,
+    place: Place | None = None,
 ) -> BlockReport:
     """Run one pass on one block.
 
@@ -67,14 +68,14 @@ def run_block(
         level; the last level comes in the type of the result. The image may be read-only.
     partials : dict, optional
         Partial fits of earlier rounds, by step name.
-    send : callable, optional
-        Takes a block to the GPU, for the steps that can run there.
+    place : callable, optional
+        ``place(compute, pixels)`` computes steps that can run on a GPU there.
 
     Returns
     -------
     BlockReport
     """
-    stream = _Stream(chain, work, block, read, send)
+    stream = _Stream(chain, work, block, read, place)
     report = BlockReport(summaries={chain.steps[g.index].name: {} for g in work.gathers})
     batch = max(1, halo_depth(chain, work))
     start, stop = block.z.start, block.z.stop
@@ -123,11 +124,11 @@ class _Stream:
     """The rolling windows of one block: computes slices when asked, keeps those still needed."""
 
     def __init__(
-        self, chain: Chain, work: Work, block: Region, read: Read, send: Send | None
+        self, chain: Chain, work: Work, block: Region, read: Read, place: Place | None
     ) -> None:
         self.chain = chain
         self.work = work
-        self._send = send
+        self._place = place
         self.figures: dict[int, dict[int, Arrays]] = {}
         self._read = read
         self._block = demands(chain, work, block)
@@ -187,13 +188,17 @@ class _Stream:
         block = self.take(index, source)
         block = block.view()
         block.flags.writeable = False
-        step, sent = self.chain.steps[index], block
-        if self._send is not None and "gpu" in step.devices:
-            sent = self._send(block)
-        values, figures = step.apply(
-            sent, source, out, self.chain.levels[index], self.chain.fitted(index)
-        )
+        step, spec = self.chain.steps[index], self.chain.levels[index]
+
+        def compute(pixels: Any) -> tuple[Array, Arrays]:
+            values, figures = step.apply(pixels, source, out, spec, self.chain.fitted(index))
+            return to_host(values), figures
+
+        if self._place is not None and "gpu" in step.devices:
+            values, figures = self._place(compute, block)
+        else:
+            values, figures = compute(block)
         if values.shape != out.shape:
             message = f"{step.name} gave {values.shape} voxels where {out.shape} were asked for"
             raise StackError(message)
-        return to_host(values), figures
+        return values, figures

@@ -101,6 +101,11 @@ class Chain:
         mine = (g for g in work.gathers if self.steps[g.index].name not in self.borrowed)
         return replace(work, gathers=tuple(mine))
 
+    def is_gpu_work(self, work: Work) -> bool:
+        """Whether a pass has heavy work that a GPU can do."""
+        steps = self.steps[work.reads : work.end]
+        return any(step.cost == "heavy" and "gpu" in step.devices for step in steps)
+
     def with_fits(self, fits: Fits) -> Chain:
         """Return the chain that knows these fits too."""
         return replace(self, fits={**self.fits, **fits})

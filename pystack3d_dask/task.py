@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import psutil
 
-from pystack3d_dask.backend import has_gpu, to_gpu
+from pystack3d_dask.backend import compute_on_gpu, has_gpu
 from pystack3d_dask.block import BlockReport, Partials, run_block
 from pystack3d_dask.chain import Chain, Work
 from pystack3d_dask.errors import RunError
@@ -60,8 +60,7 @@ class Program:
     @property
     def is_for_gpu(self) -> bool:
         """Whether there is heavy work that a GPU can do."""
-        steps = self.chains[0].steps[self.work.reads : self.work.end]
-        return any(step.cost == "heavy" and "gpu" in step.devices for step in steps)
+        return self.chains[0].is_gpu_work(self.work)
 
     def record(self, channel: int, number: int) -> BlockRecord:
         """Return the record of a block."""
@@ -128,7 +127,7 @@ def run_task(program: Program, channel: int, number: int, on_gpu: bool = False) 
         reader.read,
         writer.emit,
         program.partials[channel],
-        to_gpu if on_gpu and has_gpu() else None,
+        compute_on_gpu if on_gpu and has_gpu() else None,
     )
     writer.finish()
     _note_losses(report, program.source, channel)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import sys
-from types import ModuleType
+import weakref
+from types import ModuleType, SimpleNamespace
 
 import numpy as np
 import pytest
 
-from pystack3d_dask.backend import has_gpu, namespace, to_gpu, to_host
+from pystack3d_dask.backend import compute_on_gpu, has_gpu, namespace, to_gpu, to_host
 
 
 class Remote:
@@ -63,3 +64,60 @@ def test_a_gpu_is_there_when_cupy_finds_one(cupy):
 def test_without_cupy_there_is_no_gpu(monkeypatch):
     monkeypatch.setitem(sys.modules, "cupy", None)
     assert not has_gpu()
+
+
+REFUSAL = "Out of memory allocating 512 bytes"
+
+
+class OutOfMemoryError(Exception):
+    """Stands for that of CuPy."""
+
+
+@pytest.fixture
+def small_gpu(cupy) -> SimpleNamespace:
+    """Give the GPU a pool in which what was freed stays; return what happens to it."""
+    seen = SimpleNamespace(freed=0, held=[])
+    pool = SimpleNamespace(free_all_blocks=lambda: free(seen))
+    cupy.get_default_memory_pool = lambda: pool
+    cupy.cuda = SimpleNamespace(memory=SimpleNamespace(OutOfMemoryError=OutOfMemoryError))
+    return seen
+
+
+def free(seen: SimpleNamespace) -> None:
+    assert not any(held() is not None for held in seen.held), "arrays of the attempt are in use"
+    seen.freed += 1
+
+
+def twice(seen: SimpleNamespace, fails: int):
+    """Return what doubles an array, but not at the first attempts on the GPU."""
+
+    def compute(array):
+        if isinstance(array, np.ndarray):
+            return 2 * array
+        if len(seen.held) < fails:
+            seen.held.append(weakref.ref(array))
+            raise OutOfMemoryError(REFUSAL)
+        return 2 * to_host(array) + 100  # so that it is seen where it was computed
+
+    return compute
+
+
+@pytest.mark.parametrize(
+    ("fails", "freed", "added"), [(0, 0, 100), (1, 1, 100), (2, 2, 0)], ids=["fits", "tight", "not"]
+)
+def test_where_a_gpu_has_no_room_freed_memory_is_given_back_and_then_the_cpu_does_it(
+    small_gpu, caplog, fails, freed, added
+):
+    array = np.arange(3)
+    found = compute_on_gpu(twice(small_gpu, fails), array)
+    np.testing.assert_array_equal(found, 2 * array + added)
+    assert small_gpu.freed == freed
+    lines = [each.getMessage() for each in caplog.records]
+    told = "(3,): computed on the CPU, for the GPU has no room for it: " + REFUSAL
+    assert [line == told for line in lines] == [True] * (added == 0)
+
+
+@pytest.mark.usefixtures("small_gpu")
+def test_other_errors_on_the_gpu_are_not_hidden():
+    with pytest.raises(ZeroDivisionError):
+        compute_on_gpu(lambda _: 1 // 0, np.arange(3))
