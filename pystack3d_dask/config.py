@@ -26,6 +26,7 @@ from pystack3d_dask.io.mended import Mended
 from pystack3d_dask.io.scan import Scan, scan, without_unreadable
 from pystack3d_dask.io.source import Source
 from pystack3d_dask.io.sources import open_source
+from pystack3d_dask.placement import GpuUse
 from pystack3d_dask.project import KEEP_ALL, Keep, Project, check_steps
 from pystack3d_dask.record import Workspace
 from pystack3d_dask.spec import Precision, StackSpec
@@ -76,6 +77,7 @@ class Settings(BaseModel):
     bad_slices: Literal["fail", "keep", "drop", "interpolate"] = "fail"
     fingerprint: Literal["times", "content"] = "times"
     samples: Literal["luminance", "channels"] | None = None
+    gpu_use: GpuUse = "prefer"
 
 
 def find_params(path: Path) -> Path:
@@ -142,6 +144,7 @@ def load_project(path: Path, *, steps: Sequence[str] | None = None) -> Project:
         directory=directory,
         keep=settings.keep,
         workers=settings.nproc,
+        gpu_use=settings.gpu_use,
         parameters=content,
         notes=tuple(problems),
         scan=found,

@@ -11,6 +11,7 @@ from pystack3d_dask.chain import Chain
 from pystack3d_dask.errors import ParameterError, Problem, StackError
 from pystack3d_dask.io.scan import Scan
 from pystack3d_dask.io.source import Source
+from pystack3d_dask.placement import GpuUse
 from pystack3d_dask.record import Tokens, Workspace
 from pystack3d_dask.spec import Arrays, Precision, StackSpec
 from pystack3d_dask.step import Step
@@ -39,6 +40,10 @@ class Project:
         What stays on disk between passes after a run that was completed.
     workers : int, optional
         Default number of worker processes.
+    gpu_use : {"only", "prefer", "share", "off"}
+        What GPU workers do in passes with work for them: all of it (for some minutes without
+        any GPU worker it is waited for one with ``"only"``, for a minute with ``"prefer"``; then
+        CPU workers take over), their share of it beside CPU workers, or none on their GPU.
     parameters : mapping
         What the parameter file said, for the record.
     notes : tuple of Problem
@@ -58,6 +63,7 @@ class Project:
     directory: Path | None = None
     keep: tuple[Keep, ...] = KEEP_ALL
     workers: int | None = None
+    gpu_use: GpuUse = "prefer"
     parameters: Mapping[str, Any] | None = None
     notes: tuple[Problem, ...] = ()
     scan: Scan | None = None

@@ -12,7 +12,8 @@ from typing import Any
 import dask
 
 from pystack3d_dask.errors import StackError
-from pystack3d_dask.plan import Pass, Plan, in_units
+from pystack3d_dask.plan import Pass, Plan
+from pystack3d_dask.plan_text import in_units
 from pystack3d_dask.project import Project
 
 HANDLES, HANDLES_PER_WORKER = 64, 12  # of open files; measured: 21 and 10, and stores need some

@@ -19,6 +19,7 @@ from pystack3d_dask.io.ome import create_result, finish_result, is_intact, resul
 from pystack3d_dask.io.work import attributes, create_level, remove_store, update_attrs
 from pystack3d_dask.known import FitsByChannel, known_work, plan_project
 from pystack3d_dask.lock import is_locked, locked
+from pystack3d_dask.placement import GpuUse
 from pystack3d_dask.plan import Pass, Plan, fit_rounds
 from pystack3d_dask.project import KEEP_ALL, Project, handed_out
 from pystack3d_dask.record import BlockRecord, DamagedRecordError, StoredSummaries, Workspace
@@ -147,7 +148,7 @@ def _run_passes(
     on_block: OnBlock | None,
     is_wanted: Callable[[Plan], bool],
 ) -> list[PassSummary]:
-    runner = _runner(client)
+    runner = _runner(client, project.gpu_use)
     workspace = project.workspace
     workspace.create()
     workspace.remove_stale(project.tokens)
@@ -176,10 +177,10 @@ def _run_passes(
     return summaries
 
 
-def _runner(client: Client | None) -> Runner:
+def _runner(client: Client | None, gpu_use: GpuUse) -> Runner:
     if client is None:
         return InProcess()
-    runner = OnClient(client)
+    runner = OnClient(client, gpu_use)
     runner.tell_missing_gpus()
     return runner
 

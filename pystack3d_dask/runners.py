@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import logging
-import time
 from asyncio import CancelledError
 from collections import deque
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from time import monotonic, sleep
 from typing import Protocol
 from uuid import uuid4
 
@@ -15,15 +17,15 @@ from distributed import Client, Future, KilledWorker, as_completed
 
 from pystack3d_dask.backend import has_gpu
 from pystack3d_dask.errors import RunError, WorkersDiedError
+from pystack3d_dask.placement import GPU, PATIENCE, GpuUse, Lane, Lanes, Watch, Workers
 from pystack3d_dask.task import Program, Receipt, run_task, run_tasks
 
 Block = tuple[int, int]
 Outcome = tuple[Block, Receipt | BaseException]
 
 LOG = logging.getLogger("pystack3d_dask")
-GPU = "GPU"  # the resource that workers with a GPU carry
-TASKS_PER_THREAD = 2  # in flight: one computing, one waiting at the worker
 POLL = 0.005  # seconds between looks for finished tasks
+LOOK = 2.0  # seconds between looks at which workers there are
 TASK_SECONDS = 0.1  # blocks that take less share a task: dask needs 3 ms for each
 
 
@@ -50,77 +52,32 @@ class OnClient:
     """Runs blocks on a distributed cluster, a bounded number at a time.
 
     The program travels once, as a task that every block depends on: unlike scattered
-    data it is computed again if the workers that hold it die. A pass with heavy work that
-    a GPU can do goes to the workers that carry the resource ``GPU``, where there are any,
-    and nowhere else. Other passes go to all. A task is a block, or several small ones; if it
+    data it is computed again if the workers that hold it die. Which workers take blocks is a
+    matter of `pystack3d_dask.placement`. A task is a block, or several small ones; if it
     fails, its blocks are run again one by one, so that only the culprit is told.
 
     Parameters
     ----------
     client : distributed.Client
         The cluster. The project must be on a file system that its workers share.
+    gpu_use : {"only", "prefer", "share", "off"}
+        What workers that carry the resource ``GPU`` are used for.
     """
 
-    def __init__(self, client: Client) -> None:
+    def __init__(self, client: Client, gpu_use: GpuUse = "prefer") -> None:
         self._client = client
+        self._use = gpu_use
+        self._watch = Watch(PATIENCE[gpu_use])
 
     def run(self, program: Program, blocks: Sequence[Block]) -> Iterator[Outcome]:
-        unique = uuid4().hex[:8]  # two runs may share a token, but no keys: they are of two stores
-        with dask.config.set({"distributed.admin.large-graph-warning-threshold": "1 GiB"}):
-            shared = self._client.submit(_same, program, key=f"program-{unique}", pure=False)
-        # else the first blocks would queue up where the program is, beside idle workers
-        self._client.replicate([shared])
-        gpus = self._gpus() if program.is_for_gpu else 0
-        resources = {GPU: 1} if gpus else None
-        in_flight = TASKS_PER_THREAD * (gpus or max(1, sum(self._client.nthreads().values())))
-        waiting = _Waiting(blocks, in_flight)
-        pending: dict[Future, list[Block]] = {}
-        finished = as_completed()
-
-        def submit_next() -> None:
-            if group := waiting.take():
-                key = f"{_task_name(program, group)}-{unique}"
-                future = self._client.submit(
-                    run_tasks, shared, group, bool(gpus), key=key, pure=False, resources=resources
-                )
-                pending[future] = group
-                finished.add(future)
-
-        try:
-            for _ in range(in_flight):
-                submit_next()
-            while pending:
-                self._wait_for(finished)
-                future = next(finished)
-                group = pending.pop(future)
-                outcome = _outcome(future)
-                if not isinstance(outcome, BaseException):
-                    waiting.learn(outcome)
-                    yield from zip(group, outcome, strict=True)
-                elif len(group) == 1:
-                    yield group[0], outcome
-                else:
-                    waiting.take_back(group)
-                while waiting and len(pending) < in_flight:
-                    submit_next()
-        finally:
-            if self._is_connected():
-                self._client.cancel(list(pending))
-
-    def _wait_for(self, finished: as_completed) -> None:
-        """Wait until a task is finished: one that a lost scheduler knew of may never be."""
-        while self._is_connected() and not finished.has_ready():
-            time.sleep(POLL)
-        if not self._is_connected():
-            message = "the scheduler is gone; with another one the same command continues"
-            raise RunError(message)
-
-    def _is_connected(self) -> bool:
-        return self._client.status in ("running", "connecting")
+        lanes = Lanes(self._use, program.is_for_gpu)
+        yield from _Dispatch(self._client, program, blocks, lanes, self._watch).outcomes()
 
     def tell_missing_gpus(self) -> None:
         """Log which workers carry the resource ``GPU`` and find none: they use their CPUs."""
-        labelled = [address for address, count in self._labelled().items() if count]
+        workers = seen_workers(self._client)
+        self._watch.expects(workers)
+        labelled = list(workers.gpus) if self._use != "off" else []
         found = self._client.run(has_gpu, workers=labelled) if labelled else {}
         if missing := sorted(address for address, is_there in found.items() if not is_there):
             LOG.warning(
@@ -132,49 +89,182 @@ class OnClient:
                 ", ".join(missing),
             )
 
-    def _gpus(self) -> int:
-        """Return how many blocks at once the workers that carry GPUs can take."""
-        return int(sum(self._labelled().values()))
 
-    def _labelled(self) -> dict[str, float]:
-        """Return how many GPUs each worker says to carry."""
-        workers = self._client.scheduler_info(n_workers=-1)["workers"]
-        return {address: worker["resources"].get(GPU, 0) for address, worker in workers.items()}
+def seen_workers(client: Client) -> Workers:
+    """Return the workers that the scheduler knows now."""
+    return Workers.of(client.scheduler_info(n_workers=-1)["workers"])
+
+
+@dataclass(frozen=True)
+class _Task:
+    """Blocks on their way, in which lane, and who may take them: nobody else, if it says so."""
+
+    blocks: list[Block]
+    lane: Lane
+    takers: frozenset[str] = frozenset()
+
+
+class _Dispatch:
+    """The blocks of a pass, on their way to workers and back."""
+
+    def __init__(
+        self,
+        client: Client,
+        program: Program,
+        blocks: Sequence[Block],
+        lanes: Lanes,
+        watch: Watch,
+    ) -> None:
+        self._client, self._program = client, program
+        self._lanes, self._watch = lanes, watch
+        self._waiting = _Waiting(blocks)
+        self._pending: dict[Future, _Task] = {}
+        self._finished = as_completed()
+        self._unique = uuid4().hex[:8]  # two runs may share a token, but no keys
+        self._count = 0
+        self._looked = 0.0
+        self._gave_up = False
+
+    def outcomes(self) -> Iterator[Outcome]:
+        """Yield each block with its receipt or what went wrong."""
+        shared = self._share_program()
+        try:
+            while self._waiting or self._pending:
+                self._look()
+                self._submit(shared)
+                if self._is_finished():
+                    yield from self._outcomes_of(next(self._finished))
+        finally:
+            if self._is_connected():
+                self._client.cancel(list(self._pending))
+
+    def _share_program(self) -> Future:
+        with dask.config.set({"distributed.admin.large-graph-warning-threshold": "1 GiB"}):
+            key = f"program-{self._unique}"
+            shared = self._client.submit(_same, self._program, key=key, pure=False)
+        # else the first blocks would queue up where the program is, beside idle workers
+        self._client.replicate([shared])
+        return shared
+
+    def _submit(self, shared: Future) -> None:
+        """Give blocks to lanes that have room."""
+        while self._waiting and (lane := self._lanes.next(len(self._waiting))):
+            blocks = self._waiting.take(lane.seconds, self._lanes.limit)
+            on_gpu = lane is self._lanes.gpu
+            takers = frozenset(lane.places) if lane is self._lanes.cpu else frozenset[str]()
+            self._count += 1
+            future = self._client.submit(
+                run_tasks,
+                shared,
+                blocks,
+                on_gpu,
+                key=f"{_task_name(self._program, blocks)}-{self._unique}-{self._count}",
+                pure=False,
+                resources={GPU: 1} if on_gpu else None,
+                workers=sorted(takers) or None,
+            )
+            lane.give(len(blocks))
+            self._pending[future] = _Task(blocks, lane, takers)
+            self._finished.add(future)
+
+    def _is_finished(self) -> bool:
+        """Wait until a task is finished, or until it is time to look at the workers again.
+
+        One that a lost scheduler knew of may never be finished.
+        """
+        while self._is_connected() and not self._finished.has_ready():
+            if monotonic() - self._looked > LOOK:
+                return False
+            sleep(POLL)
+        if not self._is_connected():
+            message = "the scheduler is gone; with another one the same command continues"
+            raise RunError(message)
+        return True
+
+    def _is_connected(self) -> bool:
+        return self._client.status in ("running", "connecting")
+
+    def _outcomes_of(self, future: Future) -> Iterator[Outcome]:
+        task = self._pending.pop(future, None)
+        if task is None:
+            return  # it was taken back
+        task.lane.take(len(task.blocks))
+        outcome = _outcome(future)
+        if not isinstance(outcome, BaseException):
+            task.lane.learn([receipt.seconds for receipt in outcome])
+            yield from zip(task.blocks, outcome, strict=True)
+        elif len(task.blocks) == 1:
+            yield task.blocks[0], outcome
+        else:
+            self._waiting.take_back(task.blocks)
+
+    def _look(self) -> None:
+        """See which workers there are; take back what was given to those that are no more."""
+        if self._looked and monotonic() - self._looked <= LOOK:
+            return
+        with suppress(OSError):  # the connection is lost: the next wait tells
+            workers = seen_workers(self._client)
+            are_expected = self._watch.expects(workers)
+            self._lanes.update(workers, are_expected)
+            if self._lanes.uses_gpus and self._watch.has_seen_some:
+                self._tell_gone(not are_expected)
+            self._take_back(workers)
+        self._looked = monotonic()
+
+    def _tell_gone(self, is_gone: bool) -> None:
+        if is_gone and not self._gave_up:
+            LOG.warning(
+                "no GPU worker for %g s: the CPU workers take their blocks", self._watch.patience
+            )
+        self._gave_up = is_gone
+
+    def _take_back(self, workers: Workers) -> None:
+        is_given_up = self._lanes.gpu not in self._lanes.open
+        lost = [
+            future
+            for future, task in self._pending.items()
+            if not future.done()
+            and (
+                (task.lane is self._lanes.gpu and is_given_up)
+                or (task.takers and not task.takers & workers.threads.keys())
+            )
+        ]
+        for future in lost:
+            task = self._pending.pop(future)
+            task.lane.take(len(task.blocks))
+            self._waiting.take_back(task.blocks)
+        if lost:
+            self._client.cancel(lost)
 
 
 class _Waiting:
-    """The blocks that nobody has yet, given out in tasks of about `TASK_SECONDS`.
+    """The blocks that nobody has yet, given out in tasks of about `TASK_SECONDS`."""
 
-    Parameters
-    ----------
-    blocks : sequence of tuple
-        All blocks of a pass, in order.
-    takers : int
-        Tasks in flight. Towards the end tasks are smaller, so that all have work.
-    """
-
-    def __init__(self, blocks: Sequence[Block], takers: int) -> None:
+    def __init__(self, blocks: Sequence[Block]) -> None:
         self._blocks, self._alone = deque(blocks), deque[Block]()
-        self._takers = takers
-        self._seconds = float("inf")  # that a block takes
 
-    def __bool__(self) -> bool:
-        return bool(self._alone or self._blocks)
+    def __len__(self) -> int:
+        return len(self._alone) + len(self._blocks)
 
-    def take(self) -> list[Block]:
-        """Return the blocks of the next task; none if there are none."""
+    def take(self, seconds: float, takers: int) -> list[Block]:
+        """Return the blocks of the next task.
+
+        Parameters
+        ----------
+        seconds : float
+            That a block takes; NaN while this is not known.
+        takers : int
+            Tasks in flight. Towards the end tasks are smaller, so that all have work.
+        """
         if self._alone:
             return [self._alone.popleft()]
-        count = min(TASK_SECONDS / self._seconds, len(self._blocks) / self._takers)
-        return [self._blocks.popleft() for _ in range(min(max(1, int(count)), len(self._blocks)))]
+        wanted = TASK_SECONDS / seconds if seconds > 0 else 1
+        size = max(1, int(min(wanted, len(self._blocks) / takers)))
+        return [self._blocks.popleft() for _ in range(size)]
 
     def take_back(self, blocks: Sequence[Block]) -> None:
         """Give these out again, one by one."""
         self._alone.extend(blocks)
-
-    def learn(self, receipts: Sequence[Receipt]) -> None:
-        """Note how long blocks take."""
-        self._seconds = sum(receipt.seconds for receipt in receipts) / len(receipts)
 
 
 def _outcome(future: Future) -> list[Receipt] | BaseException:

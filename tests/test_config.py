@@ -351,6 +351,7 @@ precision = "double"
 channels = ["."]
 ind_min = 50
 bad_slices = "hope"
+gpu_use = "maybe"
 process_steps = ["cropping", "bkg_removal", "intensity_rescaling", "destripping", "cropping"]
 [cropping]
 area = [5, 5, 0, 9]
@@ -366,6 +367,7 @@ range_bins = [9, 3]
         "precision",
         "ind_min",
         "bad_slices",
+        "gpu_use",
         "process_steps",
         "process_steps[3]",
         "cropping.area",

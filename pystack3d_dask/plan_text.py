@@ -1,0 +1,105 @@
+"""A plan in words, for people."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pystack3d_dask.plan import Pass, Plan
+    from pystack3d_dask.spec import StackSpec
+
+
+def describe(plan: Plan, where: Callable[[bool], str] | None = None) -> str:
+    """Return a plan in words.
+
+    Parameters
+    ----------
+    plan : Plan
+        The plan.
+    where : callable, optional
+        Tells of a pass that has, or has not, work for GPUs where it runs, if there is something
+        to say: see `pystack3d_dask.placement.whereabouts`.
+    """
+    lines = [_headline(plan)]
+    for number, item in enumerate(plan.passes, start=1):
+        lines.append(f"pass {number}  {_sentence(plan, item)}")
+        bound = "<= " if item.is_bound else ""
+        lines.append(
+            f"        {item.tasks} tasks of up to {item.slab} slices, "
+            f"reads {bound}{in_units(item.bytes_read)}, "
+            f"writes {bound}{in_units(item.bytes_written)}, "
+            f"{in_units(item.memory)} per worker"
+        )
+        if where is not None and (place := where(item.is_gpu_work)):
+            lines.append(f"        runs {place}")
+    if not plan.passes:
+        lines.append("nothing to do: the result is complete")
+        return "\n".join(lines)
+    lines.append(
+        f"in all  {plan.reads} reads and {plan.writes} writes of the stack, {plan.tasks} tasks, "
+        f"at most {in_units(plan.memory)} per worker, {in_units(plan.peak_disk)} of disk before "
+        f"compression"
+    )
+    lines.append(
+        f"        about {_duration(plan.seconds)} on one core "
+        "(from each step's typical time per pixel, not measured here)"
+    )
+    return "\n".join(lines)
+
+
+def _headline(plan: Plan) -> str:
+    chain = plan.chains[0]
+    count = len(plan.channels)
+    channels = f"{count} channel{'s' if count != 1 else ''} ({', '.join(plan.channels)})"
+    steps = ", ".join(step.name for step in chain.steps) or "no steps"
+    bound = "<= " if chain.levels[-1].is_bound else ""
+    return (
+        f"{channels}: {_extent(chain.levels[0])} {chain.levels[0].dtype} -> "
+        f"{bound}{_extent(chain.levels[-1])} {chain.result_dtype}\nsteps   {steps}"
+    )
+
+
+def _sentence(plan: Plan, item: Pass) -> str:
+    work, steps = item.work, plan.chains[0].steps
+    source = "the source" if work.from_source else _level_name(plan, work.reads)
+    parts = [f"reads {source}"]
+    if work.end > work.reads:
+        parts.append("applies " + ", ".join(step.name for step in steps[work.reads : work.end]))
+    if work.gathers:
+        parts.append("fits " + ", ".join(steps[gather.index].name for gather in work.gathers))
+    if work.stores:
+        parts.append("stores " + ", ".join(_level_name(plan, level) for level in work.stores))
+    return "; ".join(parts)
+
+
+def _level_name(plan: Plan, level: int) -> str:
+    if level == len(plan.chains[0].steps):
+        return "the result"
+    return (
+        "the ingested source"
+        if level == 0
+        else f"what {plan.chains[0].steps[level - 1].name} leaves"
+    )
+
+
+def _extent(spec: StackSpec) -> str:
+    slices, height, width = spec.shape
+    return f"{slices} slices of {width} x {height}"
+
+
+def in_units(count: float) -> str:
+    """Return a number of bytes for people to read."""
+    for unit in ("B", "KiB", "MiB", "GiB"):
+        if count < 1024:
+            return f"{count:.0f} {unit}" if unit == "B" else f"{count:.3g} {unit}"
+        count /= 1024
+    return f"{count:.3g} TiB"
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    if seconds < 5400:
+        return f"{seconds / 60:.0f} min"
+    return f"{seconds / 3600:.1f} h"
