@@ -90,9 +90,11 @@ def is_loopback(address: str) -> bool:
     return ip_address(address.partition("%")[0]).is_loopback
 
 
-def exposure(address: str, certificates: Certificates | None) -> str:
+def exposure(
+    address: str, certificates: Certificates | None, who: str = "scheduler and workers"
+) -> str:
     """Return what it means to listen at an address that other machines reach."""
-    where = f"scheduler and workers listen at {address}"
+    where = f"{who} listen at {address}"
     if certificates is None:
         return (
             f"{where} without TLS: anyone who reaches their ports can run any program as this "

@@ -6,6 +6,8 @@ import atexit
 import gc
 import sys
 import warnings
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +15,8 @@ import click
 
 from pystack3d_dask import __version__
 from pystack3d_dask.cli_cluster import (
+    GPU,
+    GPU_USE,
     HOST,
     SCHEDULER,
     SCHEDULER_FILE,
@@ -21,7 +25,9 @@ from pystack3d_dask.cli_cluster import (
     WORKERS,
     Place,
     client_for,
+    join_as_workers,
     place_options,
+    workers_of,
 )
 from pystack3d_dask.cli_progress import bars, print_summary, progress, show_warning
 from pystack3d_dask.errors import StackError, explain
@@ -31,6 +37,7 @@ if TYPE_CHECKING:
     from distributed import Client
 
     from pystack3d_dask.pipeline import Pipeline
+    from pystack3d_dask.placement import GpuUse
     from pystack3d_dask.summary import RunSummary
 
 PROJECT = click.argument("project", type=click.Path(path_type=Path))
@@ -101,24 +108,58 @@ def init(directory: Path) -> None:
 
 @cli.command()
 @PROJECT
+@place_options(WORKERS, THREADS, SCHEDULER, SCHEDULER_FILE, *TLS, GPU)
+@GPU_USE
 @STEPS
-def plan(project: Path, steps: str | None) -> None:
-    """Print what a run would do: passes, reads, writes, tasks, memory, disk, time."""
-    pipeline = _open(project, steps)
+def plan(project: Path, place: Place, gpu_use: GpuUse | None, steps: str | None) -> None:
+    """Print what a run would do: passes, reads, writes, tasks, memory, disk, time, and where.
+
+    With options that say where to compute it tells how many workers of which kind that is.
+    """
+    from pystack3d_dask.placement import whereabouts
+    from pystack3d_dask.plan_text import describe
+
+    pipeline = _open(project, steps, gpu_use)
     _tell_changes(pipeline)
-    click.echo(str(pipeline.plan()))
+    where = partial(whereabouts, pipeline.gpu_use, workers=workers_of(place))
+    click.echo(describe(pipeline.plan(), where))
+
+
+@cli.command()
+@place_options(
+    click.argument("scheduler", required=False), SCHEDULER_FILE, HOST, THREADS, *TLS, GPU
+)
+@click.option(
+    "--cores",
+    type=click.IntRange(min=1),
+    help="Cores for workers, one for each GPU included; by default all that may be used.",
+)
+def worker(place: Place, cores: int | None) -> None:
+    """Work for a running Dask scheduler until it is gone: SCHEDULER is its address.
+
+    Starts a process with one thread for each GPU, which carries the resource GPU, and processes
+    that use the CPU on the cores that are left. What dies is started again.
+    """
+    join_as_workers(place, cores)
 
 
 @cli.command()
 @PROJECT
-@place_options(WORKERS, THREADS, SCHEDULER, SCHEDULER_FILE, HOST, *TLS)
+@place_options(WORKERS, THREADS, SCHEDULER, SCHEDULER_FILE, HOST, *TLS, GPU)
+@GPU_USE
 @STEPS
 @click.option("--restart", is_flag=True, help="Remove results and records, and begin anew.")
 @click.option("--yes", is_flag=True, help="With --restart: do not ask.")
-def run(project: Path, place: Place, steps: str | None, restart: bool, yes: bool) -> None:
+def run(
+    project: Path,
+    place: Place,
+    gpu_use: GpuUse | None,
+    steps: str | None,
+    restart: bool,
+    yes: bool,
+) -> None:
     """Correct a stack, continuing where an earlier run stopped."""
-    certificates = place.certificates
-    pipeline = _open(project, steps)
+    pipeline = _open(project, steps, gpu_use)
     _tell_changes(pipeline)
     anew = restart and _may_clear(pipeline, yes)
     if not anew and not pipeline.plan().passes:
@@ -126,7 +167,7 @@ def run(project: Path, place: Place, steps: str | None, restart: bool, yes: bool
             pipeline.run()
         click.echo(f"nothing to do: {pipeline.workspace.result} is complete")
         return
-    with client_for(pipeline, place, certificates) as client:
+    with client_for(pipeline, place) as client:
         print_summary(_run(pipeline, client, anew))
 
 
@@ -332,11 +373,13 @@ def demo(
     )
 
 
-def _open(project: Path, steps: str | None) -> Pipeline:
+def _open(project: Path, steps: str | None, gpu_use: GpuUse | None = None) -> Pipeline:
     from pystack3d_dask.pipeline import Pipeline
 
     wanted = None if steps is None else [name.strip() for name in steps.split(",")]
     pipeline = Pipeline.from_toml(project, steps=wanted)
+    if gpu_use is not None:
+        pipeline = replace(pipeline, gpu_use=gpu_use)
     for note in pipeline.notes:
         click.echo(f"note: {note}", err=True)
     return pipeline

@@ -1,21 +1,29 @@
-"""Workers: how many this machine has room for, and starting them."""
+"""Clusters: how many workers this machine has room for, starting them, joining others."""
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
+import socket
 import threading
-from collections.abc import Iterator, Mapping
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import dask
 from dask.system import CPU_COUNT
-from distributed import Client, LocalCluster
+from distributed import Client, Nanny, Scheduler, SpecCluster
+from distributed.system import MEMORY_LIMIT
+from distributed.versions import VersionMismatchWarning
 
 from pystack3d_dask.access import LOOPBACK, Certificates, is_loopback, own_address
+from pystack3d_dask.devices import VISIBLE
 from pystack3d_dask.errors import StackError, explain
 from pystack3d_dask.room import check_handles
+from pystack3d_dask.placement import GPU
 
 # set by batch systems: Slurm, PBS, LSF, Grid Engine
 BATCH_LIMITS = ("SLURM_CPUS_PER_TASK", "SLURM_CPUS_ON_NODE", "NCPUS", "LSB_DJOB_NUMPROC", "NSLOTS")
@@ -54,11 +62,75 @@ def default_workers(environment: Mapping[str, str] = os.environ) -> int:
     return max(1, min([int(CPU_COUNT), *limits]))
 
 
+def nanny_settings(debug: bool = False) -> dict[str, Any]:
+    """Return the settings of dask under which nannies start workers that suit blocks.
+
+    Parameters
+    ----------
+    debug : bool
+        Workers show the tracebacks of what fails.
+    """
+    return {
+        "distributed.nanny.pre-spawn-environ": ENVIRONMENT | ({} if debug else QUIET),
+        "distributed.worker.daemon": True,
+        **MEMORY,
+    }
+
+
+def nannies(
+    gpus: Sequence[str],
+    others: int,
+    threads_per_worker: int = 1,
+    *,
+    address: str = LOOPBACK,
+    certificates: Certificates | None = None,
+    label: str = "",
+    log_level: int = logging.WARNING,
+) -> dict[str, dict[str, Any]]:
+    """Return the workers of a machine, by name, as `distributed.SpecCluster` takes them.
+
+    Parameters
+    ----------
+    gpus : sequence of str
+        A worker with one thread for each of these, as ``CUDA_VISIBLE_DEVICES`` names them. It
+        sees no other one, and carries the resource ``GPU``.
+    others : int
+        Workers that use the CPU.
+    threads_per_worker : int
+        Blocks that each of these computes at once.
+    address : str
+        Where they listen.
+    certificates : Certificates, optional
+        With them connections are encrypted.
+    label : str
+        Tells them from others of this host. Names are ``gpu-HOST-0`` and so on, with a label
+        ``gpu-HOST-LABEL-0``.
+    log_level : int
+        The least of what nannies log.
+    """
+    common = {
+        "host": f"[{address}]" if ":" in address else address,
+        "security": certificates and certificates.security,
+        "memory_limit": MEMORY_LIMIT // max(1, len(gpus) + others),
+        "preload": ["pystack3d_dask.worker"],
+        "dashboard_address": f"{LOOPBACK}:0",  # HTTP is never encrypted
+        "silence_logs": log_level,
+    }
+    where = "-".join(filter(None, (socket.gethostname(), label)))
+    specs = {
+        f"gpu-{where}-{number}": {"nthreads": 1, "resources": {GPU: 1}, "env": {VISIBLE: gpu}}
+        for number, gpu in enumerate(gpus)
+    }
+    specs |= {f"cpu-{where}-{n}": {"nthreads": threads_per_worker} for n in range(others)}
+    return {name: {"cls": Nanny, "options": common | own} for name, own in specs.items()}
+
+
 @contextmanager
 def local_client(
     workers: int,
     threads_per_worker: int = 1,
     *,
+    gpus: Sequence[str] = (),
     host: str = LOOPBACK,
     certificates: Certificates | None = None,
     debug: bool = False,
@@ -70,9 +142,11 @@ def local_client(
     Parameters
     ----------
     workers : int
-        Processes, at least 1.
+        Processes, at least 1, those with a GPU included.
     threads_per_worker : int
-        Blocks that a process computes at once.
+        Blocks that a process computes at once; one with a GPU computes one.
+    gpus : sequence of str
+        GPUs, each for a process of its own; `pystack3d_dask.devices.find_gpus` finds them.
     host : str
         Name or address of this machine at which scheduler and workers listen.
     certificates : Certificates, optional
@@ -95,49 +169,64 @@ def local_client(
     """
     address = own_address(host)
     check_handles(workers)
-    settings = {
-        "distributed.nanny.pre-spawn-environ": ENVIRONMENT | ({} if debug else QUIET),
-        "distributed.worker.daemon": True,
-        **MEMORY,
-    }
+    used = gpus[:workers]
+    specs = nannies(
+        used,
+        workers - len(used),
+        threads_per_worker,
+        address=address,
+        certificates=certificates,
+    )
+    settings = nanny_settings(debug)
     if not is_loopback(address):
         settings["distributed.dashboard.link"] = f"{{scheme}}://{LOOPBACK}:{{port}}/status"
     with (
         dask.config.set(settings),
-        _started(workers, threads_per_worker, address, certificates) as cluster,
+        _started(specs, address, certificates) as cluster,
         Client(cluster) as client,
     ):
         yield client
 
 
 def _started(
-    workers: int, threads_per_worker: int, address: str, certificates: Certificates | None
-) -> LocalCluster:
-    """Return workers that Ctrl-C in the terminal does not reach: they are stopped in order."""
-    handler = None
-    if threading.current_thread() is threading.main_thread():
-        handler = signal.signal(signal.SIGINT, signal.SIG_IGN)  # processes inherit it
+    specs: Mapping[str, dict[str, Any]], address: str, certificates: Certificates | None
+) -> SpecCluster:
+    security = certificates and certificates.security
+    scheduler = {
+        "host": f"[{address}]" if ":" in address else address,
+        "protocol": "tls://" if certificates else "tcp://",
+        "port": 0,
+        "dashboard": True,
+        "dashboard_address": f"{LOOPBACK}:0",
+        "security": security,
+    }
+    with unreached_by_interrupts():
+        try:
+            return SpecCluster(
+                scheduler={"cls": Scheduler, "options": scheduler},
+                workers=specs,
+                security=security,
+                silence_logs=logging.WARNING,
+            )
+        except RuntimeError as error:
+            message = f"the workers cannot be started: {root_of(error)}"
+            raise StackError(message) from error
+
+
+@contextmanager
+def unreached_by_interrupts() -> Iterator[None]:
+    """Start processes that Ctrl-C in the terminal does not reach: they are stopped in order."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    handler = signal.signal(signal.SIGINT, signal.SIG_IGN)  # processes inherit it
     try:
-        return LocalCluster(
-            n_workers=workers,
-            threads_per_worker=threads_per_worker,
-            processes=True,
-            host=f"[{address}]" if ":" in address else address,
-            dashboard_address=f"{LOOPBACK}:0",
-            # else what a worker tells by HTTP is heard where it listens
-            worker_dashboard_address=None if is_loopback(address) else f"{LOOPBACK}:0",
-            security=certificates and certificates.security,
-            preload=["pystack3d_dask.worker"],
-        )
-    except RuntimeError as error:
-        message = f"the workers cannot be started: {_root(error)}"
-        raise StackError(message) from error
+        yield
     finally:
-        if handler is not None:
-            signal.signal(signal.SIGINT, handler)
+        signal.signal(signal.SIGINT, handler)
 
 
-def _root(error: BaseException) -> str:
+def root_of(error: BaseException) -> str:
     """Return what the operating system refused, if that is behind an error; else the error."""
     found: BaseException | None = error
     while found is not None:
@@ -171,24 +260,36 @@ def remote_client(
     StackError
         When nobody answers there, we are not let in, or there is no worker.
     """
+    with joined(address, scheduler_file, certificates) as client, client.as_current():
+        if not client.nthreads():
+            where = address or scheduler_file
+            message = f"the scheduler at {where} has no workers; start some"
+            raise StackError(message)
+        yield client
+
+
+def joined(
+    address: str | None, scheduler_file: Path | None, certificates: Certificates | None = None
+) -> Client:
+    """Return a client of a running scheduler, with workers or without.
+
+    Parameters and errors are those of `remote_client`.
+    """
     where = address or scheduler_file
     security = certificates and certificates.security
     try:
-        client = Client(
-            address,
-            scheduler_file=scheduler_file,
-            timeout="10s",
-            security=security,
-            set_as_default=False,  # else one that fails stays that of all that dask computes
-        )
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", VersionMismatchWarning)  # a run tells what matters
+            return Client(
+                address,
+                scheduler_file=scheduler_file,
+                timeout="10s",
+                security=security,
+                set_as_default=False,  # else one that fails stays that of all that dask computes
+            )
     except TypeError as error:  # dask misses a context of TLS
         message = f"the scheduler at {where} wants TLS: give certificates (--tls-ca-file and so on)"
         raise StackError(message) from error
     except (OSError, ValueError, RuntimeError) as error:
         message = f"no scheduler answers at {where}: {error}"
         raise StackError(message) from error
-    with client, client.as_current():
-        if not client.nthreads():
-            message = f"the scheduler at {where} has no workers; start some"
-            raise StackError(message)
-        yield client

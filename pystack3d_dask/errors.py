@@ -59,6 +59,12 @@ class AccessError(StackError):
     exit_status = 2
 
 
+class DeviceError(StackError):
+    """GPUs are named in a way that says nothing; nothing was started."""
+
+    exit_status = 2
+
+
 class ExportError(StackError):
     """What is asked for cannot be exported, or not to that place; nothing was written."""
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import socket
 import subprocess
 import sys
 from urllib.parse import urlsplit
@@ -108,3 +109,22 @@ def _imported() -> bool:
 def test_local_workers_have_imported_what_blocks_need():
     with local_client(1) as client:
         assert set(client.run(_imported).values()) == {True}
+
+
+def _gpu() -> str | None:
+    return os.environ.get("CUDA_VISIBLE_DEVICES")
+
+
+def test_a_gpu_has_a_local_worker_of_its_own_that_carries_the_label():
+    with local_client(2, 3, gpus=("7",)) as client:
+        workers = client.scheduler_info(n_workers=-1)["workers"]
+        seen = client.run(_gpu)
+    host = socket.gethostname()
+    found = {
+        worker["name"]: (worker["nthreads"], worker["resources"], seen[address])
+        for address, worker in workers.items()
+    }
+    assert found == {
+        f"gpu-{host}-0": (1, {"GPU": 1}, "7"),
+        f"cpu-{host}-0": (3, {}, os.environ.get("CUDA_VISIBLE_DEVICES")),
+    }

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -106,8 +105,7 @@ def test_a_stack_of_ten_times_the_memory_of_a_worker_goes_through_the_whole_chai
         name = f"slice_{z:05d}_z={z * 0.01:.4f}um.tif"
         (project / name).symlink_to(slices[z % len(slices)])
     limit = count * moving_stack(1).nbytes // 10
-    limited = partial(cluster.LocalCluster, memory_limit=limit)
-    monkeypatch.setattr(cluster, "LocalCluster", limited)
+    monkeypatch.setattr(cluster, "MEMORY_LIMIT", limit)
     planned, measured = peaks(project)
     assert measured < min(1.25 * planned, limit)
 
@@ -118,8 +116,7 @@ def test_workers_that_are_killed_for_their_memory_are_told_so(
 ) -> None:
     project = make_project(tmp_path, LATER["wavelets"], moving_stack(4))
     planned = Pipeline.from_toml(project).plan().memory
-    limited = partial(cluster.LocalCluster, memory_limit=round(0.75 * planned))
-    monkeypatch.setattr(cluster, "LocalCluster", limited)
+    monkeypatch.setattr(cluster, "MEMORY_LIMIT", round(0.75 * planned))
     monkeypatch.setattr("pystack3d_dask.run.check_memory", lambda *_: None)  # it would refuse
     with local_client(1) as client, pytest.raises(RunError, match=r"died .* of too little memory"):
         Pipeline.from_toml(project).run(client)

@@ -1,4 +1,4 @@
-"""Heavy work that a GPU can do goes to the workers that carry GPUs, and nowhere else.
+"""Heavy work that a GPU can do goes where it is meant to go, whatever dies.
 
 The workers here are processes of their own, as is the scheduler; the label is what places
 the work, so that no GPU is needed.
@@ -6,19 +6,35 @@ the work, so that no GPU is needed.
 
 from __future__ import annotations
 
+import logging
 import os
-from collections.abc import Iterator
+import re
+import signal
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
 
 import numpy as np
+import psutil
 import pytest
 from clusters import LOCAL, dask, running
+from conftest import result
 from distributed import Client
+from processes import Process, kill_all, started, wait_for
 from stacks import images, make_project
 
-from pystack3d_dask import open_result
 from pystack3d_dask.backend import has_gpu
+from pystack3d_dask.cluster import local_client
 from pystack3d_dask.pipeline import Pipeline
+from pystack3d_dask.run import BlockDone
+from pystack3d_dask.runners import seen_workers
+from pystack3d_dask.task import run_tasks
 
+SHAPE = (50, 50, 64)
 PARAMETERS = """\
 process_steps = ["bkg_removal", "destriping"]
 [bkg_removal]
@@ -28,41 +44,250 @@ skip_factors = [3, 3, 2]
 maxit = 4
 filters = [{ name = "Gabor", noise_level = 20, sigma = [1, 10], theta = 0 }]
 """
+DESTRIPING = 2  # the pass
+
+only_where_workers_can_be_killed = pytest.mark.skipif(
+    sys.platform == "win32", reason="Windows cannot kill one process as POSIX signals do"
+)
 
 
-@pytest.fixture
-def cluster(tmp_path) -> Iterator[Client]:
-    """Start a scheduler, a worker that carries a GPU and one that does not."""
-    file, worker = tmp_path / "scheduler.json", ("worker", "--nthreads", "1", "--name")
+def slow(value: str) -> Any:
+    return pytest.param(value, marks=pytest.mark.slow)
+
+
+@dataclass
+class Cluster:
+    """A client, and the processes that tests kill: nannies, of workers that come again."""
+
+    client: Client
+    nannies: dict[str, Process]
+
+    def worker(self, name: str) -> int:
+        """Return the process of a worker."""
+        pids = self.client.run(os.getpid)
+        info = self.client.scheduler_info(n_workers=-1)["workers"]
+        return next(pid for address, pid in pids.items() if info[address]["name"] == name)
+
+    def end(self, name: str) -> None:
+        """Switch off the host of a worker, as it were."""
+        worker = self.worker(name)
+        kill_all([self.nannies[name].pid, worker])
+        wait_for(lambda: not psutil.pid_exists(worker))
+
+
+@contextmanager
+def mixed_cluster(directory: Path) -> Iterator[Cluster]:
+    """Run a scheduler, a worker that carries a GPU and one that does not."""
+    file, worker = directory / "scheduler.json", ("worker", "--nthreads", "1", "--name")
     scheduler = dask("scheduler", *LOCAL, "--port", "0")
     labelled = dask(*worker, "labelled", "--resources", "GPU=1")
     with (
-        running(file, scheduler, labelled, dask(*worker, "plain")),
+        running(file, scheduler, labelled, dask(*worker, "plain")) as (_, *nannies),
         Client(scheduler_file=str(file), timeout="60s") as client,
     ):
         client.wait_for_workers(2, timeout=60)
-        yield client
+        yield Cluster(client, dict(zip(("labelled", "plain"), nannies, strict=True)))
 
 
-def test_destriping_runs_where_a_gpu_is_and_other_passes_everywhere(tmp_path, cluster, caplog):
-    directory = make_project(tmp_path / "project", [], images((48, 50, 64)))
-    (directory / "params.toml").write_text(PARAMETERS)
-    pids, info = cluster.run(os.getpid), cluster.scheduler_info(n_workers=-1)["workers"]
-    workers = {info[address]["name"]: pid for address, pid in pids.items()}
-    receipts = []
-    Pipeline.from_toml(directory).run(cluster, lambda event: receipts.append(event))
-    used = {
-        number: {
-            int(event.receipt.worker.split(":")[1]) for event in receipts if event.number == number
-        }
-        for number in (1, 2)
-    }
-    if not has_gpu():
-        (line,) = [each.getMessage() for each in caplog.records if each.name == "pystack3d_dask"]
+@pytest.fixture(scope="module")
+def steady(tmp_path_factory) -> Iterator[Cluster]:
+    """Return a cluster in which nobody dies."""
+    with mixed_cluster(tmp_path_factory.mktemp("cluster")) as cluster:
+        yield cluster
+
+
+@pytest.fixture
+def cluster(tmp_path, monkeypatch) -> Iterator[Cluster]:
+    """Return a cluster of workers that can import what is defined here."""
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parent), prepend=os.pathsep)
+    with mixed_cluster(tmp_path) as cluster:
+        yield cluster
+
+
+@pytest.fixture(scope="module")
+def expected(tmp_path_factory) -> np.ndarray:
+    """Return the values that one process finds."""
+    directory = project_in(tmp_path_factory.mktemp("alone"))
+    Pipeline.from_toml(directory).run()
+    return result(directory)
+
+
+def project_in(directory: Path, use: str | None = None) -> Path:
+    project = make_project(directory / "project", [], images(SHAPE))
+    setting = "" if use is None else f'gpu_use = "{use}"\n'
+    (project / "params.toml").write_text(setting + PARAMETERS)
+    return project
+
+
+def places(
+    project: Path, client: Client, on_block: Callable[[BlockDone], None] = lambda _: None
+) -> dict[int, list[int]]:
+    """Run a project; return which processes computed the blocks of each pass."""
+    found: dict[int, list[int]] = {}
+
+    def note(event: BlockDone) -> None:
+        found.setdefault(event.number, []).append(int(event.receipt.worker.split(":")[1]))
+        on_block(event)
+
+    Pipeline.from_toml(project).run(client, note)
+    return found
+
+
+@pytest.mark.parametrize(
+    ("use", "destriped_by"),
+    [
+        (None, {"labelled"}),
+        ("only", {"labelled"}),
+        ("prefer", {"labelled"}),
+        ("share", {"labelled", "plain"}),
+        ("off", {"labelled", "plain"}),
+    ],
+)
+def test_destriping_runs_where_it_is_meant_to_and_other_passes_everywhere(
+    tmp_path, steady, expected, caplog, use, destriped_by
+):
+    project = project_in(tmp_path, use)
+    pids = {name: steady.worker(name) for name in ("labelled", "plain")}
+    found = places(project, steady.client)
+    assert set(found[1]) == set(pids.values())
+    assert set(found[DESTRIPING]) == {pids[name] for name in destriped_by}
+    np.testing.assert_array_equal(result(project), expected)
+    told = [each.getMessage() for each in caplog.records if each.name == "pystack3d_dask"]
+    if use == "off":
+        assert not told
+    elif not has_gpu():
+        (line,) = told
         assert line.startswith("no GPU, or no CuPy, on 1 of the 1 workers that carry the resource")
-    assert used[1] == set(workers.values())
-    assert used[2] == {workers["labelled"]}
-    alone = make_project(tmp_path / "alone", [], images((48, 50, 64)))
-    (alone / "params.toml").write_text(PARAMETERS)
-    Pipeline.from_toml(alone).run()
-    np.testing.assert_array_equal(open_result(directory).values, open_result(alone).values)
+
+
+def at_the_first_block(what: Callable[[], None]) -> Callable[[BlockDone], None]:
+    """Return what does something once, when the destriping has begun."""
+    done = []
+
+    def on_block(event: BlockDone) -> None:
+        if event.number == DESTRIPING and not done:
+            done.append(event)
+            what()
+
+    return on_block
+
+
+@pytest.fixture
+def impatient(monkeypatch):
+    """Wait for a second for lost GPU workers, in place of minutes."""
+    monkeypatch.setattr(
+        "pystack3d_dask.runners.PATIENCE", dict.fromkeys(("only", "prefer", "share"), 1.0)
+    )
+    monkeypatch.setattr("pystack3d_dask.runners.LOOK", 0.2)
+
+
+@pytest.mark.usefixtures("impatient")
+@only_where_workers_can_be_killed
+@pytest.mark.parametrize("use", ["only", slow("prefer"), slow("share")])
+def test_when_the_last_gpu_worker_is_gone_for_good_others_take_its_blocks(
+    tmp_path, cluster, expected, caplog, use
+):
+    project = project_in(tmp_path, use)
+    plain = cluster.worker("plain")
+    with caplog.at_level(logging.WARNING, "pystack3d_dask"):
+        found = places(project, cluster.client, at_the_first_block(lambda: cluster.end("labelled")))
+    assert plain in found[DESTRIPING]
+    np.testing.assert_array_equal(result(project), expected)
+    lines = [each.getMessage() for each in caplog.records if "CPU workers take" in each.msg]
+    assert lines == ["no GPU worker for 1 s: the CPU workers take their blocks"]
+
+
+@only_where_workers_can_be_killed
+@pytest.mark.parametrize("use", [slow("only"), "prefer"])
+def test_a_gpu_worker_that_dies_costs_nothing_but_time(tmp_path, cluster, expected, use):
+    project = project_in(tmp_path, use)
+    labelled, plain = cluster.worker("labelled"), cluster.worker("plain")
+    kill = at_the_first_block(lambda: os.kill(labelled, signal.SIGKILL))
+    found = places(project, cluster.client, kill)
+    restarted = cluster.worker("labelled")
+    assert restarted != labelled
+    assert set(found[DESTRIPING]) == {labelled, restarted}
+    assert plain in found[1]
+    np.testing.assert_array_equal(result(project), expected)
+
+
+@pytest.mark.usefixtures("impatient")
+@only_where_workers_can_be_killed
+def test_what_a_lost_cpu_worker_had_of_a_shared_pass_is_done_by_the_gpu_worker(
+    tmp_path, cluster, expected, monkeypatch
+):
+    monkeypatch.setattr("pystack3d_dask.runners.run_tasks", stop_where_plain)
+    project = project_in(tmp_path, "share")
+    labelled = cluster.worker("labelled")
+    found = places(project, cluster.client, at_the_first_block(lambda: cluster.end("plain")))
+    assert set(found[DESTRIPING]) == {labelled}
+    np.testing.assert_array_equal(result(project), expected)
+
+
+def stop_where_plain(program, blocks, on_gpu):
+    """Run blocks; but those of a shared pass without a GPU only when the worker is dead."""
+    if program.is_for_gpu and not on_gpu:
+        time.sleep(600)
+    return run_tasks(program, blocks, on_gpu)
+
+
+def test_what_plan_tells_of_where_passes_run_is_what_a_run_does(tmp_path, steady, call):
+    project = project_in(tmp_path)
+    address = steady.client.scheduler.address
+    planned = {
+        options: re.findall(r"        runs (.*)\n", call("plan", project, *options).out)
+        for options in (
+            (),
+            ("--gpu-use", "off"),
+            ("--scheduler", address),
+            ("--scheduler", address, "--gpu-use", "share"),
+            ("--workers", "3", "--gpu", "0"),
+            ("--workers", "3", "--gpu", "none"),
+            ("--workers", "0"),
+        )
+    }
+    assert list(planned.values()) == [
+        ["on GPU workers where there are any, and nowhere else; else on CPU workers"],
+        ["on CPUs (gpu_use is off)"],
+        ["on 2 workers", "on 1 GPU worker"],
+        ["on 2 workers", "on 1 GPU worker and 1 CPU worker, by speed"],
+        ["on 3 workers", "on 1 GPU worker"],
+        ["on 3 workers", "on 3 CPU workers: there are no GPU workers"],
+        ["in this process", "in this process"],
+    ]
+    assert not (project / "process").exists()
+
+
+@pytest.mark.parametrize(("use", "gpu_workers"), [("only", {True}), ("share", {True, False})])
+def test_a_run_starts_a_worker_for_a_gpu_and_uses_it(tmp_path, expected, use, gpu_workers):
+    project = project_in(tmp_path)
+    found: dict[int, set[bool]] = {}
+    with local_client(2, gpus=("0",)) as client:
+        (labelled,) = seen_workers(client).gpus
+        (pid,) = client.run(os.getpid, workers=[labelled]).values()
+
+        def note(event: BlockDone) -> None:
+            is_on_it = event.receipt.worker.endswith(f":{pid}")
+            found.setdefault(event.number, set()).add(is_on_it)
+
+        replace(Pipeline.from_toml(project), gpu_use=use).run(client, note)
+    assert found[DESTRIPING] == gpu_workers
+    np.testing.assert_array_equal(result(project), expected)
+
+
+def test_a_gpu_worker_that_joins_in_time_takes_its_work(tmp_path, expected):
+    file, worker = tmp_path / "scheduler.json", ("worker", "--nthreads", "1", "--name")
+    project = project_in(tmp_path)
+    with (
+        running(file, dask("scheduler", *LOCAL, "--port", "0"), dask(*worker, "plain")),
+        Client(scheduler_file=str(file), timeout="60s") as client,
+    ):
+        client.wait_for_workers(1, timeout=60)
+        Pipeline.from_toml(project).fit(client)
+        late = dask(*worker, "late", "--resources", "GPU=1", "--scheduler-file", str(file))
+        with started(late, tmp_path):
+            client.wait_for_workers(2, timeout=60)
+            found = places(project, client)
+            cluster = Cluster(client, {})
+            assert set(found[1]) == {cluster.worker("late")}
+    np.testing.assert_array_equal(result(project), expected)
