@@ -38,6 +38,7 @@ from pystack3d_dask.summary import (
     write_summary,
 )
 from pystack3d_dask.task import Program, Receipt, level_dtype, result_dtype
+from pystack3d_dask.versions import check_versions
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -180,6 +181,7 @@ def _run_passes(
 def _runner(client: Client | None, gpu_use: GpuUse) -> Runner:
     if client is None:
         return InProcess()
+    check_versions(client)
     runner = OnClient(client, gpu_use)
     runner.tell_missing_gpus()
     return runner
