@@ -177,7 +177,8 @@ def local_client(
         address=address,
         certificates=certificates,
     )
-    settings = nanny_settings(debug)
+    # a worker that takes long to start again, on a busy machine, would be given up else
+    settings = nanny_settings(debug) | {"distributed.deploy.lost-worker-timeout": "1 hour"}
     if not is_loopback(address):
         settings["distributed.dashboard.link"] = f"{{scheme}}://{LOOPBACK}:{{port}}/status"
     with (

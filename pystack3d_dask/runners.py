@@ -26,6 +26,7 @@ Outcome = tuple[Block, Receipt | BaseException]
 LOG = logging.getLogger("pystack3d_dask")
 POLL = 0.005  # seconds between looks for finished tasks
 LOOK = 2.0  # seconds between looks at which workers there are
+LONGEST_ALONE = 600.0  # seconds without any worker after which a run ends
 TASK_SECONDS = 0.1  # blocks that take less share a task: dask needs 3 ms for each
 
 
@@ -119,10 +120,11 @@ class _Dispatch:
         self._lanes, self._watch = lanes, watch
         self._waiting = _Waiting(blocks)
         self._pending: dict[Future, _Task] = {}
-        self._finished = as_completed()
+        self._finished = as_completed(loop=client.loop)  # it may not be the default one
         self._unique = uuid4().hex[:8]  # two runs may share a token, but no keys
         self._count = 0
         self._looked = 0.0
+        self._had_workers = monotonic()
         self._gave_up = False
 
     def outcomes(self) -> Iterator[Outcome]:
@@ -204,12 +206,24 @@ class _Dispatch:
             return
         with suppress(OSError):  # the connection is lost: the next wait tells
             workers = seen_workers(self._client)
+            self._tell_alone(workers)
             are_expected = self._watch.expects(workers)
             self._lanes.update(workers, are_expected)
             if self._lanes.uses_gpus and self._watch.has_seen_some:
                 self._tell_gone(not are_expected)
             self._take_back(workers)
         self._looked = monotonic()
+
+    def _tell_alone(self, workers: Workers) -> None:
+        """End the run where nobody is left who could go on with it."""
+        if workers.threads:
+            self._had_workers = monotonic()
+        elif monotonic() - self._had_workers > LONGEST_ALONE:
+            message = (
+                f"there has been no worker for {LONGEST_ALONE:g} s; start some, and the same "
+                "command continues"
+            )
+            raise RunError(message)
 
     def _tell_gone(self, is_gone: bool) -> None:
         if is_gone and not self._gave_up:

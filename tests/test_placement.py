@@ -15,6 +15,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,7 @@ from stacks import images, make_project
 
 from pystack3d_dask.backend import has_gpu
 from pystack3d_dask.cluster import local_client
+from pystack3d_dask.errors import RunError
 from pystack3d_dask.pipeline import Pipeline
 from pystack3d_dask.run import BlockDone
 from pystack3d_dask.runners import seen_workers
@@ -68,11 +70,11 @@ class Cluster:
         info = self.client.scheduler_info(n_workers=-1)["workers"]
         return next(pid for address, pid in pids.items() if info[address]["name"] == name)
 
-    def end(self, name: str) -> None:
-        """Switch off the host of a worker, as it were."""
-        worker = self.worker(name)
-        kill_all([self.nannies[name].pid, worker])
-        wait_for(lambda: not psutil.pid_exists(worker))
+    def end(self, *names: str) -> None:
+        """Switch off the hosts of workers, as it were."""
+        workers = [self.worker(name) for name in names]
+        kill_all([*(self.nannies[name].pid for name in names), *workers])
+        wait_for(lambda: not any(map(psutil.pid_exists, workers)))
 
 
 @contextmanager
@@ -83,7 +85,7 @@ def mixed_cluster(directory: Path) -> Iterator[Cluster]:
     labelled = dask(*worker, "labelled", "--resources", "GPU=1")
     with (
         running(file, scheduler, labelled, dask(*worker, "plain")) as (_, *nannies),
-        Client(scheduler_file=str(file), timeout="60s") as client,
+        Client(scheduler_file=str(file), timeout="60s", set_as_default=False) as client,
     ):
         client.wait_for_workers(2, timeout=60)
         yield Cluster(client, dict(zip(("labelled", "plain"), nannies, strict=True)))
@@ -231,6 +233,21 @@ def stop_where_plain(program, blocks, on_gpu):
     return run_tasks(program, blocks, on_gpu)
 
 
+@pytest.mark.usefixtures("impatient")
+@only_where_workers_can_be_killed
+def test_a_run_ends_when_all_workers_are_gone_for_good_and_the_same_command_continues(
+    tmp_path, cluster, expected, monkeypatch
+):
+    monkeypatch.setattr("pystack3d_dask.runners.LONGEST_ALONE", 1.0)
+    project = project_in(tmp_path)
+
+    switch_off = partial(cluster.end, "labelled", "plain")
+    with pytest.raises(RunError, match="no worker for 1 s; start some, and the same command"):
+        places(project, cluster.client, at_the_first_block(switch_off))
+    Pipeline.from_toml(project).run()
+    np.testing.assert_array_equal(result(project), expected)
+
+
 def test_what_plan_tells_of_where_passes_run_is_what_a_run_does(tmp_path, steady, call):
     project = project_in(tmp_path)
     address = steady.client.scheduler.address
@@ -280,7 +297,7 @@ def test_a_gpu_worker_that_joins_in_time_takes_its_work(tmp_path, expected):
     project = project_in(tmp_path)
     with (
         running(file, dask("scheduler", *LOCAL, "--port", "0"), dask(*worker, "plain")),
-        Client(scheduler_file=str(file), timeout="60s") as client,
+        Client(scheduler_file=str(file), timeout="60s", set_as_default=False) as client,
     ):
         client.wait_for_workers(1, timeout=60)
         Pipeline.from_toml(project).fit(client)
