@@ -22,8 +22,8 @@ from distributed.versions import VersionMismatchWarning
 from pystack3d_dask.access import LOOPBACK, Certificates, is_loopback, own_address
 from pystack3d_dask.devices import VISIBLE
 from pystack3d_dask.errors import StackError, explain
-from pystack3d_dask.room import check_handles
 from pystack3d_dask.placement import GPU
+from pystack3d_dask.room import check_handles
 
 # set by batch systems: Slurm, PBS, LSF, Grid Engine
 BATCH_LIMITS = ("SLURM_CPUS_PER_TASK", "SLURM_CPUS_ON_NODE", "NCPUS", "LSB_DJOB_NUMPROC", "NSLOTS")
