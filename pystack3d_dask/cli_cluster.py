@@ -66,7 +66,7 @@ GPU_USE = click.option(
     type=click.Choice(["only", "prefer", "share", "off"]),
     help="What GPU workers do where there is work for them: all of it (while there is none, it is "
     "waited for one for ten minutes, or for one), their share of it, nothing on their GPU. By "
-    "default gpu_use of the parameters, else prefer.",
+    "default gpu of the parameters, else prefer.",
 )
 
 

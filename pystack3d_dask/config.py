@@ -77,7 +77,7 @@ class Settings(BaseModel):
     bad_slices: Literal["fail", "keep", "drop", "interpolate"] = "fail"
     fingerprint: Literal["times", "content"] = "times"
     samples: Literal["luminance", "channels"] | None = None
-    gpu_use: GpuUse = "prefer"
+    gpu: GpuUse = "prefer"
 
 
 def find_params(path: Path) -> Path:
@@ -144,7 +144,7 @@ def load_project(path: Path, *, steps: Sequence[str] | None = None) -> Project:
         directory=directory,
         keep=settings.keep,
         workers=settings.nproc,
-        gpu_use=settings.gpu_use,
+        gpu_use=settings.gpu,
         parameters=content,
         notes=tuple(problems),
         scan=found,

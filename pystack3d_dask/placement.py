@@ -192,7 +192,7 @@ def whereabouts(use: GpuUse, is_gpu_work: bool, workers: Workers | None = None) 
     if not is_gpu_work:
         return f"on {every}" if every else ""
     if use == "off":
-        return "on CPUs (gpu_use is off)" + (f", of {every}" if every else "")
+        return 'on CPUs (gpu = "off")' + (f", of {every}" if every else "")
     if workers is None:
         others = "with CPU workers, by speed" if use == "share" else "and nowhere else"
         return f"on GPU workers where there are any, {others}; else on CPU workers"

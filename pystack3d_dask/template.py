@@ -37,7 +37,7 @@ process_steps = [
 # precision = "float32"         # "source" truncates after each step, as PyStack3D does
 # keep = ["ingested", "intermediates"]   # what stays on disk after a run
 # bad_slices = "fail"           # slices that cannot be read; "keep": blank, "interpolate", "drop"
-# gpu_use = "prefer"            # what GPU workers do; "only", "share" with CPUs, "off"
+# gpu = "prefer"                # what GPU workers do; "only", "share" with CPUs, "off"
 # fingerprint = "times"         # what tells that slices changed: size and time, or their "content"
 
 # Areas are [xmin, xmax, ymin, ymax] in pixels, origin bottom left.

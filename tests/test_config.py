@@ -351,7 +351,7 @@ precision = "double"
 channels = ["."]
 ind_min = 50
 bad_slices = "hope"
-gpu_use = "maybe"
+gpu = "maybe"
 process_steps = ["cropping", "bkg_removal", "intensity_rescaling", "destripping", "cropping"]
 [cropping]
 area = [5, 5, 0, 9]
@@ -367,7 +367,7 @@ range_bins = [9, 3]
         "precision",
         "ind_min",
         "bad_slices",
-        "gpu_use",
+        "gpu",
         "process_steps",
         "process_steps[3]",
         "cropping.area",

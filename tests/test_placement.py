@@ -116,7 +116,7 @@ def expected(tmp_path_factory) -> np.ndarray:
 
 def project_in(directory: Path, use: str | None = None) -> Path:
     project = make_project(directory / "project", [], images(SHAPE))
-    setting = "" if use is None else f'gpu_use = "{use}"\n'
+    setting = "" if use is None else f'gpu = "{use}"\n'
     (project / "params.toml").write_text(setting + PARAMETERS)
     return project
 
@@ -265,7 +265,7 @@ def test_what_plan_tells_of_where_passes_run_is_what_a_run_does(tmp_path, steady
     }
     assert list(planned.values()) == [
         ["on GPU workers where there are any, and nowhere else; else on CPU workers"],
-        ["on CPUs (gpu_use is off)"],
+        ['on CPUs (gpu = "off")'],
         ["on 2 workers", "on 1 GPU worker"],
         ["on 2 workers", "on 1 GPU worker and 1 CPU worker, by speed"],
         ["on 3 workers", "on 1 GPU worker"],
