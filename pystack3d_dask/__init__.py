@@ -36,6 +36,7 @@ if TYPE_CHECKING:
         fit_percentiles,
     )
     from pystack3d_dask.pipeline import Pipeline
+    from pystack3d_dask.progress import show_progress
 
 __version__ = version("pystack3d-dask")
 __all__ = [
@@ -61,10 +62,11 @@ __all__ = [
     "resample",
     "rescale_intensity",
     "rescale_intensity_area",
+    "show_progress",
     "to_source_type",
 ]
 
-_MODULES = {"Pipeline": "pipeline"} | dict.fromkeys(
+_MODULES = {"Pipeline": "pipeline", "show_progress": "progress"} | dict.fromkeys(
     [
         "adjust_gamma",
         "clahe",

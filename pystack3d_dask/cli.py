@@ -29,8 +29,9 @@ from pystack3d_dask.cli_cluster import (
     place_options,
     workers_of,
 )
-from pystack3d_dask.cli_progress import bars, print_summary, progress, show_warning
+from pystack3d_dask.cli_print import print_summary, show_warning
 from pystack3d_dask.errors import StackError, explain
+from pystack3d_dask.progress import bars, show_progress
 from pystack3d_dask.stopping import INTERRUPTED, STOPPED, stoppable
 
 if TYPE_CHECKING:
@@ -224,7 +225,7 @@ def export(
         raise click.UsageError(message)
     pipeline = _open(project, steps)
     try:
-        with bars() as show:
+        with bars("slices") as show:
 
             def on_slice(event: Any) -> None:
                 show("export", "export", event.done, event.total)
@@ -286,8 +287,8 @@ def verify(project: Path) -> None:
 
     from pystack3d_dask.verify import verify
 
-    with bars() as show:
-        found = verify(_open(project, None), lambda done, count: show(0, "files", done, count))
+    with bars("files") as show:
+        found = verify(_open(project, None), lambda done, count: show(0, "verify", done, count))
     click.echo(f"compared {found.files} files, {format_bytes(found.bytes)}, with their records")
     for damage in found.damages:
         click.echo(f"damaged: {damage.path}: {damage.reason}", err=True)
@@ -406,9 +407,5 @@ def _may_clear(pipeline: Pipeline, yes: bool) -> bool:
 
 
 def _run(pipeline: Pipeline, client: Client | None, restart: bool = False) -> RunSummary:
-    with progress() as on_block:
-        if client is not None:
-            click.echo(f"scheduler: {client.scheduler.address}", err=True)
-            if client.dashboard_link:
-                click.echo(f"dashboard: {client.dashboard_link}", err=True)
+    with show_progress(client) as on_block:
         return pipeline.run(client, on_block, restart=restart)

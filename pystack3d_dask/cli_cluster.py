@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from pystack3d_dask.cli_progress import show_warning
+from pystack3d_dask.cli_print import show_warning
 from pystack3d_dask.stopping import INTERRUPTED
 
 if TYPE_CHECKING:

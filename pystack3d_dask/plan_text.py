@@ -42,7 +42,7 @@ def describe(plan: Plan, where: Callable[[bool], str] | None = None) -> str:
         f"compression"
     )
     lines.append(
-        f"        about {_duration(plan.seconds)} on one core "
+        f"        about {duration(plan.seconds)} on one core "
         "(from each step's typical time per pixel, not measured here)"
     )
     return "\n".join(lines)
@@ -97,7 +97,8 @@ def in_units(count: float) -> str:
     return f"{count:.3g} TiB"
 
 
-def _duration(seconds: float) -> str:
+def duration(seconds: float) -> str:
+    """Return a time for people to read, in seconds, minutes or hours."""
     if seconds < 90:
         return f"{seconds:.0f} s"
     if seconds < 5400:

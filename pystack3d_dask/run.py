@@ -60,6 +60,8 @@ class BlockDone:
         Finished blocks of the pass, and how many there are.
     slices : int
         Slices of the block.
+    slices_done, slices_in_pass : int
+        Those of the finished blocks, and of all, each channel's counted.
     receipt : Receipt, optional
         None for blocks that an earlier run had finished.
     """
@@ -70,6 +72,8 @@ class BlockDone:
     done: int
     blocks: int
     slices: int
+    slices_done: int
+    slices_in_pass: int
     receipt: Receipt | None
 
 
@@ -193,6 +197,7 @@ class _PassRun:
     def __init__(self, project: Project, plan: Plan, number: int, count: int) -> None:
         self.project, self.plan = project, plan
         self.number, self.count = number, count
+        self._slices_done = 0
         self.item: Pass = plan.passes[0]
         self.work: Work = self.item.work
         self.workspace: Workspace = project.workspace
@@ -379,6 +384,8 @@ class _PassRun:
     def _tell(
         self, on_block: OnBlock | None, done: int, block: tuple[int, int], receipt: Receipt | None
     ) -> None:
+        slices = len(self.item.blocks[block[1]])
+        self._slices_done += slices
         if on_block is not None:
             on_block(
                 BlockDone(
@@ -387,7 +394,9 @@ class _PassRun:
                     label=self.label,
                     done=done,
                     blocks=self.item.tasks,
-                    slices=len(self.item.blocks[block[1]]),
+                    slices=slices,
+                    slices_done=self._slices_done,
+                    slices_in_pass=sum(map(len, self.item.blocks)) * len(self.item.channels),
                     receipt=receipt,
                 )
             )
