@@ -204,6 +204,8 @@ class _Dispatch:
         """See which workers there are; take back what was given to those that are no more."""
         if self._looked and monotonic() - self._looked <= LOOK:
             return
+        if self._client.status != "running":
+            return  # asking would wait for a scheduler that may be gone
         with suppress(OSError):  # the connection is lost: the next wait tells
             workers = seen_workers(self._client)
             self._tell_alone(workers)
