@@ -106,6 +106,12 @@ class Chain:
         steps = self.steps[work.reads : work.end]
         return any(step.cost == "heavy" and "gpu" in step.devices for step in steps)
 
+    def label(self, work: Work) -> str:
+        """Return a few words for a pass: the steps applied, or what is fitted."""
+        words = [step.name for step in self.steps[work.reads : work.end]]
+        words += [f"fit of {self.steps[gather.index].name}" for gather in work.gathers]
+        return ", ".join(words) or "reading"
+
     def with_fits(self, fits: Fits) -> Chain:
         """Return the chain that knows these fits too."""
         return replace(self, fits={**self.fits, **fits})

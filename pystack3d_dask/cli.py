@@ -151,6 +151,7 @@ def worker(place: Place, cores: int | None) -> None:
 @STEPS
 @click.option("--restart", is_flag=True, help="Remove results and records, and begin anew.")
 @click.option("--yes", is_flag=True, help="With --restart: do not ask.")
+@click.option("--no-report", is_flag=True, help="Do without process/report.html.")
 def run(
     project: Path,
     place: Place,
@@ -158,6 +159,7 @@ def run(
     steps: str | None,
     restart: bool,
     yes: bool,
+    no_report: bool,
 ) -> None:
     """Correct a stack, continuing where an earlier run stopped."""
     pipeline = _open(project, steps, gpu_use)
@@ -170,6 +172,8 @@ def run(
         return
     with client_for(pipeline, place) as client:
         print_summary(_run(pipeline, client, anew))
+    if not no_report:
+        _write_report(pipeline)
 
 
 @cli.command()
@@ -281,6 +285,22 @@ def preview(
 
 @cli.command()
 @PROJECT
+@click.option(
+    "--files",
+    type=click.Path(path_type=Path, file_okay=False),
+    metavar="DIR",
+    help="Also write each picture as PNG and its numbers as CSV, for papers.",
+)
+@STEPS
+def report(project: Path, files: Path | None, steps: str | None) -> None:
+    """Write process/report.html: what runs have found out and done, also interrupted ones."""
+    click.echo(f"report: {_open(project, steps).report(files)}")
+    if files is not None:
+        click.echo(f"pictures and numbers: {files}")
+
+
+@cli.command()
+@PROJECT
 def verify(project: Path) -> None:
     """Check what runs have stored against their records."""
     from dask.utils import format_bytes
@@ -366,6 +386,7 @@ def demo(
     pipeline = _open(params, None)
     with client_for(pipeline, place) as client:
         print_summary(_run(pipeline, client))
+    _write_report(pipeline)
     before = score(stack.uncorrected(), stack.truth(stack.z))
     after = score_result(open_result(directory)[0], stack)
     click.echo(
@@ -409,3 +430,11 @@ def _may_clear(pipeline: Pipeline, yes: bool) -> bool:
 def _run(pipeline: Pipeline, client: Client | None, restart: bool = False) -> RunSummary:
     with show_progress(client) as on_block:
         return pipeline.run(client, on_block, restart=restart)
+
+
+def _write_report(pipeline: Pipeline) -> None:
+    """Write the report; the run is done and stays so, whatever goes wrong."""
+    try:
+        click.echo(f"report: {pipeline.report()}")
+    except Exception as error:
+        click.echo(f"note: the report cannot be written: {error}", err=True)

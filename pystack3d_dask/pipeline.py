@@ -135,6 +135,30 @@ class Pipeline(Project):
 
         return preview(self, z=z, area=area, step=step)
 
+    def report(self, files: str | Path | None = None) -> Path:
+        """Write ``process/report.html``: what runs have found out and done, also interrupted ones.
+
+        Takes what runs have recorded, and reads of the stack only what is drawn.
+
+        Parameters
+        ----------
+        files : path-like, optional
+            A directory for every chart as PNG, and its numbers as CSV.
+
+        Returns
+        -------
+        Path
+            The page.
+
+        Raises
+        ------
+        StackError
+            When no run has left anything yet.
+        """
+        from pystack3d_dask.report import write_report
+
+        return write_report(self, None if files is None else Path(files))
+
     def lazy(self) -> xr.DataArray:
         """Return the corrected stack as a lazy array, dims (c, z, y, x), in the source's type.
 

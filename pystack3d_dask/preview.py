@@ -113,7 +113,7 @@ def preview(
             raise FitRequiredError(message)
     spec = chains[0].levels[end]
     region = _region(spec, z, area)
-    source = _source_slice(chains[0], end, region)
+    source = source_slice(chains[0], end, region)
     return Preview(
         name=(spec.names or project.source.names)[region.start[0]],
         step=names[end - 1] if end else "nothing",
@@ -137,8 +137,8 @@ def _region(spec: StackSpec, z: int | None, area: Area | None) -> Region:
     return area_region(area, spec).with_z(z, z + 1)
 
 
-def _source_slice(chain: Chain, end: int, region: Region) -> Region:
-    """Return the part of the acquisition that a region of a level shows."""
+def source_slice(chain: Chain, end: int, region: Region) -> Region:
+    """Return the part of the acquisition that one slice of a region of a level shows."""
     first, last, z = chain.source, chain.levels[end], region.start[0]
     for index in reversed(range(end)):
         if not chain.steps[index].keeps_slices:

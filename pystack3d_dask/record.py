@@ -168,6 +168,16 @@ class BlockRecord:
         np.savez(stored, allow_pickle=False, **arrays)
         return [write_file(self.summaries_path, [stored.getvalue()])]
 
+    def receipt(self) -> dict[str, Any]:
+        """Return what the block took, see `pystack3d_dask.task.Receipt`, and ``pass``, its label.
+
+        Raises
+        ------
+        DamagedRecordError
+        """
+        with self._reading():
+            return dict(self._content()["receipt"])
+
     def figures(self) -> dict[int, dict[int, Arrays]]:
         """Return the figures by level and slice.
 
@@ -371,6 +381,11 @@ class Workspace:
         return self.process / "summary.json"
 
     @property
+    def report(self) -> Path:
+        """The report of the last run."""
+        return self.process / "report.html"
+
+    @property
     def scan(self) -> Path:
         """Which slices cannot be read, where all were looked at."""
         return self.work / "scan.json"
@@ -432,6 +447,7 @@ class Workspace:
         for path in (self.result, self.work):
             remove_store(path)
         self.summary.unlink(missing_ok=True)
+        self.report.unlink(missing_ok=True)
 
     def free_levels(self, kept: Collection[str] = ()) -> dict[str, int]:
         """Remove the levels between passes, but those in a role that is kept.

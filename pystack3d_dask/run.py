@@ -202,7 +202,6 @@ class _PassRun:
         self.work: Work = self.item.work
         self.workspace: Workspace = project.workspace
         self.token = project.tokens.work(self.work, self.item.slab)
-        self.label = pass_label(plan, self.work)
         self.program = Program(
             source=project.source,
             chains=plan.chains,
@@ -212,6 +211,7 @@ class _PassRun:
             workspace=self.workspace,
             token=self.token,
         )
+        self.label = self.program.label
 
     def execute(self, runner: Runner, on_block: OnBlock | None) -> PassSummary:
         """Run the blocks that are not done, then finish fits, figures and levels."""
@@ -400,14 +400,6 @@ class _PassRun:
                     receipt=receipt,
                 )
             )
-
-
-def pass_label(plan: Plan, work: Work) -> str:
-    """Return a few words for progress bars: the steps applied, or what is fitted."""
-    steps = plan.chains[0].steps
-    words = [step.name for step in steps[work.reads : work.end]]
-    words += [f"fit of {steps[gather.index].name}" for gather in work.gathers]
-    return ", ".join(words) or "reading"
 
 
 def _reason(error: BaseException) -> str:

@@ -17,6 +17,7 @@ from typing import Any, ClassVar, Literal
 
 import numpy as np
 
+from pystack3d_dask.charts import Chart, statistics
 from pystack3d_dask.errors import FitRequiredError, Problem
 from pystack3d_dask.spec import Array, Arrays, Region, StackSpec
 
@@ -53,6 +54,8 @@ class Step(ABC):
         first channel in the directory of the step.
     keeps_slices : bool
         Whether slice k of the output is made of slice k of the input.
+    keeps_values : bool
+        Whether pixels come out with the grey levels that they came in with.
     """
 
     name: ClassVar[str]
@@ -61,6 +64,7 @@ class Step(ABC):
     nanoseconds: ClassVar[float] = 2.0
     reference_per_channel: ClassVar[bool] = True
     keeps_slices: ClassVar[bool] = True
+    keeps_values: ClassVar[bool] = False
     __pydantic_config__: ClassVar[dict[str, Any]] = {"extra": "forbid", "allow_inf_nan": False}
 
     checkpoint: bool = False
@@ -225,6 +229,17 @@ class Step(ABC):
         """
         stages = [figures[stage] for stage in ("before", "raw", "cast")]
         return {"outputs/stats.npy": np.stack(stages, axis=1)}
+
+    def charts(
+        self, figures: Arrays, spec: StackSpec, fitted: Arrays | None = None
+    ) -> Iterator[Chart]:
+        """Yield what a report shows of this step on one channel.
+
+        Parameters are those of `reference_outputs`. Of a run that was interrupted, slices may
+        be NaN and figures missing.
+        """
+        if "cast" in figures:
+            yield statistics(figures)
 
 
 def known(fitted: Arrays | None) -> Arrays:

@@ -71,17 +71,23 @@ def save_figures(
     that became in the level's type, ``before`` those of its input. Slices that were not
     computed are NaN.
     """
-    arrays: dict[str, Array] = {}
-    for channel, by_slice in enumerate(channels):
-        for z, values in by_slice.items():
-            for key, value in values.items():  # integers have no bad pixels, floats may
-                if key not in arrays:
-                    arrays[key] = np.full((len(channels), slices, *np.shape(value)), np.nan)
-                arrays[key][channel, z] = value
+    arrays = by_slice(channels, slices)
     before = load_figures(project, level - 1) if level else {}
     if "cast" in before:
         arrays["before"] = before["cast"]
     save_arrays(_figures(project, level), arrays, project.tokens.levels[level])
+
+
+def by_slice(channels: Sequence[Mapping[int, Arrays]], slices: int) -> Arrays:
+    """Return figures as arrays of shape (channels, slices, ...), NaN where there are none."""
+    arrays: dict[str, Array] = {}
+    for channel, found in enumerate(channels):
+        for z, values in found.items():
+            for key, value in values.items():  # integers have no bad pixels, floats may
+                if key not in arrays:
+                    arrays[key] = np.full((len(channels), slices, *np.shape(value)), np.nan)
+                arrays[key][channel, z] = value
+    return arrays
 
 
 def load_figures(project: Project, level: int) -> Arrays:

@@ -62,6 +62,11 @@ class Program:
         """Whether there is heavy work that a GPU can do."""
         return self.chains[0].is_gpu_work(self.work)
 
+    @property
+    def label(self) -> str:
+        """What the pass does, in a few words."""
+        return self.chains[0].label(self.work)
+
     def record(self, channel: int, number: int) -> BlockRecord:
         """Return the record of a block."""
         return BlockRecord(self.workspace.records(self.token), channel, number)
@@ -141,7 +146,8 @@ def run_task(program: Program, channel: int, number: int, on_gpu: bool = False) 
         peak_memory=peak_memory(),
         worker=f"{socket.gethostname()}:{os.getpid()}",
     )
-    program.record(channel, number).write(report, asdict(receipt), writer.written)
+    taken = {**asdict(receipt), "pass": program.label}
+    program.record(channel, number).write(report, taken, writer.written)
     return receipt
 
 

@@ -174,6 +174,10 @@ class ResultReader:
         c, z, y, x = self._levels[level].image.shape
         return int(c), int(z), int(y), int(x)
 
+    def downsampling(self, level: int) -> Triple:
+        """Return how many voxels of the full image one of a level has, along z, y and x."""
+        return self._levels[level].factor
+
     def chunks(self, level: int = 0) -> tuple[int, int, int]:
         """Return slices of a shard, rows and columns of a tile."""
         return self._levels[level].slices, *self._levels[level].tile

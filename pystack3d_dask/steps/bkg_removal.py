@@ -10,6 +10,7 @@ from typing import ClassVar, Literal
 
 import numpy as np
 
+from pystack3d_dask.charts import Chart
 from pystack3d_dask.errors import Problem
 from pystack3d_dask.spec import Array, Arrays, Region, StackSpec
 from pystack3d_dask.step import FitScope, Step, Summaries
@@ -161,6 +162,14 @@ class BackgroundRemoval(Step):
         if isinstance(method, PolynomialBackground):
             files |= method.reference_outputs(figures, fitted)
         return files
+
+    def charts(
+        self, figures: Arrays, spec: StackSpec, fitted: Arrays | None = None
+    ) -> Iterator[Chart]:
+        yield from super().charts(figures, spec, fitted)
+        method = self._on(spec)
+        if isinstance(method, PolynomialBackground):
+            yield from method.charts(figures, fitted)
 
     def _on(self, spec: StackSpec) -> PolynomialBackground | LocalBackground:
         """Return the chosen method on a stack."""

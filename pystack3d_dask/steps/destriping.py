@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 import numpy as np
 
 from pystack3d_dask.backend import namespace
+from pystack3d_dask.charts import Chart, Lines
 from pystack3d_dask.errors import Problem
 from pystack3d_dask.spec import Array, Arrays, Region, StackSpec
 from pystack3d_dask.step import Step
@@ -138,6 +139,45 @@ class Destriping(Step):
             "convergence": changes,
         }
         return _positive(values, spec), figures
+
+    def charts(
+        self, figures: Arrays, spec: StackSpec, fitted: Arrays | None = None
+    ) -> Iterator[Chart]:
+        yield from super().charts(figures, spec, fitted)
+        if "iterations" not in figures:
+            return
+        changes = figures["convergence"]
+        taken = np.flatnonzero(~np.isnan(changes).all(axis=1))
+        last = np.full(len(changes), np.nan)
+        last[taken] = [row[~np.isnan(row)][-1] for row in changes[taken]]
+        reached = f"stops below cvg_threshold = {self.cvg_threshold:g}, or after {self.maxit}"
+        yield Lines(
+            name="iterations",
+            title="Iterations of each slice",
+            text=f"The solver {reached} iterations. Slices at that limit may keep some of their "
+            "stripes: raise maxit, or accept a larger change.",
+            panels={"iterations": {"": figures["iterations"]}, "last change": {"": last}},
+        )
+        if not len(taken):
+            return
+        steps = np.flatnonzero(~np.isnan(changes).all(axis=0))
+        order = taken[np.argsort(figures["iterations"][taken], kind="stable")]
+        shown = {"fastest": order[0], "median": order[len(order) // 2], "slowest": order[-1]}
+        yield Lines(
+            name="convergence",
+            title="Convergence",
+            text="The largest change of the noise's spectrum from one iteration to the next, over "
+            "its largest magnitude. It should fall steadily; a line that stays level asks for "
+            "another beta.",
+            panels={
+                "relative change": {
+                    f"{name}, slice {z}": changes[z, steps] for name, z in shown.items()
+                }
+            },
+            x="iteration",
+            positions=steps + 1,
+            logarithmic=True,
+        )
 
     def _solved(self, image: Array) -> Solution:
         # not at the top: what only reads the parameters needs no solver

@@ -13,6 +13,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from pystack3d_dask.charts import Chart, Lines, Maps
 from pystack3d_dask.compiled import compiled
 from pystack3d_dask.errors import Problem
 from pystack3d_dask.spec import Array, Arrays, Precision, Region, StackSpec
@@ -139,16 +140,7 @@ class IntensityRescaling(Step):
 
         The last counts each bin where its centre is mapped to: exact in precision "source".
         """
-        fit = known(fitted)
-        counts, (low, high) = fit["histograms"], fit["range"]
-        wanted = targets(counts, self.filter_size, spec.precision)
-        after = counts
-        if low < high:
-            moved = [
-                np.histogram(mapped, self.nbins, (float(low), float(high)), weights=own)[0]
-                for mapped, own in zip(fit["maps"], counts, strict=True)
-            ]
-            after = np.array(moved).astype(counts.dtype)
+        counts, wanted, after = self._histograms(known(fitted), spec.precision)
         return {
             **super().reference_outputs(figures, spec, fitted),
             "outputs/histo_orig.npy": counts,
@@ -157,6 +149,54 @@ class IntensityRescaling(Step):
             ),
             "outputs/histos_final.npy": after,
         }
+
+    def charts(
+        self, figures: Arrays, spec: StackSpec, fitted: Arrays | None = None
+    ) -> Iterator[Chart]:
+        yield from super().charts(figures, spec, fitted)
+        if fitted is None:
+            return
+        before, wanted, after = self._histograms(fitted, spec.precision)
+        low, high = (float(limit) for limit in fitted["range"])
+        if spec.precision == "float32" and low < high:
+            after = spread(before, fitted["maps"], (low, high))
+        histograms = {"before": before, "target": wanted, "after": after}
+        slices = spec.shape[0]
+        yield Maps(
+            name="histograms",
+            title="Histograms of all slices",
+            text="Each column is the histogram of a slice, darker where there are more pixels. "
+            "Jumps before are brightness jumps; after, columns run on like those of the target.",
+            maps={name: counts.T for name, counts in histograms.items()},
+            x="slice",
+            y="grey level",
+            value="pixels",
+            extent=(-0.5, slices - 0.5, low, high),
+        )
+        yield Lines(
+            name="profiles",
+            title="Histograms of three slices",
+            text="The histogram after should lie on the target; where the one before has other "
+            "peaks than the target, the slice shows something else and should not be matched.",
+            panels={
+                f"pixels, slice {z}": {name: counts[z] for name, counts in histograms.items()}
+                for z in sorted({0, slices // 2, slices - 1})
+            },
+            x="grey level",
+            positions=bin_centres((low, high), self.nbins),
+        )
+
+    def _histograms(self, fit: Arrays, precision: Precision) -> tuple[Array, Array, Array]:
+        """Return the histograms before, wanted and after, each of shape (slices, bins)."""
+        counts, (low, high) = fit["histograms"], fit["range"]
+        wanted = targets(counts, self.filter_size, precision)
+        if not low < high:
+            return counts, wanted, counts
+        moved = [
+            np.histogram(mapped, self.nbins, (float(low), float(high)), weights=own)[0]
+            for mapped, own in zip(fit["maps"], counts, strict=True)
+        ]
+        return counts, wanted, np.array(moved).astype(counts.dtype)
 
     def _check_range(self, low: float, high: float) -> Iterator[Problem]:
         path, largest = f"{self.name}.range_bins", max(abs(low), abs(high))
@@ -286,6 +326,34 @@ def match(histograms: Array, target: Array, limits: tuple[float, float]) -> Arra
         if wanted.any():
             out[:] = np.interp(_cumulative(own), _cumulative(wanted), centres)
     return maps
+
+
+def spread(histograms: Array, maps: Array, limits: tuple[float, float]) -> Array:
+    """Return the histograms of slices that were mapped, pixels lying evenly in their bins.
+
+    Parameters
+    ----------
+    histograms : ndarray of int, shape (slices, bins)
+        Those before.
+    maps : ndarray, shape (slices, bins)
+        What `match` returned: straight lines lead from each centre of a bin to the next.
+    limits : tuple of float
+        Range of the bins. What is mapped beyond counts in the outer bins.
+
+    Returns
+    -------
+    ndarray of float64, shape (slices, bins)
+    """
+    edges = np.linspace(*limits, histograms.shape[1] + 1)
+    half = (edges[1] - edges[0]) / 2
+    result = np.empty(histograms.shape)
+    for own, mapped, out in zip(histograms, maps, result, strict=True):
+        middle = (mapped[1:] + mapped[:-1]) / 2
+        moved = np.concatenate([[mapped[0] - half], middle, [mapped[-1] + half]])
+        below = np.interp(edges, moved, np.concatenate([[0], np.cumsum(own)]))
+        below[0], below[-1] = 0, own.sum()
+        out[:] = np.diff(below)
+    return result
 
 
 def bin_centres(limits: tuple[float, float], nbins: int) -> Array:

@@ -12,6 +12,7 @@ from typing import ClassVar
 
 import numpy as np
 
+from pystack3d_dask.charts import Chart, Lines
 from pystack3d_dask.errors import Problem
 from pystack3d_dask.spec import Array, Arrays, Region, StackSpec
 from pystack3d_dask.step import FitScope, Step, Summaries, known
@@ -19,6 +20,7 @@ from pystack3d_dask.steps.area import Area, area_region, check_area
 from pystack3d_dask.steps.thresholds import check_thresholds, within
 
 LARGEST_FACTOR = 1e6
+FITTED = ("means", "factors")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -130,6 +132,24 @@ class IntensityRescalingArea(Step):
             "outputs/means.npy": fit["means"],
             "outputs/factors.npy": fit["factors"],
         }
+
+    def charts(
+        self, figures: Arrays, spec: StackSpec, fitted: Arrays | None = None
+    ) -> Iterator[Chart]:
+        yield from super().charts(figures, spec, fitted)
+        if fitted is not None:
+            means, factors = (np.where(fitted["valid"], fitted[k], np.nan) for k in FITTED)
+            yield Lines(
+                name="factors",
+                title="Means in the area, and factors",
+                text="Each slice is multiplied by its factor, which brings the mean in the area to "
+                "the median of the stack. Where the factor is at an end of factors_range, "
+                f"{self.factors_range[0]:g} or {self.factors_range[1]:g}, it does not.",
+                panels={
+                    "mean in the area": {"before": means, "after": means * factors},
+                    "factor": {"": factors},
+                },
+            )
 
 
 def area_factors(means: Array, valid: Array, factors_range: tuple[float, float]) -> Array:

@@ -6,11 +6,12 @@ It is subtracted without its constant term, so that the grey level stays, as PyS
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
+from pystack3d_dask.charts import Chart, Lines, Maps, Table
 from pystack3d_dask.compiled import compiled
 from pystack3d_dask.spec import EMPTY, Array, Arrays, Region, StackSpec, Triple
 from pystack3d_dask.step import Summaries, known
@@ -28,6 +29,8 @@ from pystack3d_dask.steps.robust import (
     WeightFunction,
     fit_polynomial,
 )
+
+SURFACE = 64  # points along an axis, at most, of a background that is drawn
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -154,6 +157,55 @@ class PolynomialBackground:
             "outputs/coefs.npz": {"coefs": repeated, "powers": powers},
             "outputs/coefs_3d.txt": subtracted,
         }
+
+    def charts(self, figures: Arrays, fitted: Arrays | None) -> Iterator[Chart]:
+        """Yield the coefficients, and the background of some slices."""
+        names = self.basis.names()
+        if self.per_slice and "coefficients" in figures:
+            found = figures["coefficients"]
+            yield Lines(
+                name="coefficients",
+                title="Coefficients of the polynomials",
+                text="Each slice has a polynomial of its own, x and y running from 0 to 1 over the "
+                "image: values are grey levels. A jump is a slice whose background differs.",
+                panels={name: {"": values} for name, values in zip(names, found.T, strict=True)},
+            )
+            yield self._surfaces(lambda z: found[z])
+        elif not self.per_slice and fitted is not None:
+            yield Table(
+                name="coefficients",
+                title="Coefficients of the polynomial",
+                text="One polynomial over the stack, x, y and z running from 0 to 1: each value is "
+                "what its term makes, in grey levels, from one end to the other. Fitted to "
+                f"{int(fitted['samples'])} samples in {int(fitted['iterations'])} iterations; they "
+                f"scatter about it by {float(fitted['scale']):.3g}.",
+                columns={"term": names, "coefficient": fitted["coefficients"]},
+            )
+            yield self._surfaces(lambda _: fitted["coefficients"])
+
+    def _surfaces(self, coefficients: Callable[[int], Array]) -> Maps:
+        """Return the background in the first, middle and last slice, on a coarse grid."""
+        slices, rows, columns = self.spec.shape
+        shown = sorted({0, slices // 2, slices - 1})
+        y, x = (np.linspace(0, 1, min(count, SURFACE)) for count in (rows, columns))
+        maps = {}
+        for z in shown:
+            plane = plane_coefficients(self.basis, coefficients(z), z / max(slices - 1, 1))
+            constant = plane_coefficients(self.basis, coefficients(z), 0.0)[0, 0]
+            plane[0, 0] -= constant
+            maps[f"slice {z}"] = evaluate_grid(plane, y, x)
+        return Maps(
+            name="background",
+            title="Background that is subtracted",
+            text="The polynomial without its constant term, in three slices. It should look like "
+            "shadow or charging; where it follows structures of the specimen, lower the powers.",
+            maps=maps,
+            x="x, pixels",
+            y="y, pixels",
+            value="grey levels",
+            extent=(0, columns, 0, rows),
+            is_image=True,
+        )
 
     def _sample(self, image: Array) -> Arrays:
         _, sy, sx = self.skips

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import ClassVar, Literal, NamedTuple
 
 import numpy as np
 
+from pystack3d_dask.charts import Chart, Lines, outlying
 from pystack3d_dask.errors import Problem
 from pystack3d_dask.spec import Array, Arrays, Region, StackSpec
 from pystack3d_dask.step import FitScope, Step, Summaries, known
 from pystack3d_dask.steps.area import Area, area_region, check_area
 from pystack3d_dask.steps.phase import register_shift
 from pystack3d_dask.steps.stackreg import SMALLEST, Transformation, register
-from pystack3d_dask.steps.transforms import cumulated, identities, moved
+from pystack3d_dask.steps.transforms import cumulated, identities, motion_panels, moved
 from pystack3d_dask.steps.warp import aligned_correlation
 
 REACH = 3  # earlier slices that a slice is compared with, until one looks like it
@@ -22,6 +23,8 @@ REACH = 3  # earlier slices that a slice is compared with, until one looks like 
 SCRATCH_BYTES = {"stackreg": 150, "phase": 55}
 SURELY_ALIKE = 0.5  # and from which no other slice can be meant
 HARDLY_ALIKE = 0.15  # below, all earlier slices within reach are tried
+LEAST_JUMP = 1.0  # pixel: smaller ones are jitter
+UNLIKE = "it has little in common with the one before"
 ALIKE = 0.05  # correlation after registration from which two slices show the same
 
 
@@ -88,6 +91,7 @@ class RegistrationCalculation(Step):
     name: ClassVar[str] = "registration_calculation"
     nanoseconds: ClassVar[float] = 0.1
     reference_per_channel: ClassVar[bool] = False
+    keeps_values: ClassVar[bool] = True
 
     transformation: Transformation
     method: Literal["stackreg", "phase"] = "stackreg"
@@ -221,6 +225,30 @@ class RegistrationCalculation(Step):
         """Return the matrices, in pixels of the whole image."""
         return {"tmats.npy": known(fitted)["pairwise"]}
 
+    def charts(
+        self, figures: Arrays, spec: StackSpec, fitted: Arrays | None = None
+    ) -> Iterator[Chart]:
+        yield from super().charts(figures, spec, fitted)
+        if fitted is None:
+            return
+        parts = [(part.start, part.shape) for part in self._blocks(spec)]
+        centres = np.array(
+            [[s[2] + (n[2] - 1) / 2, s[1] + (n[1] - 1) / 2] for s, n in parts], np.float64
+        )
+        panels = motion_panels(fitted["pairwise"], centres)
+        worst = fitted["correlation"].min(axis=1)
+        flags = {z: "it moves unlike its neighbours" for z in _jumps(panels)}
+        flags |= dict.fromkeys(np.flatnonzero(worst < HARDLY_ALIKE).tolist(), UNLIKE)
+        yield Lines(
+            name="pairwise",
+            title="How each slice lies on the one before",
+            text="Shifts to the right and down of the middle of the compared area, and how alike "
+            "(1: the same, 0: nothing in common) the two slices are once registered. Marked "
+            "slices have little in common with the one before, or move unlike their neighbours.",
+            panels=panels | {"correlation": {"": worst}},
+            flags=flags,
+        )
+
     def _blocks(self, spec: StackSpec) -> list[Region]:
         """Return the blocks, over all slices; what is left over at bottom and right is not used."""
         _, top, left = area_region(self.area, spec).start
@@ -265,3 +293,9 @@ class RegistrationCalculation(Step):
         if self.method == "phase":
             return register_shift(reference, image)
         return register(reference, image, self.transformation)
+
+
+def _jumps(panels: Mapping[str, Mapping[str, Array]]) -> set[int]:
+    """Return the slices whose shift stands out among those of their neighbours."""
+    shifts = [values for label in ("x, pixels", "y, pixels") for values in panels[label].values()]
+    return {z for values in shifts for z in outlying(values, least=LEAST_JUMP)}

@@ -8,6 +8,7 @@ from typing import ClassVar, Literal
 
 import numpy as np
 
+from pystack3d_dask.charts import Chart, Lines, Table
 from pystack3d_dask.errors import Problem, RunError
 from pystack3d_dask.spec import Array, Arrays, Region, StackSpec
 from pystack3d_dask.step import Step, known
@@ -16,6 +17,7 @@ from pystack3d_dask.steps.registration_calculation import RegistrationCalculatio
 from pystack3d_dask.steps.stackreg import transform
 from pystack3d_dask.steps.transforms import (
     cumulated,
+    motion_panels,
     moved,
     with_drift,
     without_small_shifts,
@@ -189,6 +191,37 @@ class RegistrationTransformation(Step):
             files["outputs/inds_crop.txt"] = fit["rectangle"]
             files["outputs/img_crop.npy"] = _reached(fit, spec).astype(np.float64)
         return files
+
+    def charts(
+        self, figures: Arrays, spec: StackSpec, fitted: Arrays | None = None
+    ) -> Iterator[Chart]:
+        yield from super().charts(figures, spec, fitted)
+        if fitted is None:
+            return
+        matrices = fitted["matrices"]
+        rows, columns = spec.shape[1:]
+        centre = np.tile([(columns - 1) / 2, (rows - 1) / 2], (matrices.shape[1], 1))
+        yield Lines(
+            name="cumulative",
+            title="How each slice is moved",
+            text="Where the middle of the image lies in each slice, against the first one: shifts "
+            "to the right and down. Slices are moved back by this. A steady slope is drift, which "
+            "may be real: see constant_drift and box_size_averaging.",
+            panels=motion_panels(matrices, centre),
+        )
+        if "rectangle" in fitted:
+            top, bottom, left, right = (int(edge) for edge in fitted["rectangle"])
+            yield Table(
+                name="rectangle",
+                title="What all slices show",
+                text="Pixels from the top left that are kept, the last one not among them.",
+                columns={
+                    "axis": ["x", "y"],
+                    "from": [left, top],
+                    "to": [right, bottom],
+                    "of": [columns, rows],
+                },
+            )
 
     def _warp(self, image: Array, z: int, fit: Arrays, kept: Region, warped: Array) -> None:
         corner = kept.start[1:]

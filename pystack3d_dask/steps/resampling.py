@@ -8,6 +8,7 @@ from typing import ClassVar, Literal
 
 import numpy as np
 
+from pystack3d_dask.charts import Chart, Lines, padded
 from pystack3d_dask.compiled import compiled
 from pystack3d_dask.errors import Problem
 from pystack3d_dask.spec import Array, Arrays, Region, StackSpec
@@ -174,6 +175,27 @@ class Resampling(Step):
             "outputs/zpos_in.npy": np.array(self._positions(spec) or ()),
             "outputs/zpos_out.npy": z,
         }
+
+    def charts(
+        self, figures: Arrays, spec: StackSpec, fitted: Arrays | None = None
+    ) -> Iterator[Chart]:
+        yield from super().charts(figures, spec, fitted)
+        positions = self._positions(spec)
+        if fitted is None or positions is None:
+            return
+        z = {"before": np.array(positions), "after": fitted["z"]}
+        count = max(map(len, z.values()))
+        steps = {name: np.diff(each, prepend=np.nan) for name, each in z.items()}
+        yield Lines(
+            name="positions",
+            title="Positions along z",
+            text="Where slices lie, and how far each lies from the one before. A peak in the "
+            "distances before is a gap, where slices after are interpolated over a wide space.",
+            panels={
+                "z, µm": {name: padded(each, count) for name, each in z.items()},
+                "distance, µm": {name: padded(each, count) for name, each in steps.items()},
+            },
+        )
 
     def _positions(self, spec: StackSpec) -> tuple[float, ...] | None:
         """Return where the slices lie, in micrometres; None if nothing is known of them.

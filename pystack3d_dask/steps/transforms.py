@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from pystack3d_dask.spec import Array
+from pystack3d_dask.spec import Array, Arrays
 from pystack3d_dask.steps.windows import running_window
 
 
@@ -45,6 +45,45 @@ def without_small_shifts(pairwise: Array, limit: float = 1.0) -> Array:
     shifts = result[..., :2, 2]
     shifts[np.abs(shifts) < limit] = 0
     return result
+
+
+def motion(matrices: Array, centres: Array) -> Arrays:
+    """Return what transformations do to points, such as the centre of the image.
+
+    Parameters
+    ----------
+    matrices : ndarray, shape (slices, blocks, 3, 3)
+        Transformations.
+    centres : ndarray, shape (blocks, 2)
+        The point of each block, (x, y).
+
+    Returns
+    -------
+    dict of ndarray, shape (slices, blocks)
+        ``x`` and ``y``, by how many pixels the point moves to the right and down;
+        ``rotation``, in degrees, clockwise on screen; ``scale``, along one axis.
+    """
+    linear, shift = matrices[..., :2, :2], matrices[..., :2, 2]
+    moved_by = np.einsum("zbij,bj->zbi", linear, centres) + shift - centres
+    return {
+        "x": moved_by[..., 0],
+        "y": moved_by[..., 1],
+        "rotation": np.degrees(np.arctan2(linear[..., 1, 0], linear[..., 0, 0])),
+        "scale": np.sqrt(np.abs(np.linalg.det(linear))),
+    }
+
+
+def motion_panels(matrices: Array, centres: Array) -> dict[str, dict[str, Array]]:
+    """Return `motion` as panels of a chart, without those in which nothing happens."""
+    found = motion(matrices, centres)
+    labels = {"x": "x, pixels", "y": "y, pixels", "rotation": "rotation, °", "scale": "scale"}
+    still = {"rotation": 0.0, "scale": 1.0}
+    blocks = matrices.shape[1]
+    return {
+        label: {f"block {b + 1}" if blocks > 1 else "": found[key][:, b] for b in range(blocks)}
+        for key, label in labels.items()
+        if key not in still or not np.allclose(found[key], still[key], rtol=0, atol=1e-9)
+    }
 
 
 def cumulated(pairwise: Array) -> Array:
