@@ -57,9 +57,9 @@ class Browser:
         self._post("goog/cdp/execute", command)
         self._post("url", {"url": page.resolve().as_uri()})
 
-    def set_dark(self) -> None:
-        """Prefer dark colours."""
-        features = [{"name": "prefers-color-scheme", "value": "dark"}]
+    def prefer(self, colours: str) -> None:
+        """Prefer "light" or "dark" colours, in pages that are opened from now on."""
+        features = [{"name": "prefers-color-scheme", "value": colours}]
         command = {"cmd": "Emulation.setEmulatedMedia", "params": {"features": features}}
         self._post("goog/cdp/execute", command)
 

@@ -131,7 +131,7 @@ def _draw_panel(axes: Any, item: Lines, label: str, series: Mapping[str, Array])
             x[: len(values)],
             values,
             color=ROLES.get(name) or next(others),
-            linewidth=1.2,
+            linewidth=2.2 if name == "before" else 1.2,  # seen beneath the same values after
             marker="o" if is_few and item.positions is None else None,
             markersize=2.2,
             label=name or label,

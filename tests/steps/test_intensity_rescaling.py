@@ -12,6 +12,7 @@ from pystack3d_dask.steps.intensity_rescaling import (
     IntensityRescaling,
     bin_centres,
     match,
+    spread,
     targets,
 )
 
@@ -177,3 +178,17 @@ def test_without_any_textured_slice_nothing_is_changed():
     blank[:, [1, 4, 5]] = np.diag([5, 5, 5])
     maps = match(blank, targets(blank, 2, "float32"), (0.0, 8.0))
     np.testing.assert_array_equal(maps, np.tile(bin_centres((0.0, 8.0), 8), (3, 1)))
+
+
+@pytest.mark.parametrize("nbins", [16, 64])
+def test_histograms_after_are_those_of_the_pixels_after(nbins):
+    images = jumping("float32", (5, 200, 200)) * 100
+    step = IntensityRescaling(nbins=nbins, filter_size=-1)
+    spec = spec_of(images)
+    found = fit(step, images, spec)
+    limits = tuple(found["range"])
+    after = correct(step, images, spec=spec)
+    expected = [np.histogram(np.clip(each, *limits), nbins, limits)[0] for each in after]
+    spread_out = spread(found["histograms"], found["maps"], limits)
+    np.testing.assert_allclose(spread_out.sum(axis=1), 200 * 200)
+    assert np.abs(spread_out - expected).max() < 0.02 * 200 * 200

@@ -13,6 +13,8 @@ from skimage.transform import AffineTransform, EuclideanTransform
 from pystack3d_dask.steps.transforms import (
     cumulated,
     identities,
+    motion,
+    motion_panels,
     moved,
     with_drift,
     without_small_shifts,
@@ -115,3 +117,32 @@ def test_the_running_mean_is_that_of_scipy(count, box):
 def test_a_steady_state_is_trend_only():
     steady = np.repeat(affine(1, 2), 6, axis=0)
     np.testing.assert_allclose(without_trend(steady, 3), identities(6, 2), atol=1e-12)
+
+
+def test_motion_is_what_happens_to_the_middle():
+    angle, centre = np.radians(2.5), np.array([[30.0, 20.0]])
+    turned = EuclideanTransform(rotation=angle).params
+    matrix = moved(turned, -20, -30)  # about the centre
+    matrix[:2, 2] += [4, -1.5]
+    found = motion(matrix[None, None], centre)
+    assert {key: round(float(values[0, 0]), 9) for key, values in found.items()} == {
+        "x": 4.0,
+        "y": -1.5,
+        "rotation": 2.5,
+        "scale": 1.0,
+    }
+
+
+def test_scale_is_along_one_axis():
+    matrix = np.diag([1.1, 1.1, 1.0])
+    assert np.isclose(motion(matrix[None, None], np.zeros((1, 2)))["scale"], 1.1)
+
+
+def test_panels_show_rotation_and_scale_only_where_there_are_any():
+    shifts = identities(5, 2)
+    shifts[..., 0, 2] = np.arange(10).reshape(5, 2)
+    centres = np.zeros((2, 2))
+    found = motion_panels(shifts, centres)
+    assert list(found) == ["x, pixels", "y, pixels"]
+    np.testing.assert_array_equal(found["x, pixels"]["block 2"], shifts[:, 1, 0, 2])
+    assert list(motion_panels(affine(5, 2), centres)) == [*found, "rotation, °", "scale"]
