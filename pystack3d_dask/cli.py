@@ -6,14 +6,13 @@ import atexit
 import gc
 import sys
 import warnings
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from pystack3d_dask import __version__
+from pystack3d_dask import __version__, cli_look
 from pystack3d_dask.cli_cluster import (
     GPU,
     GPU_USE,
@@ -30,6 +29,8 @@ from pystack3d_dask.cli_cluster import (
     workers_of,
 )
 from pystack3d_dask.cli_print import print_summary, show_warning
+from pystack3d_dask.cli_project import PROJECT, STEPS
+from pystack3d_dask.cli_project import open_pipeline as _open
 from pystack3d_dask.errors import StackError, explain
 from pystack3d_dask.progress import bars, show_progress
 from pystack3d_dask.stopping import INTERRUPTED, STOPPED, stoppable
@@ -40,9 +41,6 @@ if TYPE_CHECKING:
     from pystack3d_dask.pipeline import Pipeline
     from pystack3d_dask.placement import GpuUse
     from pystack3d_dask.summary import RunSummary
-
-PROJECT = click.argument("project", type=click.Path(path_type=Path))
-STEPS = click.option("--steps", help="Only these of the process_steps, separated by commas.")
 
 
 def main() -> None:
@@ -90,6 +88,10 @@ def cli(debug: bool) -> None:
 
     A PROJECT is a directory with slices and a parameter file (params.toml), or that file.
     """
+
+
+for look in (cli_look.preview, cli_look.sweep, cli_look.suggest):
+    cli.add_command(look)
 
 
 @cli.command()
@@ -253,38 +255,6 @@ def export(
 
 @cli.command()
 @PROJECT
-@click.option("--z", type=int, help="Index of the slice in the result; the middle one by default.")
-@click.option(
-    "--area",
-    type=int,
-    nargs=4,
-    metavar="XMIN XMAX YMIN YMAX",
-    help="Part of the slice, in pixels of the result, origin bottom left.",
-)
-@click.option("--step", help="Stop after this step.")
-@STEPS
-@click.option(
-    "--output",
-    type=click.Path(path_type=Path),
-    help="The picture; in the directory process of the project by default.",
-)
-def preview(
-    project: Path,
-    z: int | None,
-    area: tuple[int, int, int, int] | None,
-    step: str | None,
-    steps: str | None,
-    output: Path | None,
-) -> None:
-    """Draw one slice before and after, through the chain that earlier runs have fitted."""
-    pipeline = _open(project, steps)
-    shown = pipeline.preview(z=z, area=area, step=step)
-    default = pipeline.workspace.process / f"preview_{Path(shown.name).stem}_{shown.step}.png"
-    click.echo(f"wrote {shown.save(output or default)}")
-
-
-@cli.command()
-@PROJECT
 @click.option(
     "--files",
     type=click.Path(path_type=Path, file_okay=False),
@@ -393,18 +363,6 @@ def demo(
         f"distance to the truth, in grey levels: {before.rmse:.1f} before, {after.rmse:.1f} after\n"
         f"brightness jumps between slices:       {before.jumps:.1f} before, {after.jumps:.1f} after"
     )
-
-
-def _open(project: Path, steps: str | None, gpu_use: GpuUse | None = None) -> Pipeline:
-    from pystack3d_dask.pipeline import Pipeline
-
-    wanted = None if steps is None else [name.strip() for name in steps.split(",")]
-    pipeline = Pipeline.from_toml(project, steps=wanted)
-    if gpu_use is not None:
-        pipeline = replace(pipeline, gpu_use=gpu_use)
-    for note in pipeline.notes:
-        click.echo(f"note: {note}", err=True)
-    return pipeline
 
 
 def _tell_changes(pipeline: Pipeline) -> None:

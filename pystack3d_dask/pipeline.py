@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pystack3d_dask.project import Project
 from pystack3d_dask.spec import Arrays
@@ -19,9 +19,11 @@ if TYPE_CHECKING:
     from pystack3d_dask.export import OnSlice
     from pystack3d_dask.plan import Plan
     from pystack3d_dask.preview import Preview
+    from pystack3d_dask.preview_widget import PreviewWidget
     from pystack3d_dask.run import OnBlock
     from pystack3d_dask.steps.area import Area
     from pystack3d_dask.summary import RunSummary
+    from pystack3d_dask.sweep import Sweep
     from pystack3d_dask.verify import OnFile, Verification
 
 
@@ -108,7 +110,11 @@ class Pipeline(Project):
     def preview(
         self, *, z: int | None = None, area: Area | None = None, step: str | None = None
     ) -> Preview:
-        """Take one slice through the chain, with the fits that are known.
+        """Take one slice through the chain, as if the whole had run.
+
+        Fits are those that runs have found. One that is not known is estimated from some
+        slices (`Step.estimate_slices`: every n-th, 24 at most, those shown, and where the
+        correction looks at neighbours, these), and named in the result.
 
         Parameters
         ----------
@@ -122,12 +128,10 @@ class Pipeline(Project):
         Returns
         -------
         Preview
-            The slice before and after; ``save`` draws it.
+            The slice before and after; ``plot`` and ``save`` draw it.
 
         Raises
         ------
-        FitRequiredError
-            When a stack-wide fit is not known yet; `fit` or `run` finds it.
         ParameterError
             When there is no such slice, area or step.
         """
@@ -158,6 +162,92 @@ class Pipeline(Project):
         from pystack3d_dask.report import write_report
 
         return write_report(self, None if files is None else Path(files))
+
+    def preview_widget(
+        self, *, z: int | None = None, area: Area | None = None, step: str | None = None
+    ) -> PreviewWidget:
+        """Return a view for notebooks: previews with controls for z and the parameters of a step.
+
+        Parameters
+        ----------
+        z, area : optional
+            As for `preview`; z is where the slider starts.
+        step : str, optional
+            The step whose parameters can be changed, and whose output is shown; the last one
+            by default.
+
+        Returns
+        -------
+        PreviewWidget
+            Its ``pipeline`` is the one with the parameters that are set.
+
+        Raises
+        ------
+        ParameterError
+            When there is no such slice, area or step.
+        """
+        from pystack3d_dask.preview_widget import PreviewWidget
+
+        return PreviewWidget(self, z=z, area=area, step=step)
+
+    def sweep(
+        self,
+        grid: Mapping[str, Sequence[Any]],
+        *,
+        z: Sequence[int] | None = None,
+        area: Area | None = None,
+        step: str | None = None,
+    ) -> Sweep:
+        """Take slices through the chain under many parameters, to choose between them.
+
+        What comes before the first step that changes is computed once. Fits that the changes
+        touch are estimated in all cells, as for `preview`, so that cells can be compared.
+
+        Parameters
+        ----------
+        grid : mapping
+            Values by path, such as ``{"destriping.filters[0].noise_level": [10, 30, 100]}``;
+            all combinations are tried.
+        z : sequence of int, optional
+            Slices of what the last step leaves; the middle one by default.
+        area : tuple of int, optional
+            ``[xmin, xmax, ymin, ymax]`` in pixels of that, origin bottom left: the part that
+            is shown and judged.
+        step : str, optional
+            The last step; all of them by default.
+
+        Returns
+        -------
+        Sweep
+            Images, and figures of each (`pystack3d_dask.quality`); ``plot`` draws them.
+
+        Raises
+        ------
+        ParameterError
+            When a path leads nowhere, a value is wrong, or there is no such slice, area or
+            step.
+        """
+        from pystack3d_dask.sweep import sweep
+
+        return sweep(self, grid, z=z, area=area, step=step)
+
+    def with_parameters(self, changes: Mapping[str, Any]) -> Pipeline:
+        """Return the pipeline with other parameters, to look at or to run.
+
+        Parameters
+        ----------
+        changes : mapping
+            New values by path, such as ``{"destriping.filters[0].noise_level": 30}``. The
+            parameter file stays as it is.
+
+        Raises
+        ------
+        ParameterError
+            With every path that leads nowhere and every value that is wrong.
+        """
+        from pystack3d_dask.parameters import with_parameters
+
+        return with_parameters(self, changes)
 
     def lazy(self) -> xr.DataArray:
         """Return the corrected stack as a lazy array, dims (c, z, y, x), in the source's type.

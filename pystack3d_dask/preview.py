@@ -2,31 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from functools import partial
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from pystack3d_dask.block import run_block
-from pystack3d_dask.chain import Chain, Work
-from pystack3d_dask.errors import FitRequiredError, ParameterError, Problem
+from pystack3d_dask.chain import Chain
+from pystack3d_dask.errors import ParameterError, Problem
 from pystack3d_dask.io.source import Source
-from pystack3d_dask.known import known_work
 from pystack3d_dask.project import Project
+from pystack3d_dask.quality import Quality
 from pystack3d_dask.spec import Array, Region, StackSpec
 from pystack3d_dask.steps.area import Area, area_region, check_area
 from pystack3d_dask.values import cast
+from pystack3d_dask.workbench import Estimate, Workbench, level_after
 
-CONTRAST = (0.5, 99.5)  # percentiles of the grey levels that are drawn black and white
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
 Positions = tuple[float, ...] | None
-INCHES = 4.2  # width of a picture in the figure
 
 
 @dataclass(frozen=True, kw_only=True)
 class Preview:
-    """A slice before and after corrections.
+    """A slice before and after corrections. In a notebook it shows itself.
 
     Parameters
     ----------
@@ -42,6 +43,9 @@ class Preview:
         Left, right, bottom and top edge, in ``unit``, y counted downwards.
     unit : str
         "µm", or "pixels" where the size of a pixel is not known.
+    estimated : mapping
+        By step name, from how many slices its fit was estimated, where no run had found it.
+        What a run does may then differ.
     """
 
     name: str
@@ -51,94 +55,104 @@ class Preview:
     after: Array
     extent: tuple[float, float, float, float]
     unit: str
+    estimated: Mapping[str, Estimate] = field(default_factory=dict)
+
+    @property
+    def difference(self) -> Array:
+        """After less before, float32, shape (channels, rows, columns)."""
+        return self.after.astype(np.float32) - self.before.astype(np.float32)
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """What is estimated, in words."""
+        return tuple(f"{name} {estimate}" for name, estimate in self.estimated.items())
+
+    def figures(self) -> dict[str, dict[str, tuple[float, float]]]:
+        """Return figures of the slice before and after, by channel and name.
+
+        ``mean``, ``deviation``, and those of `pystack3d_dask.quality.Quality` that need no
+        neighbour: ``along``, ``across`` and ``sharpness``.
+        """
+        return {
+            channel: {
+                name: (one[name], other[name])
+                for one, other in [(_figures(before), _figures(after))]
+                for name in one
+            }
+            for channel, before, after in zip(self.channels, self.before, self.after, strict=True)
+        }
+
+    def plot(self) -> Figure:
+        """Draw before and after in the same grey levels, their difference and histograms."""
+        from pystack3d_dask.pictures import preview_figure
+
+        return preview_figure(self)
 
     def save(self, path: Path | str) -> Path:
-        """Draw before, after and their difference as a picture (PNG, PDF, SVG, by suffix)."""
-        from matplotlib.backends.backend_agg import FigureCanvasAgg
-        from matplotlib.figure import Figure
+        """Write that picture (PNG, PDF, SVG, by suffix) and return the path."""
+        from pystack3d_dask.pictures import save_figure
 
-        rows, (height, width) = len(self.channels), self.before.shape[1:]
-        tall = min(max(INCHES * height / width, 1.2), 3 * INCHES)
-        figure = Figure(figsize=(3 * INCHES, rows * 0.84 * tall + 0.7), layout="constrained")
-        FigureCanvasAgg(figure)
-        figure.suptitle(f"{self.name}, after {self.step}")
-        grid = figure.subplots(rows, 3, squeeze=False, sharex=True, sharey=True)
-        for axes, channel, before, after in zip(
-            grid, self.channels, self.before, self.after, strict=True
-        ):
-            self._draw(figure, axes, channel, before, after)
-        for axis in grid[-1]:
-            axis.set_xlabel(f"x, {self.unit}")
-        path = Path(path)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        figure.savefig(path, dpi=150)
-        return path
+        return save_figure(self.plot(), path)
 
-    def _draw(
-        self, figure: object, axes: Sequence[object], channel: str, before: Array, after: Array
-    ) -> None:
-        difference = after.astype(np.float64) - before
-        spread = float(np.percentile(np.abs(difference), CONTRAST[1])) or 1.0
-        pictures = [
-            ("before", before, "gray", _limits(before)),
-            ("after", after, "gray", _limits(after)),
-            ("after - before", difference, "RdBu_r", (-spread, spread)),
-        ]
-        for axis, (title, image, colours, (low, high)) in zip(axes, pictures, strict=True):
-            shown = axis.imshow(  # type: ignore[attr-defined]
-                image, cmap=colours, vmin=low, vmax=high, extent=self.extent
-            )
-            where = f"{channel}, " if len(self.channels) > 1 else ""
-            axis.set_title(f"{where}{title}", fontsize="medium")  # type: ignore[attr-defined]
-            figure.colorbar(shown, ax=axis, fraction=0.05, pad=0.02)  # type: ignore[attr-defined]
-        axes[0].set_ylabel(f"y, {self.unit}")  # type: ignore[attr-defined]
+    def _repr_png_(self) -> bytes:
+        from pystack3d_dask.pictures import png
+
+        return png(self.plot())
 
 
 def preview(
-    project: Project, *, z: int | None = None, area: Area | None = None, step: str | None = None
+    project: Project,
+    *,
+    z: int | None = None,
+    area: Area | None = None,
+    step: str | None = None,
+    bench: Workbench | None = None,
 ) -> Preview:
-    """Take one slice through the chain; see `Pipeline.preview`."""
-    names = [each.name for each in project.steps]
-    if step is not None and step not in names:
-        expected = ", ".join(names) or "nothing: process_steps is empty"
-        raise ParameterError([Problem("step", f"one of {expected} expected, found {step!r}")])
-    end = len(names) if step is None else names.index(step) + 1
-    chains = project.chains(known_work(project)[0] if project.directory else {})
-    for index, each in enumerate(project.steps[:end]):
-        if not chains[0].is_applicable(index):
-            message = (
-                f"{each.name} needs its fit to the whole stack first: `run` finds it "
-                "(or Pipeline.fit), then preview"
-            )
-            raise FitRequiredError(message)
-    spec = chains[0].levels[end]
-    region = _region(spec, z, area)
-    source = source_slice(chains[0], end, region)
+    """Take one slice through the chain; see `Pipeline.preview`.
+
+    ``bench`` is a workbench of this project that keeps what it computes for the next look.
+    """
+    bench = bench or Workbench(project)
+    end = level_after(project.steps, step)
+    z = chosen_slice(project.chains()[0].levels[end].shape[0], z)
+    fitted = bench.fitted([z], end)
+    chain = fitted.chains[0]
+    region = chosen_region(chain.levels[end], area).with_z(z, z + 1)
+    source = source_slice(chain, end, region)
+    (images,) = bench.images(fitted, end, [region])
+    spec = chain.levels[end]
     return Preview(
-        name=(spec.names or project.source.names)[region.start[0]],
-        step=names[end - 1] if end else "nothing",
+        name=(spec.names or project.source.names)[z],
+        step=project.steps[end - 1].name if end else "nothing",
         channels=project.source.channels,
         before=_before(project.source, source),
-        after=np.stack([_after(project.source, k, c, end, region) for k, c in enumerate(chains)]),
+        after=np.stack(
+            [rounded(image, each) for image, each in zip(images, fitted.chains, strict=True)]
+        ),
         extent=_extent(spec, region),
         unit="pixels" if spec.pixel_size is None else "µm",
+        estimated=fitted.estimates,
     )
 
 
-def _region(spec: StackSpec, z: int | None, area: Area | None) -> Region:
-    slices = spec.shape[0]
+def chosen_slice(slices: int, z: int | None) -> int:
+    """Return the index of a slice, of the middle one by default, if there is such a slice."""
     z = slices // 2 if z is None else z
-    problems = list(check_area("area", area, spec))
     if not 0 <= z < slices:
-        problems.append(Problem("z", f"0 to {slices - 1} expected, found {z}"))
-    errors = [problem for problem in problems if problem.severity == "error"]
+        raise ParameterError([Problem("z", f"0 to {slices - 1} expected, found {z}")])
+    return z
+
+
+def chosen_region(spec: StackSpec, area: Area | None) -> Region:
+    """Return the part of all slices that an area names, if there is any."""
+    errors = [each for each in check_area("area", area, spec) if each.severity == "error"]
     if errors:
         raise ParameterError(errors)
-    return area_region(area, spec).with_z(z, z + 1)
+    return area_region(area, spec)
 
 
 def source_slice(chain: Chain, end: int, region: Region) -> Region:
-    """Return the part of the acquisition that one slice of a region of a level shows."""
+    """Return the part of the acquisition that a region of a level shows."""
     first, last, z = chain.source, chain.levels[end], region.start[0]
     for index in reversed(range(end)):
         if not chain.steps[index].keeps_slices:
@@ -146,6 +160,11 @@ def source_slice(chain: Chain, end: int, region: Region) -> Region:
             z = _nearest(chain.step_source(index, one).z, chain.levels[index].z, last.z, region)
     shift = [a - b for a, b in zip(last.origin, first.origin, strict=True)]
     return region.shifted((0, *shift)).with_z(z, z + 1)
+
+
+def rounded(image: Array, chain: Chain) -> Array:
+    """Return an image of any level in the type of the acquisition."""
+    return cast(image, chain.result_dtype, chain.source.precision)
 
 
 def _nearest(candidates: range, z: Positions, wanted: Positions, region: Region) -> int:
@@ -159,15 +178,6 @@ def _before(source: Source, region: Region) -> Array:
     return np.stack([source.read(k, region)[0] for k in range(len(source.channels))])
 
 
-def _after(source: Source, channel: int, chain: Chain, end: int, region: Region) -> Array:
-    images: list[Array] = []
-    work = Work(reads=0, end=end, stores=(end,))
-    run_block(
-        chain, work, region, partial(source.read, channel), lambda *found: images.append(found[2])
-    )
-    return cast(images[0], chain.result_dtype, chain.source.precision)
-
-
 def _extent(spec: StackSpec, region: Region) -> tuple[float, float, float, float]:
     height, width = spec.pixel_size or (1.0, 1.0)
     _, (top, bottom), (left, right) = (
@@ -177,6 +187,12 @@ def _extent(spec: StackSpec, region: Region) -> tuple[float, float, float, float
     return left * width, right * width, bottom * height, top * height
 
 
-def _limits(image: Array) -> tuple[float, float]:
-    low, high = np.percentile(image, CONTRAST)
-    return float(low), float(high) if high > low else float(low) + 1
+def _figures(image: Array) -> dict[str, float]:
+    own = Quality.of(image)
+    return {
+        "mean": float(image.mean()),
+        "deviation": float(image.std()),
+        "along": own.along,
+        "across": own.across,
+        "sharpness": own.sharpness,
+    }

@@ -10,7 +10,7 @@ from __future__ import annotations
 import importlib.metadata
 import warnings
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from functools import cache
 from typing import Any, ClassVar, Literal
@@ -22,6 +22,7 @@ from pystack3d_dask.errors import FitRequiredError, Problem
 from pystack3d_dask.spec import Array, Arrays, Region, StackSpec
 
 ENTRY_POINTS = "pystack3d_dask.steps"
+SAMPLED = 24  # slices at most that stand for a stack where a fit is estimated
 FitScope = Literal["slice", "stack"] | None
 Summaries = Mapping[int, Arrays]
 
@@ -181,6 +182,13 @@ class Step(ABC):
         """Return the bytes that `summarise` allocates for itself, beside its input."""
         return 0
 
+    def estimate_slices(self, shown: Collection[int], spec: StackSpec) -> set[int]:
+        """Return the slices from which a preview estimates a fit that no run has found.
+
+        By default every n-th of the stack, `SAMPLED` at most, and those that are ``shown``.
+        """
+        return {*every(range(spec.shape[0])), *shown}
+
     def summarise(
         self,
         block: Array,
@@ -202,7 +210,8 @@ class Step(ABC):
         """Return the fit, or the partial one that the next round needs.
 
         ``summaries`` may load its values when they are asked for: go through it slice
-        by slice, in order, and do not hold all of it.
+        by slice, in order, and do not hold all of it. In an estimate only those of
+        `estimate_slices` are there.
         """
         return {}
 
@@ -240,6 +249,11 @@ class Step(ABC):
         """
         if "cast" in figures:
             yield statistics(figures)
+
+
+def every(slices: Sequence[int], most: int = SAMPLED) -> Sequence[int]:
+    """Return every n-th of some slices, n the smallest that leaves ``most`` or fewer."""
+    return slices[:: max(1, -(-len(slices) // most))]
 
 
 def known(fitted: Arrays | None) -> Arrays:

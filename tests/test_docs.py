@@ -49,8 +49,10 @@ def test_the_python_of_the_readme_runs_on_its_parameters(readme_project: Path) -
 def test_the_commands_of_the_readme_are_those_of_the_program() -> None:
     lines = [line for body in snippets("README.md", "bash") for line in body.splitlines()]
     named = {m[1] for line in lines if (m := re.search(r"pystack3d-dask (\w+)", line))}
-    expected = {"clean", "demo", "export", "init", "plan", "preview", "report", "run", "verify"}
-    assert named == expected | {"worker"}
+    assert named == {
+        *("clean", "demo", "export", "init", "plan", "preview", "report", "run", "suggest"),
+        *("sweep", "verify", "worker"),
+    }
     assert named <= set(cli.commands)
 
 

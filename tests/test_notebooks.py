@@ -14,6 +14,7 @@ SHOWN = {  # what is printed, and how many pictures there are at least
     "cluster.ipynb": ("dashboard: http://127.0.0.1:", 2),
     "explore.ipynb": ("black and white: [", 8),
     "quickstart.ipynb": ("dashboard: http://127.0.0.1:", 3),
+    "tune.ipynb": ("{'destriping.filters[0].noise_level': 5.0}", 1),
 }
 
 each_notebook = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.name)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import io
+import re
+
 import numpy as np
 import pytest
 import tifffile
@@ -10,9 +13,10 @@ from stacks import STEPS, images, make_project, write_params
 
 from pystack3d_dask import open_result, open_stack
 from pystack3d_dask.cli import cli
-from pystack3d_dask.errors import FitRequiredError, ParameterError
+from pystack3d_dask.errors import ParameterError
 from pystack3d_dask.pipeline import Pipeline
 from pystack3d_dask.preview import preview
+from pystack3d_dask.quality import stripe_energy
 
 ALL = [name for name in STEPS if name not in ("intensity_rescaling_area", "cropping_final")]
 CHANNELS = ("ESB", "SE2")
@@ -54,13 +58,36 @@ def test_the_chain_can_stop_after_any_step(project):
     assert (shown.step, shown.name) == ("cropping", "slice_0003_z=0.0300um.tif")
 
 
-def test_fits_that_are_missing_are_named(tmp_path):
+def test_fits_that_are_missing_are_estimated_and_named(tmp_path):
     directory = make_project(tmp_path, ["cropping", "bkg_removal"])
     pipeline = Pipeline.from_toml(directory)
-    with pytest.raises(FitRequiredError, match="bkg_removal needs its fit to the whole stack"):
-        pipeline.preview()
-    assert pipeline.preview(step="cropping").after.shape == (1, 43, 57)
+    shown = pipeline.preview()
+    assert shown.labels == ("bkg_removal estimated from 10 of 20 slices",)
+    assert not pipeline.preview(step="cropping").estimated
     assert not (directory / "process").exists()
+    pipeline.fit()
+    assert not pipeline.preview().estimated
+
+
+def test_the_difference_is_signed(project):
+    shown = Pipeline.from_toml(project).preview(z=6)
+    expected = shown.after.astype(int) - shown.before
+    np.testing.assert_array_equal(shown.difference, expected)
+    assert expected.min() < 0 < expected.max()
+
+
+def test_figures_of_a_preview_are_those_of_its_images(project):
+    shown = Pipeline.from_toml(project).preview(z=6)
+    found = shown.figures()
+    assert list(found) == list(CHANNELS)
+    assert found["SE2"]["mean"] == (shown.before[1].mean(), shown.after[1].mean())
+    assert found["SE2"]["deviation"] == (shown.before[1].std(), shown.after[1].std())
+    assert found["SE2"]["across"][1] == stripe_energy(shown.after[1])[1]
+
+
+def test_a_preview_shows_itself_in_a_notebook(project):
+    drawn = Pipeline.from_toml(project).preview(z=6)._repr_png_()
+    assert imread(io.BytesIO(drawn)).shape[1] > 1000
 
 
 @pytest.mark.parametrize(
@@ -78,9 +105,12 @@ def test_what_is_not_there_is_said(project, wanted, message):
 
 def test_the_command_draws_a_picture(project, tmp_path, capsys):
     path = tmp_path / "new" / "slice.png"
-    arguments = ["preview", str(project), "--z", "4", "--output", str(path)]
+    arguments = ["preview", str(project), "--z", "4", "--png", str(path)]
     cli.main(arguments, standalone_mode=False)
-    assert f"wrote {path}" in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert f"wrote {path}" in printed
+    assert re.search(r"^SE2 +before +after$", printed, re.MULTILINE)
+    assert re.search(r"^mean +\d+\.\d+ +\d+\.\d+$", printed, re.MULTILINE)
     picture = imread(path)
     assert min(picture.shape[:2]) > 300
     assert len(np.unique(picture[..., :3].reshape(-1, 3), axis=0)) > 200  # greys and colours

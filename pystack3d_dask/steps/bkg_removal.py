@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from math import prod
@@ -13,7 +13,7 @@ import numpy as np
 from pystack3d_dask.charts import Chart
 from pystack3d_dask.errors import Problem
 from pystack3d_dask.spec import Array, Arrays, Region, StackSpec
-from pystack3d_dask.step import FitScope, Step, Summaries
+from pystack3d_dask.step import FitScope, Step, Summaries, every
 from pystack3d_dask.steps.local_background import LocalBackground, Window
 from pystack3d_dask.steps.polynomial import Basis, BasisError
 from pystack3d_dask.steps.polynomial_background import PolynomialBackground
@@ -126,6 +126,11 @@ class BackgroundRemoval(Step):
 
     def summary_source(self, out: Region, spec: StackSpec) -> Region:
         return self._on(spec).summary_source(out)
+
+    def estimate_slices(self, shown: Collection[int], spec: StackSpec) -> set[int]:
+        if self.method == "local":
+            return super().estimate_slices(shown, spec)
+        return set(every(range(0, spec.shape[0], self.skips(spec)[0])))
 
     def summarise(
         self,

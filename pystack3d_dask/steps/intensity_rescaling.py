@@ -7,7 +7,7 @@ PyStack3D has it (Quéméré and David, JOSS 2024).
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -17,7 +17,7 @@ from pystack3d_dask.charts import Chart, Lines, Maps
 from pystack3d_dask.compiled import compiled
 from pystack3d_dask.errors import Problem
 from pystack3d_dask.spec import Array, Arrays, Precision, Region, StackSpec
-from pystack3d_dask.step import FitScope, Step, Summaries, known
+from pystack3d_dask.step import FitScope, Step, Summaries, every, known
 from pystack3d_dask.steps.windows import check_window, running_window
 
 ALL_SLICES = -1
@@ -83,6 +83,14 @@ class IntensityRescaling(Step):
     def fit_rounds(self, spec: StackSpec) -> int:
         # integers are counted value by value, so that their range needs no round of its own
         return 1 if spec.is_integer or self.range_bins is not None else 2
+
+    def estimate_slices(self, shown: Collection[int], spec: StackSpec) -> set[int]:
+        """Return every n-th slice, and every n-th in the running means of those shown."""
+        found = super().estimate_slices(shown, spec)
+        if self.filter_size == ALL_SLICES:
+            return found
+        windows = (running_window(z, self.filter_size, spec.shape[0]) for z in shown)
+        return found.union(*(every(np.unique(window).tolist()) for window in windows))
 
     def summarise(
         self,

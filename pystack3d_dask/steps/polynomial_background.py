@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 
 import numpy as np
 
@@ -100,8 +101,8 @@ class PolynomialBackground:
         positions = self._positions(0)
 
         def planes() -> Iterator[Plane]:
-            for z, group in zip(positions, self._groups(summaries), strict=False):
-                yield Plane(z, _mean_of(group))
+            for number, group in self._groups(summaries):
+                yield Plane(positions[number], _mean_of(group))
 
         fit = self._fit(planes)
         offset = self._constant(fit)
@@ -214,16 +215,10 @@ class PolynomialBackground:
         sums, counts = cell_sums(image, sy, sx, self.low, self.high)
         return {"sums": sums, "counts": counts.astype(np.uint32)}
 
-    def _groups(self, summaries: Summaries) -> Iterator[list[Arrays]]:
-        """Yield the summaries of the slices that make one plane of samples."""
-        group: list[Arrays] = []
-        for z, summary in summaries.items():
-            if group and z % self.skips[0] == 0:
-                yield group
-                group = []
-            group.append(summary)
-        if group:
-            yield group
+    def _groups(self, summaries: Summaries) -> Iterator[tuple[int, list[Arrays]]]:
+        """Yield the planes of samples: their numbers, and the summaries of their slices."""
+        for number, slices in groupby(summaries, key=lambda z: z // self.skips[0]):
+            yield number, [summaries[z] for z in slices]
 
     def _positions(self, axis: int) -> Array:
         """Return where samples lie, 0 to 1: on the first voxel of a cell, or in its middle."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import ClassVar, Literal, NamedTuple
 
@@ -25,6 +25,7 @@ SURELY_ALIKE = 0.5  # and from which no other slice can be meant
 HARDLY_ALIKE = 0.15  # below, all earlier slices within reach are tried
 LEAST_JUMP = 1.0  # pixel: smaller ones are jitter
 UNLIKE = "it has little in common with the one before"
+NEAR = 1  # slices before and after those shown whose motion an estimate knows
 ALIKE = 0.05  # correlation after registration from which two slices show the same
 
 
@@ -141,6 +142,13 @@ class RegistrationCalculation(Step):
     def summary_scratch_bytes(self, out: Region, spec: StackSpec) -> int:
         height, width = self._block_size(spec)
         return SCRATCH_BYTES[self.method] * height * width
+
+    def estimate_slices(self, shown: Collection[int], spec: StackSpec) -> set[int]:
+        """Return those shown and their neighbours: they lie on each other as they will, but
+        the stack that they lie in has not moved.
+        """
+        near = (k for z in shown for k in range(z - NEAR, z + NEAR + 1))
+        return {k for k in near if 0 <= k < spec.shape[0]}
 
     def summarise(
         self,

@@ -1,0 +1,32 @@
+"""What commands on a project have in common: how it is named and opened."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+if TYPE_CHECKING:
+    from pystack3d_dask.pipeline import Pipeline
+    from pystack3d_dask.placement import GpuUse
+
+PROJECT = click.argument("project", type=click.Path(path_type=Path))
+STEPS = click.option("--steps", help="Only these of the process_steps, separated by commas.")
+
+
+def open_pipeline(project: Path, steps: str | None, gpu_use: GpuUse | None = None) -> Pipeline:
+    """Open a project, and print what is worth saying.
+
+    With some of its steps, and another use of GPUs than its parameters say, if these are named.
+    """
+    from pystack3d_dask.pipeline import Pipeline
+
+    wanted = None if steps is None else [name.strip() for name in steps.split(",")]
+    pipeline = Pipeline.from_toml(project, steps=wanted)
+    if gpu_use is not None:
+        pipeline = replace(pipeline, gpu_use=gpu_use)
+    for note in pipeline.notes:
+        click.echo(f"note: {note}", err=True)
+    return pipeline

@@ -1,0 +1,225 @@
+"""Pictures of previews and sweeps, as matplotlib figures that no window manager knows of."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+from pystack3d_dask.spec import Array
+
+if TYPE_CHECKING:
+    from pystack3d_dask.preview import Preview
+    from pystack3d_dask.sweep import Cell, Sweep
+
+CONTRAST = (0.5, 99.5)  # percentiles of the grey levels that are drawn black and white
+INCHES = 3.7  # width of a picture of a preview
+SWEEP_INCHES = 12.5  # width of all columns of a sweep
+SCREEN_DPI, FILE_DPI = 100, 150
+BINS = 128
+BEFORE, AFTER, BEST, WARNING = "0.55", "C0", "C2", "C1"
+NICE = (1, 2, 5)
+MOST_COLUMNS = 5
+
+
+def preview_figure(preview: Preview) -> Figure:
+    """Return before, after, difference and histograms of a preview, a row for each channel."""
+    rows, (height, width) = len(preview.channels), preview.before.shape[1:]
+    tall = INCHES * min(max(height / width, 0.4), 2.5)
+    figure = _figure(4 * INCHES + 0.6, rows * (tall + 0.35) + 0.75)
+    _title(figure, f"{preview.name}, after {preview.step}", preview.labels)
+    grid = figure.subplots(rows, 4, squeeze=False)
+    for axes, *images in zip(
+        grid, preview.channels, preview.before, preview.after, preview.difference, strict=True
+    ):
+        _draw_channel(figure, axes, preview, *images)
+    return figure
+
+
+def sweep_figure(sweep: Sweep) -> Figure:
+    """Return one picture per cell of a sweep, the best one framed: its first slice and channel."""
+    rows, columns, cells = _arranged(sweep)
+    height, width = cells[0].images.shape[-2:]
+    side = SWEEP_INCHES / max(columns, 3)
+    tall = side * min(max(height / width, 0.4), 2.5)
+    lines = 1 + len(sweep.grid)
+    figure = _figure(columns * side + 0.3, rows * (tall + 0.17 * lines + 0.1) + 0.9)
+    _title(figure, f"slice {sweep.z[0]}, after {sweep.step}", sweep.labels)
+    limits = _limits(*(cell.images[0, 0] for cell in cells))
+    grid = figure.subplots(rows, columns, squeeze=False).ravel()
+    for axes, cell in zip(grid, cells, strict=False):
+        _show(axes, cell.images[0, 0], limits, None)
+        name = "\n".join(f"{_short(path)} = {value}" for path, value in cell.values.items())
+        is_best = cell is sweep.best
+        mark, colour = (" (best)", BEST) if is_best else ("", "black")
+        text = f"{name}\nscore {cell.score:.4f}{mark}"
+        axes.set_title(text, fontsize="small", color=colour)
+        for edge in axes.spines.values():
+            edge.set(visible=is_best, color=BEST, linewidth=3)
+    for axes in grid[len(cells) :]:
+        axes.set_axis_off()
+    _scale_bar(grid[0], width * sweep.pixel, sweep.unit)
+    return figure
+
+
+def _arranged(sweep: Sweep) -> tuple[int, int, Sequence[Cell]]:
+    """Return rows and columns of the picture of a sweep, and the cells row by row.
+
+    Of two parameters the one with more values goes along the columns.
+    """
+    counts = [len(values) for values in sweep.grid.values()]
+    cells = sweep.cells
+    across = counts[-1] if len(counts) > 1 else len(cells)
+    if len(counts) == 2 and counts[0] > counts[1]:
+        across = counts[0]
+        cells = tuple(cell for k in range(counts[1]) for cell in cells[k :: counts[1]])
+    columns = min(across, MOST_COLUMNS)
+    return -(-len(cells) // columns), columns, cells
+
+
+def save_figure(figure: Figure, path: Path | str) -> Path:
+    """Write a figure (PNG, PDF, SVG, by suffix), making directories as needed."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path, dpi=FILE_DPI)
+    return path
+
+
+def png(figure: Figure) -> bytes:
+    """Return a figure as a PNG file, for notebooks."""
+    file = io.BytesIO()
+    figure.savefig(file, format="png", dpi=SCREEN_DPI)
+    return file.getvalue()
+
+
+def _figure(width: float, height: float) -> Figure:
+    figure = Figure(figsize=(width, height), layout="constrained")
+    FigureCanvasAgg(figure)
+    return figure
+
+
+def _title(figure: Figure, text: str, labels: Sequence[str]) -> None:
+    """Write a title, and below it, to be seen, what is only estimated."""
+    figure.suptitle(text, fontsize="large")
+    if labels:
+        between = "; " if figure.get_figwidth() > 4 * INCHES else "\n"
+        figure.supxlabel(between.join(labels), fontsize="medium", color=WARNING)
+
+
+def _draw_channel(
+    figure: Figure,
+    axes: Sequence[Any],
+    preview: Preview,
+    channel: str,
+    before: Array,
+    after: Array,
+    difference: Array,
+) -> None:
+    where = f"{channel}, " if len(preview.channels) > 1 else ""
+    limits = _limits(before, after)
+    spread = float(np.percentile(np.abs(difference), CONTRAST[1])) or 1.0
+    _show(axes[0], before, limits, preview.extent)
+    _show(axes[1], after, limits, preview.extent)
+    shown = _show(axes[2], difference, (-spread, spread), preview.extent, "RdBu_r")
+    figure.colorbar(shown, ax=axes[2], fraction=0.05, pad=0.02)
+    left, right, _, _ = preview.extent
+    _scale_bar(axes[0], right - left, preview.unit)
+    _histograms(axes[3], before, after)
+    titles = ("before", "after", "after - before", "grey levels")
+    for axis, title in zip(axes, titles, strict=True):
+        axis.set_title(f"{where}{title}", fontsize="medium")
+
+
+def _show(
+    axes: Any,
+    image: Array,
+    limits: tuple[float, float],
+    extent: tuple[float, float, float, float] | None,
+    colours: str = "gray",
+) -> Any:
+    axes.set(xticks=[], yticks=[])
+    low, high = limits
+    return axes.imshow(
+        image, cmap=colours, vmin=low, vmax=high, extent=extent, interpolation_stage="data"
+    )
+
+
+def _histograms(axes: Any, before: Array, after: Array) -> None:
+    """Draw the grey levels of both, as shares of the pixels."""
+    low = min(float(before.min()), float(after.min()))
+    high = max(float(before.max()), float(after.max()))
+    is_integer = before.dtype.kind in "iu"
+    step = max(1.0, np.ceil((high - low) / BINS)) if is_integer else (high - low) / BINS or 1.0
+    edges = np.arange(low - 0.5 * is_integer, high + 1.5 * step, step)
+    for image, name, colour in ((before, "before", BEFORE), (after, "after", AFTER)):
+        counts, _ = np.histogram(image, edges)
+        axes.stairs(counts / image.size, edges, fill=True, alpha=0.35, color=colour)
+        axes.stairs(counts / image.size, edges, color=colour, label=name)
+    axes.set(yticks=[], xlabel="grey level")
+    axes.set_xlim(edges[0], edges[-1])
+    axes.set_ylim(bottom=0)
+    axes.legend(frameon=False, fontsize="small")
+    for side in ("top", "right", "left"):
+        axes.spines[side].set_visible(False)
+
+
+def _scale_bar(axes: Any, width: float, unit: str) -> None:
+    """Draw a bar of a round length, about a fifth as wide as the picture."""
+    length = _round_length(width / 5)
+    share = length / width
+    axes.add_artist(_bar(axes, share))
+    number, name = (length * 1000, "nm") if unit == "µm" and length < 1 else (length, unit)
+    axes.text(
+        0.95 - share / 2,
+        0.075,
+        f"{number:g} {name}",
+        transform=axes.transAxes,
+        ha="center",
+        va="bottom",
+        color="white",
+        fontsize="small",
+        path_effects=_outline(),
+    )
+
+
+def _bar(axes: Any, share: float) -> Any:
+    from matplotlib.patches import Rectangle
+
+    return Rectangle(
+        (0.95 - share, 0.045),
+        share,
+        0.016,
+        transform=axes.transAxes,
+        facecolor="white",
+        edgecolor="black",
+        linewidth=0.5,
+    )
+
+
+def _outline() -> list[Any]:
+    from matplotlib.patheffects import withStroke
+
+    return [withStroke(linewidth=2, foreground="black")]
+
+
+def _round_length(length: float) -> float:
+    """Return the largest 1, 2 or 5 times a power of ten that is not above a length."""
+    power = 10.0 ** np.floor(np.log10(length))
+    return float(max(nice * power for nice in NICE if nice * power <= length * (1 + 1e-9)))
+
+
+def _limits(*images: Array) -> tuple[float, float]:
+    """Return the grey levels that are black and white in all of some images."""
+    ends = np.array([np.percentile(image, CONTRAST) for image in images])
+    low, high = float(ends[:, 0].min()), float(ends[:, 1].max())
+    return low, high if high > low else low + 1
+
+
+def _short(path: str) -> str:
+    """Return a path without the step."""
+    return path.partition(".")[2]

@@ -1,0 +1,195 @@
+"""Figures that tell good slices from bad ones without knowing the truth.
+
+All are of one slice, or of one and its neighbour, and none depends on brightness and contrast.
+What varies slowly, over more than `SLOWEST` pixels, is left out of all but the histograms: a
+background that two slices share makes them alike, and is no merit.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+
+import numpy as np
+from scipy import fft, ndimage
+
+from pystack3d_dask.spec import Array
+
+WEDGE = 5.0  # degrees to each side of a direction that count as that direction
+SLOWEST = 50  # pixels of a period
+NOTHING = 1e-8  # of the energy of the strongest ring: where there is less, windows leak
+LEVELS = 1024  # quantiles by which grey levels are compared
+
+
+@dataclass(frozen=True, kw_only=True)
+class Quality:
+    """Figures of one slice.
+
+    Parameters
+    ----------
+    along, across : float
+        See `stripe_energy`.
+    sharpness : float
+        See `sharpness`.
+    histogram_distance : float
+        To the neighbour, see `histogram_distance`; 0 is best. NaN without a neighbour.
+    ncc : float
+        With the neighbour, see `correlation`; 1 is best. NaN without a neighbour.
+    """
+
+    along: float
+    across: float
+    sharpness: float
+    histogram_distance: float = np.nan
+    ncc: float = np.nan
+
+    @classmethod
+    def of(cls, image: Array, neighbour: Array | None = None, angle: float = 0.0) -> Quality:
+        """Return the figures of a slice.
+
+        Parameters
+        ----------
+        image : ndarray, shape (rows, columns)
+            The slice.
+        neighbour : ndarray of the same shape, optional
+            The one beside it.
+        angle : float
+            Of the stripes, degrees clockwise on the screen, 0 for those along y.
+        """
+        along, across = stripe_energy(image, angle)
+        alike = (
+            {}
+            if neighbour is None
+            else {
+                "histogram_distance": histogram_distance(image, neighbour),
+                "ncc": correlation(image, neighbour),
+            }
+        )
+        return cls(along=along, across=across, sharpness=sharpness(image), **alike)
+
+    @property
+    def score(self) -> float:
+        """The correlation with the neighbour less the distance of the histograms; 1 is best.
+
+        The specimen is what neighbouring slices have in common: what does not disturb it, and
+        takes away what each slice has of its own (stripes, noise, jumps), makes them more
+        alike, and what takes parts of the specimen away less. Backgrounds are not judged.
+        """
+        return self.ncc - self.histogram_distance
+
+    def by_name(self) -> dict[str, float]:
+        """Return the figures, and the score, by name."""
+        return {**asdict(self), "score": self.score}
+
+
+def power_spectrum(image: Array) -> tuple[Array, Array, Array]:
+    """Return the power spectrum of an image without its border, and where its values lie.
+
+    Parameters
+    ----------
+    image : ndarray, shape (rows, columns)
+        Any real type.
+
+    Returns
+    -------
+    power : ndarray of float32, shape (rows, columns // 2 + 1)
+        Of the image less its mean, under a Hann window: periodograms without one have a
+        bright cross, which is the border of the image and looks like stripes.
+    ky, kx : ndarray, shapes (rows, 1) and (columns // 2 + 1,)
+        Cycles per pixel.
+    """
+    rows, columns = image.shape
+    values = image.astype(np.float32) - np.float32(image.mean())
+    values *= np.hanning(rows + 2)[1:-1, None].astype(np.float32)
+    values *= np.hanning(columns + 2)[1:-1].astype(np.float32)
+    power = np.square(np.abs(fft.rfft2(values)))
+    return power, fft.fftfreq(rows)[:, None], fft.rfftfreq(columns)
+
+
+def stripe_energy(image: Array, angle: float = 0.0) -> tuple[float, float]:
+    """Return which share of the energy of an image varies along stripes, and across them.
+
+    Parameters
+    ----------
+    image : ndarray, shape (rows, columns)
+        Any real type.
+    angle : float
+        Degrees by which stripes are turned clockwise on the screen, 0 for those along y.
+
+    Returns
+    -------
+    along, across : float
+        Energy at frequencies within 5 degrees of the direction along the stripes, and of
+        that across them, over the mean of all directions at the same frequency. Both are
+        1 where no direction is special; stripes lift ``across`` far above it, and
+        destriping that takes too much drops it below.
+    """
+    power, ky, kx = power_spectrum(image)
+    radius = np.hypot(ky, kx)
+    counted = (radius >= 1 / SLOWEST) & (radius <= 0.5)
+    turned = np.rad2deg(np.arctan2(ky, kx)) - angle  # 0 across the stripes
+    wedges = [np.abs((turned - middle + 90) % 180 - 90) <= WEDGE for middle in (90.0, 0.0)]
+    # the rings of a spectrum that falls by orders of magnitude count alike
+    rings = np.rint(radius * min(image.shape)).astype(np.intp)
+    number = np.bincount(rings[counted], minlength=rings.max() + 1)
+    total = np.bincount(rings[counted], power[counted], minlength=len(number))
+    mean = (total / np.maximum(number, 1))[rings]
+    counted &= mean > NOTHING * mean.max()
+    relative = np.divide(power, mean, out=np.ones_like(mean), where=counted)
+    along, across = (
+        float(relative[counted & wedge].mean()) if (counted & wedge).any() else 1.0
+        for wedge in wedges
+    )
+    return along, across
+
+
+def sharpness(image: Array) -> float:
+    """Return the energy of the gradient over the variance.
+
+    The measure of Tenenbaum as compared by Krotkov, "Focusing", IJCV 1, 1988, with
+    differences in place of Sobel's masks. 0 for an image of one grey level.
+
+    Parameters
+    ----------
+    image : ndarray, shape (rows, columns)
+        Any real type.
+    """
+    values = image.astype(np.float32)
+    variance = float(values.var())
+    energy = sum(float(np.mean(np.square(np.diff(values, axis=axis)))) for axis in (0, 1))
+    return energy / variance if variance else 0.0
+
+
+def histogram_distance(image: Array, neighbour: Array) -> float:
+    """Return how far apart the grey levels of two slices are, over their standard deviation.
+
+    The earth mover's distance (Wasserstein 1; Rubner, Tomasi, Guibas, IJCV 40(2), 2000),
+    from 1024 quantiles of each.
+
+    Parameters
+    ----------
+    image, neighbour : ndarray
+        Any shapes and real types.
+    """
+    places = (np.arange(LEVELS) + 0.5) / LEVELS
+    one, other = (np.quantile(each.astype(np.float32), places) for each in (image, neighbour))
+    deviation = float(neighbour.std())
+    return float(np.mean(np.abs(one - other))) / deviation if deviation else 0.0
+
+
+def correlation(image: Array, neighbour: Array) -> float:
+    """Return the normalised cross-correlation of two slices, less their local means.
+
+    Parameters
+    ----------
+    image, neighbour : ndarray
+        Equal shapes, any real type. 0 if one of them has a single grey level.
+    """
+    one, other = (detail(each) for each in (image, neighbour))
+    norm = float(np.sqrt(np.vdot(one, one) * np.vdot(other, other)))
+    return float(np.vdot(one, other)) / norm if norm else 0.0
+
+
+def detail(image: Array) -> Array:
+    """Return an image, as float32, less its mean under a Gaussian a fifth of `SLOWEST` wide."""
+    values = image.astype(np.float32)
+    return np.asarray(values - ndimage.gaussian_filter(values, SLOWEST / 5))
