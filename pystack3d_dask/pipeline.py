@@ -58,6 +58,11 @@ class Pipeline(Project):
 
         return cls(**vars(load_project(Path(path), steps=steps)))
 
+    def _repr_html_(self) -> str:
+        from pystack3d_dask.cards import pipeline_card
+
+        return pipeline_card(self, self.plan())
+
     def plan(self) -> Plan:
         """Return the passes that are left to do; reads records, never a pixel."""
         from pystack3d_dask.known import plan_project

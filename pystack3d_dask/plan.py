@@ -144,6 +144,11 @@ class Plan:
     def __str__(self) -> str:
         return describe(self)
 
+    def _repr_html_(self) -> str:
+        from pystack3d_dask.cards import plan_card
+
+        return plan_card(self)
+
 
 def make_plan(
     chains: Sequence[Chain],

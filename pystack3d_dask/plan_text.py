@@ -23,7 +23,7 @@ def describe(plan: Plan, where: Callable[[bool], str] | None = None) -> str:
     """
     lines = [_headline(plan)]
     for number, item in enumerate(plan.passes, start=1):
-        lines.append(f"pass {number}  {_sentence(plan, item)}")
+        lines.append(f"pass {number}  {sentence(plan, item)}")
         bound = "<= " if item.is_bound else ""
         lines.append(
             f"        {item.tasks} tasks of up to {item.slab} slices, "
@@ -55,12 +55,13 @@ def _headline(plan: Plan) -> str:
     steps = ", ".join(step.name for step in chain.steps) or "no steps"
     bound = "<= " if chain.levels[-1].is_bound else ""
     return (
-        f"{channels}: {_extent(chain.levels[0])} {chain.levels[0].dtype} -> "
-        f"{bound}{_extent(chain.levels[-1])} {chain.result_dtype}\nsteps   {steps}"
+        f"{channels}: {extent(chain.levels[0])} {chain.levels[0].dtype} -> "
+        f"{bound}{extent(chain.levels[-1])} {chain.result_dtype}\nsteps   {steps}"
     )
 
 
-def _sentence(plan: Plan, item: Pass) -> str:
+def sentence(plan: Plan, item: Pass) -> str:
+    """Return what a pass does, in words."""
     work, steps = item.work, plan.chains[0].steps
     source = "the source" if work.from_source else _level_name(plan, work.reads)
     parts = [f"reads {source}"]
@@ -83,7 +84,8 @@ def _level_name(plan: Plan, level: int) -> str:
     )
 
 
-def _extent(spec: StackSpec) -> str:
+def extent(spec: StackSpec) -> str:
+    """Return the shape of a stack, in words."""
     slices, height, width = spec.shape
     return f"{slices} slices of {width} x {height}"
 

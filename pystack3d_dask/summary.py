@@ -61,6 +61,11 @@ class RunSummary:
     bad_slices: tuple[dict[str, Any], ...] = ()
     remarks: tuple[str, ...] = ()
 
+    def _repr_html_(self) -> str:
+        from pystack3d_dask.cards import summary_card
+
+        return summary_card(self)
+
 
 def save_figures(
     project: Project, level: int, channels: Sequence[Mapping[int, Arrays]], slices: int

@@ -12,6 +12,7 @@ NOTEBOOKS = sorted((Path(__file__).parents[1] / "notebooks").glob("*.ipynb"))
 LIMIT = 120  # seconds for a cell
 SHOWN = {  # what is printed, and how many pictures there are at least
     "cluster.ipynb": ("dashboard: http://127.0.0.1:", 2),
+    "downstream.ipynb": ("% of the volume", 2),
     "explore.ipynb": ("black and white: [", 8),
     "quickstart.ipynb": ("dashboard: http://127.0.0.1:", 3),
     "tune.ipynb": ("{'destriping.filters[0].noise_level': 5.0}", 1),
