@@ -35,8 +35,9 @@ def check_step(
 
     Equal steps have equal parameters and can be pickled; the input is read-only;
     `output_spec`, `source`, `summary_source` and `scratch_bytes` tell the truth; the fit is
-    made of plain arrays; figures have one entry per slice; and all results are the same
-    however the stack is cut, in whatever order its blocks come. Checked in both precisions,
+    made of plain arrays; figures have one entry per slice; charts have names of their own, and
+    can be made while little is known; and all results are the same however the stack is cut,
+    in whatever order its blocks come. Checked in both precisions,
     and on values that an earlier step made float32; on a GPU where CuPy finds one.
 
     Parameters
@@ -69,6 +70,7 @@ def check_step(
             changed = _difference(before, case.images)
             case.require(not changed, "read-only input", f"the input {changed}")
             _check_cuts(case, chain, reference, figures)
+            _check_charts(case, chain, reference, figures)
             if "gpu" in step.devices:
                 _check_gpu(case, chain, reference)
             _check_scratch(case)
@@ -247,6 +249,25 @@ def _streamed(case: _Case, chain: Chain, block: Region, figures: Arrays) -> Arra
     report = run_block(chain, work, block, case.read, keep)
     found = {k: np.array([report.figures[1][z][k] for z in block.z]) for k in figures}
     return {**found, "values": np.stack(images)}
+
+
+def _check_charts(case: _Case, chain: Chain, reference: Array, figures: Arrays) -> None:
+    """Check what a report shows: of all slices, of some, and while nothing is known."""
+    measured = [f(reference, axis=(1, 2)).astype(np.float64) for f in (np.min, np.max, np.mean)]
+    every = {"cast": np.stack(measured, axis=1), **figures}
+    some = {name: np.array(values, np.float64) for name, values in every.items()}
+    for values in some.values():
+        values[1::2] = np.nan
+    fitted = chain.fitted(0)
+    nothing: Arrays = {}
+    for known, fit in ((every, fitted), (some, fitted), (nothing, None)):
+        charts = list(case.step.charts(known, case.spec, fit))
+        names = [chart.name for chart in charts]
+        case.require(len(set(names)) == len(names), "charts", f"names are {names}")
+        for chart in charts:
+            for columns in chart.tables().values():
+                lengths = {name: len(column) for name, column in columns.items()}
+                case.require(len(set(lengths.values())) == 1, "charts", f"columns have {lengths}")
 
 
 def _check_gpu(case: _Case, chain: Chain, reference: Array) -> None:

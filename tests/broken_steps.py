@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
+from pystack3d_dask.charts import Table
 from pystack3d_dask.step import Step, known
 
 
@@ -55,6 +56,18 @@ class MutatesBehindOurBack(Smooth):
         base = block if block.base is None else block.base
         base[0, 0, 0] = 7
         return super().apply(block, source, out, spec, fitted)
+
+
+class NamesChartsAlike(Smooth):
+    def charts(self, figures, spec, fitted=None):
+        yield from super().charts(figures, spec, fitted)
+        yield from super().charts(figures, spec, fitted)
+
+
+class ShowsColumnsOfDifferentLengths(Smooth):
+    def charts(self, figures, spec, fitted=None):
+        columns = {"where": figures.get("where", ()), "level": [1.0]}
+        yield Table(name="smooth", title="Levels", text="Read.", columns=columns)
 
 
 class DependsOnTheCut(Smooth):

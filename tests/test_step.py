@@ -214,6 +214,8 @@ def test_a_step_that_keeps_every_rule_passes():
     [
         (broken.MutatesItsInput, "read-only input"),
         (broken.MutatesBehindOurBack, "read-only input"),
+        (broken.NamesChartsAlike, "charts"),
+        (broken.ShowsColumnsOfDifferentLengths, "charts"),
         (broken.DependsOnTheCut, "same under any cut"),
         (broken.SummariesDependOnTheCut, "same under any cut"),
         (broken.FiguresDependOnTheCut, "same under any cut"),

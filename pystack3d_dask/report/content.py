@@ -138,7 +138,7 @@ def _facts(known: RunKnown) -> dict[str, str]:
         size = f"{dx:.4g} × {dy:.4g} × {dz:.4g} µm (x, y, z)"
     peak = max((each.peak_memory for each in known.passes), default=0)
     facts = {
-        "State": "complete" if known.is_complete else "interrupted: the result is not complete",
+        "State": "complete" if known.is_complete else "not complete: see what is left to do",
         "Report made": datetime.now().astimezone().strftime("%Y-%m-%d %H:%M %Z"),
         **({"Channels": ", ".join(source.channels)} if len(source.channels) > 1 else {}),
         "Before": _extent(chain, 0),

@@ -149,7 +149,7 @@ def _draw_panel(axes: Any, item: Lines, label: str, series: Mapping[str, Array])
             )
     axes.set_title(label, loc="left", pad=3)
     axes.grid(visible=True)
-    if item.logarithmic:
+    if item.logarithmic and any(np.any(values > 0) for values in series.values()):
         axes.set_yscale("log")
         axes.yaxis.set_major_locator(LogLocator(numticks=6))
         axes.yaxis.set_minor_formatter(NullFormatter())

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -17,6 +18,8 @@ from pystack3d_dask.project import Project
 from pystack3d_dask.record import BlockRecord, DamagedRecordError
 from pystack3d_dask.spec import Array, Arrays
 from pystack3d_dask.summary import by_slice, is_summarised, load_figures
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,7 +95,7 @@ class RunKnown:
     @cached_property
     def passes(self) -> list[PassTaken]:
         """What each pass took, the oldest first."""
-        taken = ([r.receipt() for r in _readable(records)] for records in self._records.values())
+        taken = (list(_each(r, BlockRecord.receipt)) for r in self._records.values())
         return [_pass_taken(receipts) for receipts in taken if receipts]
 
     @cached_property
@@ -118,22 +121,19 @@ class RunKnown:
         count = len(self.project.source.channels)
         found: dict[int, list[dict[int, Arrays]]] = {}
         for records in self._records.values():
-            for record in _readable(records):
-                for level, figures in record.figures().items():
+            for channel, by_level in _each(records, lambda r: (r.channel, r.figures())):
+                for level, figures in by_level.items():
                     empty: list[dict[int, Arrays]] = [{} for _ in range(count)]
-                    found.setdefault(level, empty)[record.channel].update(figures)
+                    found.setdefault(level, empty)[channel].update(figures)
         shapes = [spec.shape for spec in self.chains[0].levels]
         return {level: by_slice(each, shapes[level][0]) for level, each in found.items()}
 
 
-def _readable(records: Iterable[BlockRecord]) -> Iterator[BlockRecord]:
-    """Yield the records that are as they were written; the block of another is to be done again."""
+def _each(records: Iterable[BlockRecord], read: Callable[[BlockRecord], T]) -> Iterator[T]:
+    """Yield what is read of each record; the block of a damaged one is to be done again."""
     for record in records:
-        try:
-            record.receipt()
-        except DamagedRecordError:
-            continue
-        yield record
+        with suppress(DamagedRecordError):
+            yield read(record)
 
 
 def _pass_taken(receipts: Sequence[Mapping[str, Any]]) -> PassTaken:

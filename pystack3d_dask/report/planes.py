@@ -87,7 +87,7 @@ def planes_before(known: RunKnown, channel: int) -> Planes:
     end = len(chain.steps) if known.is_complete else 0
     spec = chain.levels[end]
     read = _reader_before(known, channel)
-    factor = _factor(spec, known, end)
+    factor = _factor(spec, known)
 
     def pooled_slice(z: int) -> Array:
         image = read(chain, end, z)
@@ -155,9 +155,9 @@ def _level(reader: ResultReader) -> int:
     return next((k for k in levels if max(reader.shape(k)[2:]) <= WIDEST), levels[-1])
 
 
-def _factor(spec: StackSpec, known: RunKnown, end: int) -> Triple:
+def _factor(spec: StackSpec, known: RunKnown) -> Triple:
     """Return by how much slices are pooled: as in the result, if there is one."""
-    if end:
+    if known.is_complete:
         reader = ResultReader(known.project.workspace.result)
         return (1, *reader.downsampling(_level(reader))[1:])
     factor = 1 << max(0, int(np.ceil(np.log2(max(spec.shape[1:]) / WIDEST))))
@@ -186,9 +186,11 @@ def _ingested(known: RunKnown) -> int | None:
 
     Without a result the whole acquisition is shown, which only level 0 has.
     """
-    last = len(known.project.steps) if known.is_complete else 0
-    unaltered = (k for k in range(last + 1) if all(s.keeps_values for s in known.project.steps[:k]))
-    return next((k for k in unaltered if k in known.stored.stored and k < max(last, 1)), None)
+    steps = known.project.steps
+    for level in sorted(known.stored.stored - {len(steps)}):
+        if all(step.keeps_values for step in steps[:level]) and (known.is_complete or not level):
+            return level
+    return None
 
 
 def _first(block: Array) -> Array:
