@@ -22,6 +22,8 @@ INCHES = 3.7  # width of a picture of a preview
 SWEEP_INCHES = 12.5  # width of all columns of a sweep
 SCREEN_DPI, FILE_DPI = 100, 150
 BINS = 128
+ENOUGH = 800  # pixels along the longer side of a picture
+SAMPLES = 2**18  # pixels from which the contrast is taken
 BEFORE, AFTER, BEST, WARNING = "0.55", "C0", "C2", "C1"
 NICE = (1, 2, 5)
 MOST_COLUMNS = 5
@@ -122,7 +124,7 @@ def _draw_channel(
 ) -> None:
     where = f"{channel}, " if len(preview.channels) > 1 else ""
     limits = _limits(before, after)
-    spread = float(np.percentile(np.abs(difference), CONTRAST[1])) or 1.0
+    spread = float(np.percentile(np.abs(_some(difference)), CONTRAST[1])) or 1.0
     _show(axes[0], before, limits, preview.extent)
     _show(axes[1], after, limits, preview.extent)
     shown = _show(axes[2], difference, (-spread, spread), preview.extent, "RdBu_r")
@@ -144,9 +146,17 @@ def _show(
 ) -> Any:
     axes.set(xticks=[], yticks=[])
     low, high = limits
-    return axes.imshow(
-        image, cmap=colours, vmin=low, vmax=high, extent=extent, interpolation_stage="data"
-    )
+    return axes.imshow(_reduced(image), cmap=colours, vmin=low, vmax=high, extent=extent)
+
+
+def _reduced(image: Array) -> Array:
+    """Return an image with no more pixels than can be seen: means over squares of them."""
+    factor = max(image.shape) // ENOUGH
+    if factor < 2:
+        return image
+    rows, columns = (extent // factor * factor for extent in image.shape)
+    squares = image[:rows, :columns].reshape(rows // factor, factor, columns // factor, factor)
+    return np.asarray(squares.mean((1, 3), dtype=np.float32))
 
 
 def _histograms(axes: Any, before: Array, after: Array) -> None:
@@ -215,9 +225,15 @@ def _round_length(length: float) -> float:
 
 def _limits(*images: Array) -> tuple[float, float]:
     """Return the grey levels that are black and white in all of some images."""
-    ends = np.array([np.percentile(image, CONTRAST) for image in images])
+    ends = np.array([np.percentile(_some(image), CONTRAST) for image in images])
     low, high = float(ends[:, 0].min()), float(ends[:, 1].max())
     return low, high if high > low else low + 1
+
+
+def _some(image: Array) -> Array:
+    """Return every n-th pixel along both axes, no more than contrast takes."""
+    step = max(1, int(np.sqrt(image.size / SAMPLES)))
+    return image[::step, ::step]
 
 
 def _short(path: str) -> str:

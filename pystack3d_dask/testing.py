@@ -35,10 +35,11 @@ def check_step(
 
     Equal steps have equal parameters and can be pickled; the input is read-only;
     `output_spec`, `source`, `summary_source` and `scratch_bytes` tell the truth; the fit is
-    made of plain arrays; figures have one entry per slice; charts have names of their own, and
-    can be made while little is known; and all results are the same however the stack is cut,
-    in whatever order its blocks come. Checked in both precisions,
-    and on values that an earlier step made float32; on a GPU where CuPy finds one.
+    made of plain arrays, and can be estimated from some slices; figures have one entry per
+    slice; charts have names of their own, and can be made while little is known; and all
+    results are the same however the stack is cut, in whatever order its blocks come. Checked in
+    both precisions, and on values that an earlier step made float32; on a GPU where CuPy finds
+    one.
 
     Parameters
     ----------
@@ -162,6 +163,7 @@ def _check_fit(case: _Case) -> Chain:
         pair = {"summaries": found, "fit": other.fits[case.step.name]}
         difference = _difference({"summaries": expected, "fit": fit}, pair)
         case.require(not difference, "same under any cut", f"slabs of {thickness}: {difference}")
+    _check_estimate(case, expected, set(fit))
     file = io.BytesIO()
     np.savez(file, **fit)  # type: ignore[arg-type]
     file.seek(0)
@@ -170,6 +172,21 @@ def _check_fit(case: _Case) -> Chain:
     for array in kept.values():
         array.flags.writeable = False
     return chain.with_fits({case.step.name: kept})
+
+
+def _check_estimate(case: _Case, rounds: Mapping[int, dict[int, Arrays]], names: set[str]) -> None:
+    """Check that a fit can be finished from the summaries of every other slice."""
+    sample = case.step.estimate_slices({1}, case.spec)
+    known = set(case.spec.region.z)
+    case.require(sample and sample <= known, "estimate", f"estimate_slices gave {sample}")
+    partial = None
+    try:
+        for found in rounds.values():
+            some = {z: found[z] for z in sorted(found)[::2]}
+            partial = case.step.finalize(some, case.spec, partial)
+    except Exception as error:  # a step that misses a slice may raise anything
+        raise AssertionError(case.broken("estimate", repr(error))) from error
+    case.require(set(partial or {}) == names, "estimate", f"a fit of {names} became {partial}")
 
 
 def _fit(case: _Case, thickness: int) -> tuple[Chain, dict[int, dict[int, Arrays]]]:

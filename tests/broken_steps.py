@@ -166,6 +166,17 @@ class AllocatesLessThanItSays(Smooth):
         return region.size * 30
 
 
+class MissesSlices(Smooth):
+    def finalize(self, summaries, spec, partial=None):
+        means = [summaries[z]["mean"] for z in range(spec.shape[0])]
+        return {"level": np.mean(means, keepdims=True)}
+
+
+class SamplesSlicesThatAreNotThere(Smooth):
+    def estimate_slices(self, shown, spec):
+        return {spec.shape[0]}
+
+
 class FiguresOfTheBlock(Smooth):
     def apply(self, block, source, out, spec, fitted=None):
         values, _ = super().apply(block, source, out, spec, fitted)

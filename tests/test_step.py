@@ -220,6 +220,8 @@ def test_a_step_that_keeps_every_rule_passes():
         (broken.SummariesDependOnTheCut, "same under any cut"),
         (broken.FiguresDependOnTheCut, "same under any cut"),
         (broken.RemembersEarlierBlocks, "same under any cut"),
+        (broken.MissesSlices, "estimate"),
+        (broken.SamplesSlicesThatAreNotThere, "estimate"),
         (broken.LiesAboutItsShape, "output_spec"),
         (broken.LiesAboutItsType, "output_spec"),
         (broken.GrowsBeyondItsBound, "output_spec"),

@@ -1,0 +1,78 @@
+"""Pictures: what they show, on which scale, and what they say about it."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from pystack3d_dask.pictures import preview_figure
+from pystack3d_dask.preview import Preview
+from pystack3d_dask.workbench import Estimate
+
+ESTIMATED = {"bkg_removal": Estimate(24, 2000)}
+
+
+def shown(width=300, unit="µm", pixel=0.01, **given):
+    rng = np.random.default_rng(0)
+    before, after = rng.integers(0, 100, (2, 2, 40, width), np.uint8)
+    values = {
+        "name": "slice_0001.tif",
+        "step": "destriping",
+        "channels": ("ESB", "SE2"),
+        "before": before,
+        "after": after + np.uint8(60),
+        "extent": (0.0, width * pixel, 40 * pixel, 0.0),
+        "unit": unit,
+    }
+    return Preview(**{**values, **given})
+
+
+def test_each_channel_has_before_after_difference_and_histograms():
+    figure = preview_figure(shown())
+    titles = [axes.get_title() for axes in figure.axes if axes.get_title()]
+    names = ["before", "after", "after - before", "grey levels"]
+    assert titles == [f"{channel}, {name}" for channel in ("ESB", "SE2") for name in names]
+    preview = shown()
+    drawn = [axes.images[0].get_array() for axes in figure.axes[:3]]
+    for image, expected in zip(
+        drawn, (preview.before[0], preview.after[0], preview.difference[0]), strict=True
+    ):
+        np.testing.assert_array_equal(image, expected)
+
+
+def test_before_and_after_have_the_same_grey_levels_and_differences_are_white_at_0():
+    before, after, difference, _ = preview_figure(shown()).axes[:4]
+    assert before.images[0].get_clim() == after.images[0].get_clim()
+    low, high = difference.images[0].get_clim()
+    assert low == -high < 0
+
+
+@pytest.mark.parametrize(
+    ("unit", "pixel", "label"),
+    [("µm", 0.01, "500 nm"), ("µm", 0.05, "2 µm"), ("pixels", 1.0, "50 pixels")],
+)
+def test_the_scale_bar_is_of_a_round_length(unit, pixel, label):
+    axes = preview_figure(shown(unit=unit, pixel=pixel)).axes[0]
+    assert [text.get_text() for text in axes.texts] == [label]
+    number = float(label.split()[0]) / (1000 if "nm" in label else 1)
+    (bar,) = axes.patches
+    assert bar.get_width() == pytest.approx(number / (300 * pixel))
+
+
+def test_what_is_estimated_stands_in_the_picture():
+    figure = preview_figure(shown(estimated=ESTIMATED))
+    assert figure.get_supxlabel() == "bkg_removal estimated from 24 of 2000 slices"
+    assert preview_figure(shown()).get_supxlabel() == ""
+
+
+def test_large_images_are_drawn_by_the_means_of_squares():
+    preview = shown(2400)
+    drawn = preview_figure(preview).axes[0].images[0].get_array()
+    expected = preview.before[0, :39].reshape(13, 3, 800, 3).mean((1, 3))
+    np.testing.assert_allclose(drawn, expected, rtol=1e-6)
+
+
+def test_images_of_one_grey_level_can_be_drawn(tmp_path):
+    flat = np.full((1, 20, 30), 7, np.uint8)
+    preview = shown(channels=("ESB",), before=flat, after=flat)
+    assert preview.save(tmp_path / "flat.png").stat().st_size > 5000
