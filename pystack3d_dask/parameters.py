@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from copy import deepcopy
 from dataclasses import asdict, replace
 from typing import Any, TypeVar
 
@@ -96,6 +95,9 @@ def _table(step: Step) -> dict[str, Any]:
 
 
 def _listed(value: Any) -> Any:
+    """Return a value of plain numbers, with lists and tables of its own."""
+    if hasattr(value, "tolist"):
+        return value.tolist()
     if isinstance(value, Mapping):
         return {name: _listed(each) for name, each in value.items()}
     return [_listed(each) for each in value] if isinstance(value, list | tuple) else value
@@ -109,7 +111,7 @@ def _set(table: dict[str, Any], path: str, value: Any) -> None:
     for part in rest[:-1]:
         here = here[_key(here, part, reached, path)]
         reached += f"[{part}]" if isinstance(part, int) else f".{part}"
-    here[_key(here, rest[-1], reached, path)] = deepcopy(value)
+    here[_key(here, rest[-1], reached, path)] = _listed(value)
 
 
 def _key(here: Any, part: str | int, reached: str, path: str) -> Any:

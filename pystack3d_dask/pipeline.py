@@ -119,7 +119,8 @@ class Pipeline(Project):
 
         Fits are those that runs have found. One that is not known is estimated from some
         slices (`Step.estimate_slices`: every n-th, 24 at most, those shown, and where the
-        correction looks at neighbours, these), and named in the result.
+        correction looks at neighbours, these), and named in the result. Registration then
+        knows the motion around the slice only: what is cropped away is less than in a run.
 
         Parameters
         ----------

@@ -71,6 +71,7 @@ def stripes(image: Array) -> Stripes:
     Stripes
         ``sigma`` is at most a quarter of the shorter side: longer ones look the same.
     """
+    image = np.asarray(image)
     if image.min() == image.max():
         return Stripes(0.0, (1.0, 1.0), 1.0)
     power, ky, kx = power_spectrum(image)
@@ -106,6 +107,7 @@ def thresholds(image: Array) -> tuple[float | None, float | None]:
         None where the histogram has no valley: grey levels are then not told apart by a
         threshold.
     """
+    image = np.asarray(image)
     low, high = np.percentile(image, [0.1, 99.9])
     counts, edges = np.histogram(image, BINS, (float(low), float(high)))
     centres = (edges[:-1] + edges[1:]) / 2
@@ -146,6 +148,7 @@ def registration_area(images: Array, share: float = 0.5) -> Area:
     tuple of int
         ``[xmin, xmax, ymin, ymax]`` in pixels, origin bottom left.
     """
+    images = np.asarray(images)
     _, rows, columns = images.shape
     height, width = (max(1, round(share * extent)) for extent in (rows, columns))
     tops, lefts = (

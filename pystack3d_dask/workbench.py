@@ -27,6 +27,7 @@ from pystack3d_dask.spec import Array, Arrays, Region
 from pystack3d_dask.step import Step
 
 KEPT_BYTES = 2**30  # of slices that are kept for the next look
+AT_ONCE = 8  # slices of a sample that are held at least
 Item = TypeVar("Item")
 Value = TypeVar("Value")
 Key = tuple[Any, ...]
@@ -217,11 +218,14 @@ class Workbench:
             base = min(self.base, index)
             work = Work(reads=base, end=index, from_source=False, gathers=gathers)
             jobs = [(channel, spec.region.with_z(z, z + 1)) for z in sample]
-            reads = self._reads(fitted, work, jobs)
-            summarised = partial(_summaries, chain, work, reads, partials)
             found: dict[int, Arrays] = {}
-            for each in in_threads(summarised, jobs):
-                found |= each
+            for first in range(0, len(jobs), AT_ONCE):
+                some = jobs[first : first + AT_ONCE]
+                summarised = partial(
+                    _summaries, chain, work, self._reads(fitted, work, some), partials
+                )
+                for each in in_threads(summarised, some):
+                    found |= each
             partials[step.name] = step.finalize(
                 dict(sorted(found.items())), spec, partials.get(step.name)
             )

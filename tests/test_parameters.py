@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+
+import numpy as np
 import pytest
 from stacks import WHOLE_CHAIN, make_project
 
@@ -10,6 +13,7 @@ from pystack3d_dask.parameters import parse_path
 from pystack3d_dask.pipeline import Pipeline
 
 NOISE_LEVEL = "destriping.filters[0].noise_level"
+MAXIT = "destriping.maxit"
 
 
 @pytest.fixture(scope="module")
@@ -51,6 +55,16 @@ def test_a_whole_list_or_table_can_be_replaced(pipeline):
     ]
     changed = pipeline.with_parameters({"destriping.filters": filters})
     assert [each.name for each in step(changed, "destriping").filters] == ["Gabor", "Dirac"]
+
+
+def test_values_of_numpy_are_taken_and_recorded_as_plain_ones(pipeline):
+    sigma = np.array([1.5, 12])
+    changed = pipeline.with_parameters({MAXIT: np.int64(3), "destriping.filters[0].sigma": sigma})
+    assert step(changed, "destriping").filters[0].sigma == (1.5, 12)
+    recorded = json.loads(json.dumps(changed.parameters["destriping"]))
+    assert (recorded["maxit"], recorded["filters"][0]["sigma"]) == (3, [1.5, 12])
+    sigma[0] = 9
+    assert changed.parameters["destriping"]["filters"][0]["sigma"] == [1.5, 12]
 
 
 def test_what_is_recorded_is_what_is_used(pipeline):

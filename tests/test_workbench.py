@@ -10,6 +10,7 @@ from stacks import WHOLE_CHAIN, images, make_project
 from pystack3d_dask import open_result
 from pystack3d_dask.errors import ParameterError
 from pystack3d_dask.pipeline import Pipeline
+from pystack3d_dask.preview import preview
 from pystack3d_dask.spec import Region
 from pystack3d_dask.workbench import Memory, Workbench, level_after
 
@@ -48,8 +49,8 @@ def test_an_estimate_from_all_slices_is_what_a_run_finds(tmp_path, precision, av
     assert {str(each) for each in shown[7].estimated.values()} == {"estimated from 20 of 20 slices"}
     pipeline.run()
     result = open_result(tmp_path)
-    for z, preview in shown.items():
-        np.testing.assert_array_equal(preview.after, result.isel(z=z))
+    for z, each in shown.items():
+        np.testing.assert_array_equal(each.after, result.isel(z=z))
 
 
 def test_an_estimate_from_some_slices_is_close_to_what_a_run_finds(tmp_path):
@@ -123,6 +124,17 @@ def test_known_fits_of_steps_behind_the_base_can_be_left_aside(tmp_path):
     assert set(Workbench(pipeline, 1, from_records=False).fitted([3], 2).estimates) == {
         "intensity_rescaling"
     }
+
+
+def test_what_is_seen_does_not_depend_on_what_is_kept(tmp_path):
+    pipeline = Pipeline.from_toml(make_project(tmp_path, WHOLE_CHAIN, images((40, 50, 64))))
+    seen = [
+        preview(pipeline, z=11, bench=Workbench(pipeline, base, memory=Memory(nbytes)))
+        for base, nbytes in ((0, 2**30), (0, 0), (5, 2**30), (5, 0))
+    ]
+    for each in seen[1:]:
+        np.testing.assert_array_equal(each.after, seen[0].after)
+        assert each.estimated == seen[0].estimated
 
 
 def test_memory_forgets_what_was_used_least():
