@@ -203,7 +203,7 @@ def _bar(axes: Any, share: float) -> Any:
     return Rectangle(
         (0.95 - share, 0.045),
         share,
-        0.016,
+        0.012,
         transform=axes.transAxes,
         facecolor="white",
         edgecolor="black",
