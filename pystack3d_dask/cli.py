@@ -171,6 +171,8 @@ def run(
         if not pipeline.is_done():  # an earlier run was killed when it had only to clear up
             pipeline.run()
         click.echo(f"nothing to do: {pipeline.workspace.result} is complete")
+        if not no_report and not pipeline.workspace.report.exists():
+            _write_report(pipeline)
         return
     with client_for(pipeline, place) as client:
         print_summary(_run(pipeline, client, anew))

@@ -108,6 +108,8 @@ def _(item: Lines) -> Figure:
     last.set_xlabel(item.x)
     if item.positions is None:
         last.xaxis.set_major_locator(_ticks(8, integer=True))
+        margin = 0.5 + 0.02 * len(item.abscissa)
+        last.set_xlim(-margin, len(item.abscissa) - 1 + margin)  # also where little is known
     first = next(iter(item.panels.values()))
     if len(first) <= MOST_IN_LEGEND and any(first):
         figure.legend(

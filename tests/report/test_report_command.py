@@ -25,6 +25,14 @@ def test_a_run_can_do_without(call, make_project):
     assert not page_of(project).exists()
 
 
+def test_a_report_that_is_missing_is_made_although_nothing_is_to_do(call, make_project):
+    project = make_project()
+    call("run", project, "--workers", 0, "--no-report")
+    done = call("run", project, "--workers", 0)
+    assert done.out.splitlines()[0].startswith("nothing to do")
+    assert page_of(project).exists()
+
+
 def test_a_report_that_fails_does_not_fail_the_run(call, make_project):
     project = make_project()
     page_of(project).mkdir(parents=True)  # there is no writing over that
