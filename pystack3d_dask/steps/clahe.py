@@ -17,9 +17,10 @@ import numpy as np
 
 from pystack3d_dask.errors import Problem
 from pystack3d_dask.spec import Array, Arrays, Region, StackSpec
-from pystack3d_dask.step import FitScope, Step, Summaries, known
-from pystack3d_dask.steps.intensity_rescaling import MOST_BINS
-from pystack3d_dask.steps.levels import Limits, Scope, check_range, full_range
+from pystack3d_dask.step import Summaries, known
+from pystack3d_dask.steps.intensity_rescaling import check_bins
+from pystack3d_dask.steps.levels import Limits, check_range, full_range
+from pystack3d_dask.steps.scoped import Scoped
 from pystack3d_dask.steps.tiles import Bins, Tiles, blend, count_tiles, tile_maps
 
 SHARE = 8  # tiles along each axis, by default
@@ -27,7 +28,7 @@ MOST_NUMBERS = 2**27  # in the maps of all tiles: half a GiB
 
 
 @dataclass(frozen=True, kw_only=True)
-class Clahe(Step):
+class Clahe(Scoped):
     """Equalise the histograms of tiles, with a limit to the contrast, and blend between them.
 
     Black and white are the ends of the type of the acquisition, 0 and 1 of a stack of
@@ -58,26 +59,14 @@ class Clahe(Step):
     name: ClassVar[str] = "clahe"
     nanoseconds: ClassVar[float] = 50.0
 
-    scope: Scope = "stack"
     size: tuple[float, ...] | None = None
     size_unit: Literal["pixels", "um"] = "pixels"
     clip_limit: float = 0.01
     nbins: int = 256
     range_bins: Limits | None = None
 
-    @property
-    def whole(self) -> tuple[str, ...]:
-        return ("y", "x") if self.scope == "slice" else ()
-
-    @property
-    def fit_scope(self) -> FitScope:
-        return self.scope
-
     def check(self, spec: StackSpec) -> Iterator[Problem]:
-        if not 2 <= self.nbins <= MOST_BINS:
-            yield Problem(
-                f"{self.name}.nbins", f"2 to {MOST_BINS} bins expected, found {self.nbins}"
-            )
+        yield from check_bins(f"{self.name}.nbins", self.nbins)
         if not 0 < self.clip_limit <= 1:
             yield Problem(
                 f"{self.name}.clip_limit", f"above 0, at most 1, expected, found {self.clip_limit}"
@@ -90,9 +79,6 @@ class Clahe(Step):
                 "'stack'",
             )
         yield from self._check_size(spec)
-
-    def output_spec(self, spec: StackSpec, fitted: Arrays | None = None) -> StackSpec:
-        return spec.computed()
 
     def scratch_bytes(self, region: Region, spec: StackSpec) -> int:
         """Return what scikit-image takes for a slice, or the maps of the tiles around one."""

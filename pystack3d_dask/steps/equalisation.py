@@ -15,13 +15,14 @@ import numpy as np
 from pystack3d_dask.compiled import compiled
 from pystack3d_dask.errors import Problem
 from pystack3d_dask.spec import Array, Arrays, Region, StackSpec
-from pystack3d_dask.step import FitScope, Step, Summaries, known
-from pystack3d_dask.steps.intensity_rescaling import MOST_BINS, bin_centres, count_values
-from pystack3d_dask.steps.levels import Limits, Scope, added_counts, full_range
+from pystack3d_dask.step import Summaries, known
+from pystack3d_dask.steps.intensity_rescaling import bin_centres, check_bins, count_values
+from pystack3d_dask.steps.levels import Limits, added_counts, full_range
+from pystack3d_dask.steps.scoped import Scoped
 
 
 @dataclass(frozen=True, kw_only=True)
-class Equalisation(Step):
+class Equalisation(Scoped):
     """Map each grey level to the share of pixels that are as dark or darker.
 
     Black and white are the ends of the type of the acquisition, 0 and 1 of a stack of
@@ -45,25 +46,10 @@ class Equalisation(Step):
     name: ClassVar[str] = "equalisation"
     nanoseconds: ClassVar[float] = 3.0
 
-    scope: Scope = "stack"
     nbins: int = 256
 
-    @property
-    def whole(self) -> tuple[str, ...]:
-        return ("y", "x") if self.scope == "slice" else ()
-
-    @property
-    def fit_scope(self) -> FitScope:
-        return self.scope
-
     def check(self, spec: StackSpec) -> Iterator[Problem]:
-        if not 2 <= self.nbins <= MOST_BINS:
-            yield Problem(
-                f"{self.name}.nbins", f"2 to {MOST_BINS} bins expected, found {self.nbins}"
-            )
-
-    def output_spec(self, spec: StackSpec, fitted: Arrays | None = None) -> StackSpec:
-        return spec.computed()
+        yield from check_bins(f"{self.name}.nbins", self.nbins)
 
     def scratch_bytes(self, region: Region, spec: StackSpec) -> int:
         """Return what the histogram of a slice takes: all levels, or a part that numpy sorts."""

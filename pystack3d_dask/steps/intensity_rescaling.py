@@ -58,10 +58,7 @@ class IntensityRescaling(Step):
         return "stack"
 
     def check(self, spec: StackSpec) -> Iterator[Problem]:
-        if not 2 <= self.nbins <= MOST_BINS:
-            yield Problem(
-                f"{self.name}.nbins", f"2 to {MOST_BINS} bins expected, found {self.nbins}"
-            )
+        yield from check_bins(f"{self.name}.nbins", self.nbins)
         if self.filter_size < 1 and self.filter_size != ALL_SLICES:
             yield Problem(
                 f"{self.name}.filter_size",
@@ -244,6 +241,12 @@ class IntensityRescaling(Step):
             for s in summaries.values()
         ]
         return min(low for low, _ in ranges), max(high for _, high in ranges)
+
+
+def check_bins(path: str, nbins: int) -> Iterator[Problem]:
+    """Yield an error for a number of bins that a histogram cannot have."""
+    if not 2 <= nbins <= MOST_BINS:
+        yield Problem(path, f"2 to {MOST_BINS} bins expected, found {nbins}")
 
 
 def count_values(image: Array, dtype: np.dtype[Any]) -> tuple[int, Array]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 from pystack3d_dask.errors import Problem
 from pystack3d_dask.spec import Array, Arrays, StackSpec
 
-Scope = Literal["stack", "slice"]
 Limits = tuple[float, float]
 
 LARGEST, FINEST = 1e37, 1e-30  # grey levels and distances that float32 can compute with

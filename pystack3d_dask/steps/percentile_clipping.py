@@ -15,11 +15,10 @@ import numpy as np
 from pystack3d_dask.compiled import compiled
 from pystack3d_dask.errors import Problem
 from pystack3d_dask.spec import Array, Arrays, Region, StackSpec
-from pystack3d_dask.step import FitScope, Step, Summaries, known
+from pystack3d_dask.step import Summaries, known
 from pystack3d_dask.steps.intensity_rescaling import count_values
 from pystack3d_dask.steps.levels import (
     Limits,
-    Scope,
     added_counts,
     full_range,
     of_sorting_keys,
@@ -27,13 +26,14 @@ from pystack3d_dask.steps.levels import (
     ranks,
     sorting_keys,
 )
+from pystack3d_dask.steps.scoped import Scoped
 
 LEADING = np.uint32(16)  # bits of a float that are counted in the first round
 HALF = np.uint32((1 << 16) - 1)
 
 
 @dataclass(frozen=True, kw_only=True)
-class PercentileClipping(Step):
+class PercentileClipping(Scoped):
     """Make one percentile black and another white; what lies beyond is clipped.
 
     Black and white are the ends of the type of the acquisition, 0 and 1 of a stack of
@@ -59,15 +59,6 @@ class PercentileClipping(Step):
     nanoseconds: ClassVar[float] = 2.0
 
     percentiles: Limits = (0.5, 99.5)
-    scope: Scope = "stack"
-
-    @property
-    def whole(self) -> tuple[str, ...]:
-        return ("y", "x") if self.scope == "slice" else ()
-
-    @property
-    def fit_scope(self) -> FitScope:
-        return self.scope
 
     def check(self, spec: StackSpec) -> Iterator[Problem]:
         low, high = self.percentiles
@@ -76,9 +67,6 @@ class PercentileClipping(Step):
                 f"{self.name}.percentiles",
                 f"[low, high] with 0 <= low < high <= 100 expected, found {[low, high]}",
             )
-
-    def output_spec(self, spec: StackSpec, fitted: Arrays | None = None) -> StackSpec:
-        return spec.computed()
 
     def fit_rounds(self, spec: StackSpec) -> int:
         return 1 if spec.is_integer else 2
