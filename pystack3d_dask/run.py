@@ -112,6 +112,7 @@ def is_done(project: Project) -> bool:
         and not any(store.attrs.get("damaged") for store in stores)
         and all(store.attrs.get("role") in project.keep for store in levels)
         and not is_locked(workspace.process)
+        and not any(workspace.process.glob("*.partial"))
     )
 
 

@@ -414,6 +414,15 @@ def test_an_area_beside_what_registration_leaves_is_told(tmp_path: Path) -> None
         Pipeline.from_toml(project).plan()
 
 
+def test_what_was_left_of_a_file_beside_a_complete_result_is_removed(tmp_path, call):
+    project = make_project(tmp_path / "project", ["cropping"])
+    Pipeline.from_toml(project).run()
+    left = project / "process" / f"report.html.{'0' * 32}.partial"
+    left.touch()
+    assert "nothing to do" in call("run", project).out
+    assert not left.exists()
+
+
 @pytest.mark.parametrize("interrupted", ["record.Workspace.free_levels", "run.write_summary"])
 def test_what_a_run_that_was_killed_in_the_end_left_undone_is_done(
     tmp_path, monkeypatch, call, interrupted
