@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import urlsplit
 
+import cloudpickle
 import numpy as np
 import psutil
 import pytest
@@ -33,6 +34,7 @@ from pystack3d_dask import cluster
 from pystack3d_dask.errors import AccessError
 from pystack3d_dask.join import join
 
+cloudpickle.register_pickle_by_value(sys.modules[__name__])  # workers do not see the tests
 WORKER = [sys.executable, "-m", "pystack3d_dask", "worker"]
 HOST = re.escape(socket.gethostname())
 

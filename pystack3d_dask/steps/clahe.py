@@ -120,8 +120,7 @@ class Clahe(Scoped):
         if limits is None:
             ranges = np.array([summary["range"] for summary in summaries.values()])
             return {"range": np.array([ranges[:, 0].min(), ranges[:, 1].max()])}
-        counts = (summary["counts"] for summary in summaries.values())
-        maps = tile_maps(counts, self._tiles(spec), self.clip_limit)
+        maps = tile_maps(summaries, self._tiles(spec), self.clip_limit)
         return {"range": np.array(limits), "maps": maps}
 
     def apply(

@@ -7,14 +7,15 @@ counts, so that nothing depends on how the stack is cut.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import pairwise
 
 import numpy as np
 
 from pystack3d_dask.compiled import compiled
-from pystack3d_dask.spec import Array, Region, Triple
+from pystack3d_dask.spec import Array, Arrays, Region, Triple
 from pystack3d_dask.steps.cells import neighbours
 from pystack3d_dask.steps.levels import Limits
 
@@ -87,13 +88,15 @@ def count_tiles(image: Array, tiles: Tiles, bins: Bins) -> Array:
     return counts
 
 
-def tile_maps(slices: Iterable[Array], tiles: Tiles, clip_limit: float) -> Array:
+def tile_maps(slices: Mapping[int, Arrays], tiles: Tiles, clip_limit: float) -> Array:
     """Return the map of each tile: the share of its pixels that are not brighter than a bin.
 
     Parameters
     ----------
-    slices : iterable of ndarray of int, shape (tiles along y, tiles along x, bins)
-        Histograms of all slices, in order; one is held at a time.
+    slices : mapping of int to dict
+        By slice, the histograms of its tiles as ``counts``, an array of integers, shape (tiles
+        along y, tiles along x, bins); one is held at a time. Some slices may be missing: tiles
+        without any take those of the nearest one.
     tiles : Tiles
         The tiles.
     clip_limit : float
@@ -103,12 +106,16 @@ def tile_maps(slices: Iterable[Array], tiles: Tiles, clip_limit: float) -> Array
     -------
     ndarray of float32, shape (tiles along z, along y, along x, bins)
     """
-    left = iter(slices)
+    there = np.array(list(slices))
     maps = []
-    for depth in np.diff(tiles.edges[0]):
-        counts = next(left).astype(np.int64)
-        for _ in range(int(depth) - 1):
-            counts += next(left)
+    for start, stop in pairwise(tiles.edges[0].tolist()):
+        inside = there[(there >= start) & (there < stop)]
+        if not inside.size:
+            inside = there[[np.argmin(np.abs(there - (start + stop - 1) / 2))]]
+        first, *others = inside.tolist()
+        counts = slices[first]["counts"].astype(np.int64)
+        for z in others:
+            counts += slices[z]["counts"]
         share = np.cumsum(clipped(counts, clip_limit), axis=-1)
         maps.append((share / share[..., -1:]).astype(np.float32))
     return np.stack(maps)
