@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import random
 import shutil
@@ -11,6 +12,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -261,6 +263,15 @@ def test_enough_file_handles_are_taken_where_they_may_be(project, undisturbed):
     assert_undisturbed(project, undisturbed)
 
 
+def holds(process: Process, project: Path) -> bool:
+    """Return whether the lock of a project is that of a run, not of one before it."""
+    try:
+        holder = json.loads((project / "process" / "run.lock").read_text())
+    except (OSError, ValueError):
+        return False
+    return bool(holder["pid"] == process.pid)
+
+
 KILLS = int(os.environ.get("KILLS", "4"))
 
 
@@ -270,7 +281,7 @@ def killed_again_and_again(
     """Run until the end, killing after random times; yield which process each time."""
     while True:
         with started([*RUN, *options], project) as process:
-            wait_until((project / "process" / "run.lock").exists, process)
+            wait_until(partial(holds, process, project), process)
             try:
                 process.communicate(timeout=chance.uniform(0, 3))
             except subprocess.TimeoutExpired:
