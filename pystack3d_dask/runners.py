@@ -145,7 +145,8 @@ class _Dispatch:
             key = f"program-{self._unique}"
             shared = self._client.submit(_same, self._program, key=key, pure=False)
         # else the first blocks would queue up where the program is, beside idle workers
-        self._client.replicate([shared])
+        with suppress(ValueError):  # of dask, when all workers are being started again
+            self._client.replicate([shared])
         return shared
 
     def _submit(self, shared: Future) -> None:
