@@ -5,6 +5,7 @@ A chart is a declaration; `pystack3d_dask.report` draws it, and writes its numbe
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -20,7 +21,7 @@ SEEN = 0.02  # of the range of grey levels in a slice: less is seen by nobody
 
 
 @dataclass(frozen=True, kw_only=True)
-class Chart:
+class Chart(ABC):
     """Something to show.
 
     Parameters
@@ -37,9 +38,9 @@ class Chart:
     title: str
     text: str
 
+    @abstractmethod
     def tables(self) -> dict[str, Columns]:
         """Return the numbers, by what is added to the name of the file: columns by name."""
-        raise NotImplementedError
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -71,19 +71,34 @@ class ExportError(StackError):
     exit_status = 2
 
 
+MORE_MEMORY = (
+    "(`pystack3d-dask plan` tells what a worker needs): use fewer workers (--workers), or give "
+    "them more memory; their logs tell more"
+)
+
+
 class WorkersDiedError(StackError):
     """Every worker that computed a block died of it."""
 
     def __init__(self, count: int) -> None:
         super().__init__(
             f"{count} worker processes in a row died while they computed it, of too little memory "
-            "most likely (`pystack3d-dask plan` tells what a worker needs): use fewer workers "
-            "(--workers), or give them more memory; their logs tell more"
+            f"most likely {MORE_MEMORY}"
         )
 
 
 class RunError(StackError):
     """Blocks failed; what was finished stays valid and the same command continues."""
+
+
+class WorkersStarvedError(RunError):
+    """Workers are killed for their memory as soon as they are started."""
+
+    def __init__(self, count: int) -> None:
+        super().__init__(
+            f"{count} worker processes in a row died before they had finished anything, of too "
+            f"little memory {MORE_MEMORY}"
+        )
 
 
 class FitRequiredError(StackError, TypeError):

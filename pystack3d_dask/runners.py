@@ -16,7 +16,7 @@ import dask
 from distributed import Client, Future, KilledWorker, as_completed
 
 from pystack3d_dask.backend import has_gpu
-from pystack3d_dask.errors import RunError, WorkersDiedError
+from pystack3d_dask.errors import RunError, WorkersDiedError, WorkersStarvedError
 from pystack3d_dask.placement import GPU, PATIENCE, GpuUse, Lane, Lanes, Watch, Workers
 from pystack3d_dask.task import Program, Receipt, run_task, run_tasks
 
@@ -27,6 +27,9 @@ LOG = logging.getLogger("pystack3d_dask")
 POLL = 0.005  # seconds between looks for finished tasks
 LOOK = 2.0  # seconds between looks at which workers there are
 LONGEST_ALONE = 600.0  # seconds without any worker after which a run ends
+ALONE = 20.0  # seconds without any worker after which it says so; a restart takes some ten
+KILLED = "worker-restart-memory"  # events of nannies: a worker took more than its limit
+KILLED_IN_VAIN = 10  # such ends for each worker, with nothing finished, after which a run ends
 TASK_SECONDS = 0.1  # blocks that take less share a task: dask needs 3 ms for each
 
 
@@ -124,7 +127,7 @@ class _Dispatch:
         self._unique = uuid4().hex[:8]  # two runs may share a token, but no keys
         self._count = 0
         self._looked = 0.0
-        self._had_workers = monotonic()
+        self._company = _Company(client)
         self._gave_up = False
 
     def outcomes(self) -> Iterator[Outcome]:
@@ -144,6 +147,10 @@ class _Dispatch:
         with dask.config.set({"distributed.admin.large-graph-warning-threshold": "1 GiB"}):
             key = f"program-{self._unique}"
             shared = self._client.submit(_same, self._program, key=key, pure=False)
+        while not shared.done():  # workers may be killed while they start
+            self._look()
+            self._check_connection()
+            sleep(POLL)
         # else the first blocks would queue up where the program is, beside idle workers
         with suppress(ValueError):  # of dask, when all workers are being started again
             self._client.replicate([shared])
@@ -179,10 +186,13 @@ class _Dispatch:
             if monotonic() - self._looked > LOOK:
                 return False
             sleep(POLL)
+        self._check_connection()
+        return True
+
+    def _check_connection(self) -> None:
         if not self._is_connected():
             message = "the scheduler is gone; with another one the same command continues"
             raise RunError(message)
-        return True
 
     def _is_connected(self) -> bool:
         return self._client.status in ("running", "connecting")
@@ -195,6 +205,7 @@ class _Dispatch:
         outcome = _outcome(future)
         if not isinstance(outcome, BaseException):
             task.lane.learn([receipt.seconds for receipt in outcome])
+            self._company.is_of_use()
             yield from zip(task.blocks, outcome, strict=True)
         elif len(task.blocks) == 1:
             yield task.blocks[0], outcome
@@ -209,24 +220,13 @@ class _Dispatch:
             return  # asking would wait for a scheduler that may be gone
         with suppress(OSError):  # the connection is lost: the next wait tells
             workers = seen_workers(self._client)
-            self._tell_alone(workers)
+            self._company.look(workers)
             are_expected = self._watch.expects(workers)
             self._lanes.update(workers, are_expected)
             if self._lanes.uses_gpus and self._watch.has_seen_some:
                 self._tell_gone(not are_expected)
             self._take_back(workers)
         self._looked = monotonic()
-
-    def _tell_alone(self, workers: Workers) -> None:
-        """End the run where nobody is left who could go on with it."""
-        if workers.threads:
-            self._had_workers = monotonic()
-        elif monotonic() - self._had_workers > LONGEST_ALONE:
-            message = (
-                f"there has been no worker for {LONGEST_ALONE:g} s; start some, and the same "
-                "command continues"
-            )
-            raise RunError(message)
 
     def _tell_gone(self, is_gone: bool) -> None:
         if is_gone and not self._gave_up:
@@ -252,6 +252,48 @@ class _Dispatch:
             self._waiting.take_back(task.blocks)
         if lost:
             self._client.cancel(lost)
+
+
+class _Company:
+    """Whether there are workers who can go on; if not, the run is ended with the reason."""
+
+    def __init__(self, client: Client) -> None:
+        self._client = client
+        self._had_workers = monotonic()
+        self._is_told = False
+        self._most = 1  # workers at once
+        self._killed = 0  # for their memory, since a task was finished
+        self._last_kill = self._kills_since(0.0)[1]
+
+    def look(self, workers: Workers) -> None:
+        """Judge by the workers that there are now."""
+        self._most = max(self._most, len(workers.threads))
+        killed, self._last_kill = self._kills_since(self._last_kill)
+        self._killed += killed
+        if self._killed > KILLED_IN_VAIN * self._most:
+            raise WorkersStarvedError(self._killed)
+        if workers.threads:
+            self._had_workers, self._is_told = monotonic(), False
+            return
+        alone = monotonic() - self._had_workers
+        if alone > LONGEST_ALONE:
+            message = (
+                f"there has been no worker for {LONGEST_ALONE:g} s; start some, and the same "
+                "command continues"
+            )
+            raise RunError(message)
+        if alone > ALONE and not self._is_told:
+            LOG.warning("there is no worker: waiting for one, for %g s at most", LONGEST_ALONE)
+            self._is_told = True
+
+    def is_of_use(self) -> None:
+        """Note that a task was finished."""
+        self._killed = 0
+
+    def _kills_since(self, stamp: float) -> tuple[int, float]:
+        """Return how many workers were killed after a time of the scheduler, and the last time."""
+        stamps = [when for when, _ in self._client.get_events(KILLED) if when > stamp]
+        return len(stamps), max(stamps, default=stamp)
 
 
 class _Waiting:

@@ -111,12 +111,22 @@ def test_a_stack_of_ten_times_the_memory_of_a_worker_goes_through_the_whole_chai
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize(
+    ("share", "message"),
+    [
+        pytest.param(0.2, "died before they had finished anything", id="while they start"),
+        pytest.param(0.75, "died while they computed it", id="by a block"),
+    ],
+)
 def test_workers_that_are_killed_for_their_memory_are_told_so(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, share: float, message: str
 ) -> None:
-    project = make_project(tmp_path, LATER["wavelets"], moving_stack(4))
+    project = make_project(tmp_path, LATER["wavelets"], np.tile(moving_stack(4), (1, 3, 3)))
     planned = Pipeline.from_toml(project).plan().memory
-    monkeypatch.setattr(cluster, "MEMORY_LIMIT", round(0.75 * planned))
+    monkeypatch.setattr(cluster, "MEMORY_LIMIT", round(share * planned))
     monkeypatch.setattr("pystack3d_dask.run.check_memory", lambda *_: None)  # it would refuse
-    with local_client(1) as client, pytest.raises(RunError, match=r"died .* of too little memory"):
+    with (
+        local_client(1) as client,
+        pytest.raises(RunError, match=rf"{message}, of too little memory"),
+    ):
         Pipeline.from_toml(project).run(client)

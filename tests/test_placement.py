@@ -236,14 +236,16 @@ def stop_where_plain(program, blocks, on_gpu):
 @pytest.mark.usefixtures("impatient")
 @only_where_workers_can_be_killed
 def test_a_run_ends_when_all_workers_are_gone_for_good_and_the_same_command_continues(
-    tmp_path, cluster, expected, monkeypatch
+    tmp_path, cluster, expected, caplog, monkeypatch
 ):
-    monkeypatch.setattr("pystack3d_dask.runners.LONGEST_ALONE", 1.0)
+    monkeypatch.setattr("pystack3d_dask.runners.ALONE", 0.0)
+    monkeypatch.setattr("pystack3d_dask.runners.LONGEST_ALONE", 3.0)
     project = project_in(tmp_path)
 
     switch_off = partial(cluster.end, "labelled", "plain")
-    with pytest.raises(RunError, match="no worker for 1 s; start some, and the same command"):
+    with pytest.raises(RunError, match="no worker for 3 s; start some, and the same command"):
         places(project, cluster.client, at_the_first_block(switch_off))
+    assert "there is no worker: waiting for one, for 3 s at most" in caplog.text
     Pipeline.from_toml(project).run()
     np.testing.assert_array_equal(result(project), expected)
 
