@@ -84,33 +84,17 @@ def planes(
         left + across + GAP + below + margin, bottom + below + GAP + scale * height + margin
     )
     top = bottom + below + GAP
-    spots = {
-        "z": (xy, (left, top, across, scale * height)),
-        "y": (xz, (left, bottom, across, below)),
-        "x": (zy, (left + across + GAP, top, below, scale * height)),
-    }
-    for name, (plane, spot) in spots.items():
+    spots = (
+        (xy, (left, top, across, scale * height)),
+        (xz, (left, bottom, across, below)),
+        (zy, (left + across + GAP, top, below, scale * height)),
+    )
+    indices = {cut.name: cut.index for cut in cuts}
+    for plane, spot in spots:
         axes = figure.panel(*spot)
         draw_plane(axes, plane, limits)
-        _mark(axes, plane, volume, {cut.name: cut.index for cut in cuts})
-        frame(axes, COLOURS[name])
-        if min(spot[2:]) > READABLE:
-            label(axes, plane.cut.title)
-        if spot[2] > READABLE:
-            axes.set_xlabel(plane.columns.label, fontsize=9, color=INK)
-        else:
-            axes.set_xticks([])
-        if spot[3] > READABLE:
-            axes.set_ylabel(plane.rows.label, fontsize=9, color=INK)
-        else:
-            axes.set_yticks([])
-        if name == "z":
-            axes.tick_params(labelbottom=False, bottom=False)
-            axes.set_xlabel("")
-            draw_scale_bar(axes, plane.columns)
-        if name == "x":
-            axes.tick_params(labelleft=False, left=False)
-            axes.set_ylabel("")
+        _mark(axes, plane, volume, indices)
+        _describe(axes, plane, spot)
     return figure
 
 
@@ -367,6 +351,27 @@ def _mark(axes: Any, plane: Plane, volume: Volume, indices: Mapping[str, int]) -
             axes.axhline(position, **line)
         elif axis.name == plane.columns.name:
             axes.axvline(position, **line)
+
+
+def _describe(axes: Any, plane: Plane, spot: tuple[float, float, float, float]) -> None:
+    """Frame one of three planes, and label the axes that it does not share with another one."""
+    name, (_, _, width, height) = plane.cut.name, spot
+    frame(axes, COLOURS[name])
+    if min(width, height) > READABLE:
+        label(axes, plane.cut.title)
+    if name == "z":
+        draw_scale_bar(axes, plane.columns)
+        axes.tick_params(labelbottom=False, bottom=False)
+    elif width > READABLE:
+        axes.set_xlabel(plane.columns.label, fontsize=9, color=INK)
+    else:
+        axes.set_xticks([])
+    if name == "x":
+        axes.tick_params(labelleft=False, left=False)
+    elif height > READABLE:
+        axes.set_ylabel(plane.rows.label, fontsize=9, color=INK)
+    else:
+        axes.set_yticks([])
 
 
 def _level(grey: float) -> str:
