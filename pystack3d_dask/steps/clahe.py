@@ -18,7 +18,7 @@ import numpy as np
 from pystack3d_dask.errors import Problem
 from pystack3d_dask.spec import Array, Arrays, Region, StackSpec
 from pystack3d_dask.step import Summaries, known
-from pystack3d_dask.steps.intensity_rescaling import check_bins
+from pystack3d_dask.steps.histograms import check_bins, extremes, limits_of, widest
 from pystack3d_dask.steps.levels import Limits, check_range, full_range
 from pystack3d_dask.steps.scoped import Scoped
 from pystack3d_dask.steps.tiles import Bins, Tiles, blend, count_tiles, tile_maps
@@ -103,10 +103,7 @@ class Clahe(Scoped):
     ) -> dict[int, Arrays]:
         limits, tiles = self._range(spec, partial), self._tiles(spec)
         if limits is None:
-            return {
-                z: {"range": np.array([image.min(), image.max()], np.float64)}
-                for z, image in zip(source.z, block, strict=True)
-            }
+            return {z: extremes(image) for z, image in zip(source.z, block, strict=True)}
         bins = Bins(self.nbins, limits)
         return {
             z: {"counts": count_tiles(image, tiles, bins)}
@@ -118,8 +115,7 @@ class Clahe(Scoped):
     ) -> Arrays:
         limits = self._range(spec, partial)
         if limits is None:
-            ranges = np.array([summary["range"] for summary in summaries.values()])
-            return {"range": np.array([ranges[:, 0].min(), ranges[:, 1].max()])}
+            return widest(summaries.values())
         maps = tile_maps(summaries, self._tiles(spec), self.clip_limit)
         return {"range": np.array(limits), "maps": maps}
 
@@ -137,7 +133,7 @@ class Clahe(Scoped):
                 self._equalise(image, spec, ends, result)
             return values[out.relative_to(source).slices], {}
         fit, tiles = known(fitted), self._tiles(spec)
-        low, high = (float(limit) for limit in fit["range"])
+        low, high = limits_of(fit)
         if not low < high:
             return block.astype(spec.arithmetic), {}
         bins = Bins(self.nbins, (low, high))
@@ -215,7 +211,4 @@ class Clahe(Scoped):
         return None
 
     def _range(self, spec: StackSpec, partial: Arrays | None) -> Limits | None:
-        if partial is None:
-            return self._known_range(spec)
-        low, high = (float(limit) for limit in partial["range"])
-        return low, high
+        return self._known_range(spec) if partial is None else limits_of(partial)

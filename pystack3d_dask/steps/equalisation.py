@@ -16,8 +16,16 @@ from pystack3d_dask.compiled import compiled
 from pystack3d_dask.errors import Problem
 from pystack3d_dask.spec import Array, Arrays, Region, StackSpec
 from pystack3d_dask.step import Summaries, known
-from pystack3d_dask.steps.intensity_rescaling import bin_centres, check_bins, count_values
-from pystack3d_dask.steps.levels import Limits, added_counts, full_range
+from pystack3d_dask.steps.histograms import (
+    added_counts,
+    bin_centres,
+    check_bins,
+    count_levels,
+    extremes,
+    limits_of,
+    widest,
+)
+from pystack3d_dask.steps.levels import Limits, full_range
 from pystack3d_dask.steps.scoped import Scoped
 
 
@@ -79,13 +87,11 @@ class Equalisation(Scoped):
             levels, counts = added_counts(summaries.values(), spec.source_dtype)
             return _cumulative(levels, counts)
         if partial is None:
-            ranges = np.array([summary["range"] for summary in summaries.values()])
-            return {"range": np.array([ranges[:, 0].min(), ranges[:, 1].max()])}
-        low, high = (float(limit) for limit in partial["range"])
+            return widest(summaries.values())
         counts = np.zeros(self.nbins, np.int64)
         for summary in summaries.values():
             counts += summary["counts"]
-        return _cumulative(bin_centres((low, high), self.nbins), counts)
+        return _cumulative(bin_centres(limits_of(partial), self.nbins), counts)
 
     def apply(
         self,
@@ -111,11 +117,10 @@ class Equalisation(Scoped):
 
     def _count(self, image: Array, spec: StackSpec, partial: Arrays | None) -> Arrays:
         if spec.is_integer:
-            first, counts = count_values(image, spec.source_dtype)
-            return {"first": np.array(first), "counts": counts}
+            return count_levels(image, spec.source_dtype)
         if partial is None:
-            return {"range": np.array([image.min(), image.max()], np.float64)}
-        low, high = (float(limit) for limit in partial["range"])
+            return extremes(image)
+        low, high = limits_of(partial)
         if not low < high:
             return {"counts": np.zeros(self.nbins, np.int64)}
         return {"counts": np.histogram(image, self.nbins, (low, high))[0]}

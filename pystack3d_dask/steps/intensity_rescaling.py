@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 
@@ -18,10 +18,17 @@ from pystack3d_dask.compiled import compiled
 from pystack3d_dask.errors import Problem
 from pystack3d_dask.spec import Array, Arrays, Precision, Region, StackSpec
 from pystack3d_dask.step import FitScope, Step, Summaries, every, known
+from pystack3d_dask.steps.histograms import (
+    bin_centres,
+    check_bins,
+    count_levels,
+    extremes,
+    limits_of,
+    widest,
+)
 from pystack3d_dask.steps.windows import check_window, running_window
 
 ALL_SLICES = -1
-MOST_BINS = 2**16  # as many as there are grey levels at most
 LARGEST_LEVEL = float(np.finfo(np.float32).max)
 FINEST_RANGE = 1e-9  # of the levels themselves, for which doubles can tell bins apart
 
@@ -130,7 +137,7 @@ class IntensityRescaling(Step):
         fitted: Arrays | None = None,
     ) -> tuple[Array, Arrays]:
         fit = known(fitted)
-        low, high = (float(limit) for limit in fit["range"])
+        low, high = limits_of(fit)
         if not low < high:
             return block.astype(spec.arithmetic), {}
         values = np.empty(block.shape, spec.arithmetic)
@@ -162,7 +169,7 @@ class IntensityRescaling(Step):
         if fitted is None:
             return
         before, wanted, after = self._histograms(fitted, spec.precision)
-        low, high = (float(limit) for limit in fitted["range"])
+        low, high = limits_of(fitted)
         if spec.precision == "float32" and low < high:
             after = spread(before, fitted["maps"], (low, high))
         histograms = {"before": before, "target": wanted, "after": after}
@@ -193,12 +200,12 @@ class IntensityRescaling(Step):
 
     def _histograms(self, fit: Arrays, precision: Precision) -> tuple[Array, Array, Array]:
         """Return the histograms before, wanted and after, each of shape (slices, bins)."""
-        counts, (low, high) = fit["histograms"], fit["range"]
+        counts, (low, high) = fit["histograms"], limits_of(fit)
         wanted = targets(counts, self.filter_size, precision)
         if not low < high:
             return counts, wanted, counts
         moved = [
-            np.histogram(mapped, self.nbins, (float(low), float(high)), weights=own)[0]
+            np.histogram(mapped, self.nbins, (low, high), weights=own)[0]
             for mapped, own in zip(fit["maps"], counts, strict=True)
         ]
         return counts, wanted, np.array(moved).astype(counts.dtype)
@@ -216,16 +223,15 @@ class IntensityRescaling(Step):
 
     def _count(self, image: Array, spec: StackSpec, partial: Arrays | None) -> Arrays:
         if spec.is_integer:
-            first, counts = count_values(image, spec.source_dtype)
-            return {"first": np.array(first), "counts": counts}
-        limits = self.range_bins if partial is None else tuple(partial["range"])
+            return count_levels(image, spec.source_dtype)
+        limits = self.range_bins if partial is None else limits_of(partial)
         if limits is None:
-            return {"range": np.array([image.min(), image.max()], np.float64)}
+            return extremes(image)
         low, high = limits
         if not low < high:
             return {"counts": np.zeros(self.nbins, np.int64)}
         clipped = np.clip(image, low, high)
-        return {"counts": np.histogram(clipped, self.nbins, (float(low), float(high)))[0]}
+        return {"counts": np.histogram(clipped, self.nbins, (low, high))[0]}
 
     def _range(
         self, summaries: Summaries, spec: StackSpec, partial: Arrays | None
@@ -233,44 +239,11 @@ class IntensityRescaling(Step):
         if self.range_bins is not None:
             return self.range_bins
         if partial is not None:
-            return float(partial["range"][0]), float(partial["range"][1])
-        ranges = [
-            (float(s["first"]), float(s["first"]) + len(s["counts"]) - 1)
-            if spec.is_integer
-            else (float(s["range"][0]), float(s["range"][1]))
-            for s in summaries.values()
-        ]
-        return min(low for low, _ in ranges), max(high for _, high in ranges)
-
-
-def check_bins(path: str, nbins: int) -> Iterator[Problem]:
-    """Yield an error for a number of bins that a histogram cannot have."""
-    if not 2 <= nbins <= MOST_BINS:
-        yield Problem(path, f"2 to {MOST_BINS} bins expected, found {nbins}")
-
-
-def count_values(image: Array, dtype: np.dtype[Any]) -> tuple[int, Array]:
-    """Count the grey levels of a slice, rounded and clipped to an integer type.
-
-    Parameters
-    ----------
-    image : ndarray, shape (rows, columns)
-        Any real type.
-    dtype : numpy.dtype
-        Integer type of at most 16 bits.
-
-    Returns
-    -------
-    first : int
-        The smallest level that occurs.
-    counts : ndarray of int64
-        How often it and those above it occur, up to the largest.
-    """
-    limits = np.iinfo(dtype)
-    counts = np.zeros(int(limits.max) - int(limits.min) + 1, np.int64)
-    _count_values(image, float(limits.min), float(limits.max), counts)
-    occurring = np.flatnonzero(counts)
-    return int(occurring[0]) + int(limits.min), counts[occurring[0] : occurring[-1] + 1]
+            return limits_of(partial)
+        if not spec.is_integer:
+            return limits_of(widest(summaries.values()))
+        ends = [(int(s["first"]), int(s["first"]) + len(s["counts"])) for s in summaries.values()]
+        return float(min(first for first, _ in ends)), float(max(end for _, end in ends) - 1)
 
 
 def targets(histograms: Array, filter_size: int, precision: Precision) -> Array:
@@ -367,12 +340,6 @@ def spread(histograms: Array, maps: Array, limits: tuple[float, float]) -> Array
     return result
 
 
-def bin_centres(limits: tuple[float, float], nbins: int) -> Array:
-    """Return the centres of the bins."""
-    edges = np.linspace(*limits, nbins + 1)
-    return (edges[1:] + edges[:-1]) / 2
-
-
 def _cumulative(histogram: Array) -> Array:
     total = np.cumsum(histogram)
     return np.asarray(total / total[-1])
@@ -414,15 +381,6 @@ def _map_floats(
     knots = np.concatenate([[0], np.arange(nbins)])
     intercepts = mapped[knots] - slopes * centres[knots]
     _interpolate(image, centres[0] - width, 1 / width, intercepts, slopes, out)
-
-
-@compiled()
-def _count_values(image: Array, low: float, high: float, counts: Array) -> None:
-    base = np.int64(low)
-    for y in range(image.shape[0]):
-        for x in range(image.shape[1]):
-            value = min(max(np.float64(image[y, x]), low), high)
-            counts[np.int64(np.rint(value)) - base] += 1
 
 
 @compiled()

@@ -1,15 +1,14 @@
-"""Grey levels as the corrections of exposure see them: black, white, counts and ranks."""
+"""Grey levels as the corrections of exposure see them: black, white, ranks and sorting keys."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from typing import Any
+from collections.abc import Iterator
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pystack3d_dask.errors import Problem
-from pystack3d_dask.spec import Array, Arrays, StackSpec
+from pystack3d_dask.spec import Array, StackSpec
 
 Limits = tuple[float, float]
 
@@ -38,30 +37,6 @@ def check_range(path: str, levels: Limits | None) -> Iterator[Problem]:
             f"[min, max] with min < max, apart enough for single precision and at most "
             f"{LARGEST:g}, expected, found {[low, high]}",
         )
-
-
-def added_counts(summaries: Iterable[Arrays], dtype: np.dtype[Any]) -> tuple[Array, Array]:
-    """Add up what `intensity_rescaling.count_values` found in slices.
-
-    Parameters
-    ----------
-    summaries : iterable of dict
-        ``first`` and ``counts`` of each slice.
-    dtype : numpy.dtype
-        Integer type of at most 16 bits.
-
-    Returns
-    -------
-    levels, counts : ndarray of int64
-        All levels of the type, and how often they occur.
-    """
-    limits = np.iinfo(dtype)
-    levels = np.arange(int(limits.min), int(limits.max) + 1)
-    counts = np.zeros(len(levels), np.int64)
-    for summary in summaries:
-        start = int(summary["first"]) - int(limits.min)
-        counts[start : start + len(summary["counts"])] += summary["counts"]
-    return levels, counts
 
 
 def ranks(count: int, percentiles: Limits) -> tuple[Array, NDArray[np.float64]]:

@@ -16,10 +16,9 @@ from pystack3d_dask.compiled import compiled
 from pystack3d_dask.errors import Problem
 from pystack3d_dask.spec import Array, Arrays, Region, StackSpec
 from pystack3d_dask.step import Summaries, known
-from pystack3d_dask.steps.intensity_rescaling import count_values
+from pystack3d_dask.steps.histograms import added_counts, count_levels
 from pystack3d_dask.steps.levels import (
     Limits,
-    added_counts,
     full_range,
     of_sorting_keys,
     ranked,
@@ -126,8 +125,7 @@ class PercentileClipping(Scoped):
 
 def _count(image: Array, spec: StackSpec, partial: Arrays | None) -> Arrays:
     if spec.is_integer:
-        first, counts = count_values(image, spec.source_dtype)
-        return {"first": np.array(first), "counts": counts}
+        return count_levels(image, spec.source_dtype)
     keys = sorting_keys(image).ravel()
     leading = keys >> LEADING
     if partial is None:

@@ -136,9 +136,13 @@ def test_the_range_of_other_types_takes_a_look_unless_it_is_given():
     assert found.max() > 60_000
 
 
-@pytest.mark.parametrize("scope", ["stack", "slice"])
-def test_floats_of_a_single_value_are_unchanged(scope):
-    images = np.full(SHAPE, 0.7, np.float32)
+@pytest.mark.parametrize(
+    ("dtype", "scope"),
+    # all levels of 8 bits are bins, in one of which such a stack is moved a little
+    [("uint8", "slice"), ("uint16", "slice"), ("uint16", "stack"), ("float32", "stack")],
+)
+def test_a_single_value_is_unchanged(dtype, scope):
+    images = np.full(SHAPE, 77.7, dtype)
     np.testing.assert_array_equal(correct(Clahe(scope=scope), images), images)
 
 

@@ -8,9 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from stack_tools import correct, fit, spec_of
 
+from pystack3d_dask.steps.histograms import bin_centres
 from pystack3d_dask.steps.intensity_rescaling import (
     IntensityRescaling,
-    bin_centres,
     match,
     spread,
     targets,

@@ -1,4 +1,4 @@
-"""Counts, ranks and sorting keys of grey levels."""
+"""Ranks and sorting keys of grey levels."""
 
 from __future__ import annotations
 
@@ -9,9 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from stack_tools import spec_of
 
-from pystack3d_dask.steps.intensity_rescaling import count_values
 from pystack3d_dask.steps.levels import (
-    added_counts,
     check_range,
     full_range,
     of_sorting_keys,
@@ -29,17 +27,6 @@ finite = st.floats(width=32, allow_nan=False, allow_infinity=False)
 )
 def test_black_and_white_are_the_ends_of_the_type(dtype, ends):
     assert full_range(spec_of(np.zeros((2, 3, 4), dtype))) == ends
-
-
-@pytest.mark.parametrize("dtype", ["uint8", "int8", "uint16", "int16"])
-def test_counts_of_slices_add_up(dtype):
-    limits = np.iinfo(dtype)
-    images = np.random.default_rng(0).integers(limits.min, limits.max, (4, 9, 9)).astype(dtype)
-    found = [dict(zip(("first", "counts"), count_values(i, i.dtype), strict=True)) for i in images]
-    levels, counts = added_counts(found, images.dtype)
-    occurring, expected = np.unique(images, return_counts=True)
-    np.testing.assert_array_equal(levels[counts > 0], occurring)
-    np.testing.assert_array_equal(counts[counts > 0], expected)
 
 
 @given(

@@ -1,0 +1,34 @@
+"""What holds for all corrections of grey levels with a scope."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from grey_levels import SHAPE, TOPS, stack
+from stack_tools import correct, spec_of
+
+from pystack3d_dask.steps.clahe import Clahe
+from pystack3d_dask.steps.equalisation import Equalisation
+from pystack3d_dask.steps.percentile_clipping import PercentileClipping
+
+pytestmark = pytest.mark.parametrize("scope", ["stack", "slice"])
+
+
+@pytest.mark.parametrize("step", [Equalisation, PercentileClipping])
+@pytest.mark.parametrize("precision", ["float32", "source"])
+@pytest.mark.parametrize("dtype", TOPS)
+def test_a_constant_stack_is_unchanged(step, scope, dtype, precision):
+    images = np.full(SHAPE, 77, dtype)
+    found = correct(step(scope=scope), images, spec_of(images, precision))
+    np.testing.assert_array_equal(found, images)
+
+
+@pytest.mark.parametrize("step", [Clahe, Equalisation, PercentileClipping])
+def test_integers_are_truncated_in_precision_source_only(step, scope):
+    images = stack("uint8")
+    exact = correct(step(scope=scope), images)
+    found = correct(step(scope=scope), images, spec_of(images, "source"))
+    assert found.dtype == np.uint8
+    # an ulp of float32 may move a value across an integer
+    near = np.abs(exact - np.rint(exact)) < 1e-4
+    np.testing.assert_array_equal(found[~near], np.trunc(exact[~near]))
