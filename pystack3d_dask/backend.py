@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable
 from types import ModuleType
 from typing import Any, TypeVar
@@ -11,8 +10,8 @@ import numpy as np
 
 from pystack3d_dask.spec import Array
 
-LOG = logging.getLogger("pystack3d_dask")
 Result = TypeVar("Result")
+Send = Callable[[Any], Any]
 
 
 def namespace(array: Any) -> ModuleType:
@@ -26,38 +25,44 @@ def namespace(array: Any) -> ModuleType:
 
 def to_host(array: Any) -> Array:
     """Return an array as one of numpy; one that is of numpy as it is."""
-    return array if isinstance(array, np.ndarray) else np.asarray(array.get())
+    return array if namespace(array) is np else np.asarray(array.get())
 
 
-def to_gpu(array: Array) -> Any:
-    """Return a copy of an array on the GPU."""
+def to_gpu(array: Any) -> Any:
+    """Return a copy of an array on the GPU; one that is there as it is."""
     import cupy
 
     return cupy.asarray(array)
 
 
-def compute_on_gpu(compute: Callable[[Any], Result], array: Array) -> Result:
-    """Return what is computed from an array on the GPU; if that has no room for it, here.
+class NoRoomError(Exception):
+    """The GPU has no room for what was to be computed."""
+
+
+def compute_on_gpu(compute: Callable[[Send], Result]) -> Result:
+    """Return what is computed on the GPU.
 
     What CuPy keeps of freed memory is given back before a second attempt.
 
     Parameters
     ----------
     compute : callable
-        Takes the array, of cupy or of numpy, and leaves nothing on the GPU.
-    array : ndarray
-        On the host.
+        Takes a function that sends an array to where the computation is to happen.
+
+    Raises
+    ------
+    NoRoomError
+        When the GPU has no room for it.
     """
     import cupy
 
     for _ in range(2):
         try:
-            return compute(to_gpu(array))
+            return compute(to_gpu)
         except cupy.cuda.memory.OutOfMemoryError as error:
             reason = str(error)
         cupy.get_default_memory_pool().free_all_blocks()  # here: the error held on to arrays
-    LOG.warning("%s: computed on the CPU, for the GPU has no room for it: %s", array.shape, reason)
-    return compute(array)
+    raise NoRoomError(reason)
 
 
 def has_gpu() -> bool:

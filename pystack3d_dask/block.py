@@ -6,22 +6,25 @@ output here, and no scheduling. The engine and the lazy face both run this.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
+from functools import partial
+from typing import Any, TypeVar
 
 import numpy as np
 
-from pystack3d_dask.backend import to_host
+from pystack3d_dask.backend import NoRoomError, Send, namespace, to_host
 from pystack3d_dask.chain import Chain, Gather, Work, demands, halo_depth
 from pystack3d_dask.errors import StackError
 from pystack3d_dask.spec import Array, Arrays, Region
 from pystack3d_dask.values import cast_level, cast_measured, repair
 
+LOG = logging.getLogger("pystack3d_dask")
+Result = TypeVar("Result")
 Read = Callable[[Region], Array]
 Emit = Callable[[int, int, Array], None]
-Compute = Callable[[Any], tuple[Array, Arrays]]
-Place = Callable[[Compute, Array], tuple[Array, Arrays]]
+Place = Callable[[Callable[[Send], Any]], Any]
 Partials = dict[str, Arrays]
 
 
@@ -69,7 +72,10 @@ def run_block(
     partials : dict, optional
         Partial fits of earlier rounds, by step name.
     place : callable, optional
-        ``place(compute, pixels)`` computes steps that can run on a GPU there.
+        ``place(compute)`` has steps that can run on a GPU compute there, see
+        `pystack3d_dask.backend.compute_on_gpu`. What they return stays there until a step that
+        cannot, a fit or ``emit`` needs it. Where there is no room for several slices at once
+        they are halved, and where there is none for one, it is computed on the CPU.
 
     Returns
     -------
@@ -101,9 +107,11 @@ def _emit(stream: _Stream, level: int, frame: Region, slices: range, emit: Emit)
     for z in slices:
         image = stream.take(level, frame.with_z(z, z + 1))[0]
         if is_result and spec.dtype != chain.result_dtype:
-            image, _, measured = cast_measured(image, chain.result_dtype, spec.precision)
+            image, _, measured = stream.where_it_is(
+                image, partial(cast_measured, dtype=chain.result_dtype, precision=spec.precision)
+            )
             stream.figures[level][z]["cast"] = measured
-        emit(level, z, image)
+        emit(level, z, to_host(image))
 
 
 def _summarise(
@@ -115,7 +123,7 @@ def _summarise(
         out = spec.region.with_z(z, z + 1)
         source = step.summary_source(out, spec)
         if source.size:
-            block = stream.take(gather.index, source)
+            block = to_host(stream.take(gather.index, source))
             found |= step.summarise(block, source, out, spec, partials.get(step.name))
     return found
 
@@ -145,7 +153,24 @@ class _Stream:
         frame = self._block[level].region
         _, rows, columns = region.relative_to(frame).slices
         images = [window[z][rows, columns] for z in region.z]
-        return images[0][np.newaxis] if len(images) == 1 else np.stack(images)
+        if len(images) == 1:
+            return images[0][np.newaxis]
+        kinds = {namespace(image) for image in images}
+        if len(kinds) > 1:  # the GPU had no room for some
+            images = [to_host(image) for image in images]
+        stacked: Array = namespace(images[0]).stack(images)
+        return stacked
+
+    def where_it_is(self, image: Any, compute: Callable[[Any], Result]) -> Result:
+        """Compute from an image on the GPU, if it is there and that has room for it."""
+        if self._place is None or namespace(image) is np:
+            return compute(image)
+        try:
+            found: Result = self._place(lambda send: compute(send(image)))
+        except NoRoomError as error:
+            _tell(f"a slice of {image.shape}", error)
+            return compute(to_host(image))
+        return found
 
     def forget(self, rest: Region) -> None:
         """Drop the slices that the ``rest`` of the block does not need."""
@@ -158,19 +183,22 @@ class _Stream:
     def _compute(self, level: int, slices: range) -> None:
         out = self._block[level].region.with_z(slices.start, slices.stop)
         if level == self.work.reads:
-            values, figures = self._input(out)
-        else:
-            values, figures = self._apply(level, out)
-        spec = self.chain.levels[level]
-        for offset, z in enumerate(slices):
-            raw = values[offset]
-            if level in self._measured and z in self._block[level].owned:
-                own = {name: array[offset] for name, array in figures.items()}
-                image, own["raw"], own["cast"] = cast_measured(raw, spec.dtype, spec.precision)
-                self.figures.setdefault(level, {})[z] = own
+            self._keep(level, slices, *self._input(out))
+            return
+        step = self.chain.steps[level - 1]
+        apply = partial(self._apply, level, out)
+        if self._place is None or "gpu" not in step.devices:
+            apply(to_host)
+            return
+        try:
+            self._place(apply)
+        except NoRoomError as error:
+            if half := len(slices) // 2:
+                self._compute(level, slices[:half])
+                self._compute(level, slices[half:])
             else:
-                image = cast_level(raw, spec)
-            self._windows[level][z] = image
+                _tell(f"{step.name} of slice {slices.start}", error)
+                apply(to_host)
 
     def _input(self, region: Region) -> tuple[Array, Arrays]:
         values = self._read(region)
@@ -182,23 +210,33 @@ class _Stream:
             values = np.stack([image for image, _ in repaired])
         return values, {"bad_pixels": counts}
 
-    def _apply(self, level: int, out: Region) -> tuple[Array, Arrays]:
+    def _apply(self, level: int, out: Region, send: Send) -> None:
+        """Compute slices of a level where ``send`` sends their input."""
         index = level - 1
         source = self.chain.step_source(index, out)
-        block = self.take(index, source)
-        block = block.view()
-        block.flags.writeable = False
+        block = send(self.take(index, source))
+        if isinstance(block, np.ndarray):
+            block = block.view()
+            block.flags.writeable = False
         step, spec = self.chain.steps[index], self.chain.levels[index]
-
-        def compute(pixels: Any) -> tuple[Array, Arrays]:
-            values, figures = step.apply(pixels, source, out, spec, self.chain.fitted(index))
-            return to_host(values), figures
-
-        if self._place is not None and "gpu" in step.devices:
-            values, figures = self._place(compute, block)
-        else:
-            values, figures = compute(block)
+        values, figures = step.apply(block, source, out, spec, self.chain.fitted(index))
         if values.shape != out.shape:
             message = f"{step.name} gave {values.shape} voxels where {out.shape} were asked for"
             raise StackError(message)
-        return values, figures
+        self._keep(level, out.z, values, figures)
+
+    def _keep(self, level: int, slices: range, values: Array, figures: Arrays) -> None:
+        spec = self.chain.levels[level]
+        for offset, z in enumerate(slices):
+            raw = values[offset]
+            if level in self._measured and z in self._block[level].owned:
+                own = {name: array[offset] for name, array in figures.items()}
+                image, own["raw"], own["cast"] = cast_measured(raw, spec.dtype, spec.precision)
+                self.figures.setdefault(level, {})[z] = own
+            else:
+                image = cast_level(raw, spec)
+            self._windows[level][z] = image
+
+
+def _tell(what: str, error: NoRoomError) -> None:
+    LOG.warning("%s: computed on the CPU, for the GPU has no room for it: %s", what, error)

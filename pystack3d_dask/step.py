@@ -77,7 +77,7 @@ class Step(ABC):
 
     @property
     def devices(self) -> tuple[str, ...]:
-        """Where the kernel can run, among "cpu" and "gpu"."""
+        """Where the kernel can run, among "cpu" and "gpu": there `apply` gets arrays of cupy."""
         return ("cpu",)
 
     @property
@@ -139,7 +139,7 @@ class Step(ABC):
         Parameters
         ----------
         block : ndarray, shape ``source.shape``
-            Input values, read-only.
+            Input values, read-only; on a GPU of cupy.
         source, out : Region
             Where ``block`` lies in the input, and the wanted region of the output.
         spec : StackSpec
@@ -150,9 +150,10 @@ class Step(ABC):
         Returns
         -------
         values : ndarray, shape ``out.shape``
-            Floats where there was arithmetic; the runner casts them.
+            Floats where there was arithmetic; the runner casts them. Of the same kind as
+            ``block``.
         figures : dict of ndarray
-            Per-slice results worth keeping, first axis along ``out.z``.
+            Of numpy: per-slice results worth keeping, first axis along ``out.z``.
         """
 
     def prepare(self, fitted: Arrays, spec: StackSpec) -> Arrays:

@@ -6,8 +6,10 @@ from typing import Any
 
 import numpy as np
 
+from pystack3d_dask.backend import namespace
 from pystack3d_dask.compiled import compiled
 from pystack3d_dask.spec import Array, Precision, StackSpec
+from pystack3d_dask.values_arrays import fit_on_arrays, measure_on_arrays
 
 STATISTICS = ("minimum", "maximum", "mean")
 BAND = 8  # rows that are still in the cache when they are read for the third time
@@ -20,10 +22,12 @@ def measure(image: Array) -> Array:
     Parameters
     ----------
     image : ndarray, shape (rows, columns)
-        Any real type, without NaN.
+        Of numpy or cupy, any real type, without NaN.
     """
     if not image.size:
         return np.full(3, np.nan)
+    if namespace(image) is not np:
+        return measure_on_arrays(image)
     low, high, total = _statistics(image)
     return np.array([low, high, total / image.size], dtype=np.float64)
 
@@ -37,7 +41,7 @@ def cast(values: Array, dtype: np.dtype[Any], precision: Precision) -> Array:
     Parameters
     ----------
     values : ndarray
-        Any real type, without NaN.
+        Of numpy or cupy, any real type, without NaN.
     dtype : numpy.dtype
         The wanted type; the input is returned as it is when it has this type.
     precision : {"float32", "source"}
@@ -47,6 +51,9 @@ def cast(values: Array, dtype: np.dtype[Any], precision: Precision) -> Array:
         return values
     if not _has_to_fit(values, dtype):
         return values.astype(dtype)
+    if namespace(values) is not np:
+        found: Array = fit_on_arrays(values, dtype, truncates=precision == "source")
+        return found
     out = np.empty(values.shape, dtype)
     rows = np.ascontiguousarray(values).reshape(-1, values.shape[-1])
     _fit(rows, *_limits(values, dtype), precision == "source", out.reshape(rows.shape))
@@ -61,7 +68,7 @@ def cast_measured(
     Parameters
     ----------
     image : ndarray, shape (rows, columns)
-        Any real type, without NaN.
+        Of numpy or cupy, any real type, without NaN; the same kind is returned.
     dtype : numpy.dtype
         The wanted type.
     precision : {"float32", "source"}
@@ -70,7 +77,7 @@ def cast_measured(
     if image.dtype == dtype:
         before = measure(image)
         return image, before, before
-    if not image.size or not _has_to_fit(image, dtype):
+    if not image.size or not _has_to_fit(image, dtype) or namespace(image) is not np:
         out = cast(image, dtype, precision)
         return out, measure(image), measure(out)
     out = np.empty(image.shape, dtype)

@@ -9,7 +9,7 @@ from types import ModuleType, SimpleNamespace
 import numpy as np
 import pytest
 
-from pystack3d_dask.backend import compute_on_gpu, has_gpu, namespace, to_gpu, to_host
+from pystack3d_dask.backend import NoRoomError, compute_on_gpu, has_gpu, namespace, to_gpu, to_host
 
 
 class Remote:
@@ -88,36 +88,34 @@ def free(seen: SimpleNamespace) -> None:
     seen.freed += 1
 
 
-def twice(seen: SimpleNamespace, fails: int):
-    """Return what doubles an array, but not at the first attempts on the GPU."""
+def doubled(seen: SimpleNamespace, array: np.ndarray, fails: int):
+    """Return what doubles an array, but not at the first attempts."""
 
-    def compute(array):
-        if isinstance(array, np.ndarray):
-            return 2 * array
+    def compute(send):
+        there = send(array)
         if len(seen.held) < fails:
-            seen.held.append(weakref.ref(array))
+            seen.held.append(weakref.ref(there))
             raise OutOfMemoryError(REFUSAL)
-        return 2 * to_host(array) + 100  # so that it is seen where it was computed
+        return 2 * to_host(there)
 
     return compute
 
 
-@pytest.mark.parametrize(
-    ("fails", "freed", "added"), [(0, 0, 100), (1, 1, 100), (2, 2, 0)], ids=["fits", "tight", "not"]
-)
-def test_where_a_gpu_has_no_room_freed_memory_is_given_back_and_then_the_cpu_does_it(
-    small_gpu, caplog, fails, freed, added
-):
+@pytest.mark.parametrize("fails", [0, 1], ids=["fits", "tight"])
+def test_where_a_gpu_has_no_room_freed_memory_is_given_back(small_gpu, fails):
     array = np.arange(3)
-    found = compute_on_gpu(twice(small_gpu, fails), array)
-    np.testing.assert_array_equal(found, 2 * array + added)
-    assert small_gpu.freed == freed
-    lines = [each.getMessage() for each in caplog.records]
-    told = "(3,): computed on the CPU, for the GPU has no room for it: " + REFUSAL
-    assert [line == told for line in lines] == [True] * (added == 0)
+    found = compute_on_gpu(doubled(small_gpu, array, fails))
+    np.testing.assert_array_equal(found, 2 * array)
+    assert small_gpu.freed == fails
+
+
+def test_where_that_is_not_enough_either_it_is_told(small_gpu):
+    with pytest.raises(NoRoomError, match=REFUSAL):
+        compute_on_gpu(doubled(small_gpu, np.arange(3), 3))
+    assert small_gpu.freed == 2
 
 
 @pytest.mark.usefixtures("small_gpu")
 def test_other_errors_on_the_gpu_are_not_hidden():
     with pytest.raises(ZeroDivisionError):
-        compute_on_gpu(lambda _: 1 // 0, np.arange(3))
+        compute_on_gpu(lambda _: 1 // 0)

@@ -9,9 +9,11 @@ from types import SimpleNamespace
 import broken_steps as broken
 import numpy as np
 import pytest
+import standin_cupy
 from broken_steps import FakeGpuArray, Smooth
 
 from pystack3d_dask import step as step_module
+from pystack3d_dask.backend import has_gpu
 from pystack3d_dask.errors import FitRequiredError
 from pystack3d_dask.spec import StackSpec
 from pystack3d_dask.step import known, registry
@@ -141,6 +143,14 @@ class _Explodes:
 EXPLODES = _Explodes()
 
 
+@pytest.fixture
+def gpu(monkeypatch):
+    """Stand in for a GPU where there is none."""
+    if not has_gpu():
+        standin_cupy.put_in_place(monkeypatch)
+
+
+@pytest.mark.usefixtures("gpu")
 @pytest.mark.parametrize(("name", "parameters"), CASES)
 def test_registered_steps_keep_the_contract(name, parameters):
     step = registry()[name](**parameters)
@@ -148,6 +158,7 @@ def test_registered_steps_keep_the_contract(name, parameters):
     check_step(step, fits=fits)
 
 
+@pytest.mark.usefixtures("gpu")
 @pytest.mark.parametrize("parameters", [{}, {"cropping": True, "mode": "reflect"}])
 def test_registration_by_blocks_keeps_the_contract(parameters):
     step = registry()["registration_transformation"](**parameters)

@@ -10,6 +10,7 @@ from hypothesis.extra import numpy as arrays
 
 from pystack3d_dask.spec import StackSpec
 from pystack3d_dask.values import cast, cast_level, cast_measured, measure, repair
+from pystack3d_dask.values_arrays import fit_on_arrays, measure_on_arrays
 
 INTEGERS = ["uint8", "int8", "uint16", "int16"]
 LEVELS = st.floats(-70_000, 70_000, width=32)
@@ -32,6 +33,24 @@ def test_the_mean_of_large_values_does_not_lose_digits():
     image = np.full((1000, 1000), 65535.0, np.float32)
     image[0, 0] = 0
     assert measure(image)[2] == pytest.approx(65535 * (1 - 1e-6), rel=1e-12)
+
+
+@pytest.mark.parametrize("dtype", [*INTEGERS, "float32", "float64"])
+def test_operations_on_whole_arrays_measure_the_same(dtype):
+    image = np.random.default_rng(0).normal(60, 30, (41, 53)).clip(0, 127).astype(dtype)
+    found = measure_on_arrays(image)
+    assert found.dtype == np.float64
+    np.testing.assert_allclose(found, measure(image), rtol=1e-12)
+
+
+@settings(deadline=None)
+@given(values=floats("float32"), dtype=st.sampled_from(INTEGERS), truncates=st.booleans())
+def test_operations_on_whole_arrays_cast_the_same(values, dtype, truncates):
+    dtype = np.dtype(dtype)
+    found = fit_on_arrays(values, dtype, truncates=truncates)
+    assert found.dtype == dtype
+    expected = cast(values, dtype, "source" if truncates else "float32")
+    np.testing.assert_array_equal(found, expected)
 
 
 def test_nothing_measured_is_not_a_number():

@@ -88,6 +88,11 @@ class BackgroundRemoval(Step):
         return (self.dim or (3 if "z" in self.poly_basis else 2)) == 2
 
     @property
+    def devices(self) -> tuple[str, ...]:
+        is_one_fit = self.method == "polynomial" and not self.is_per_slice
+        return ("cpu", "gpu") if is_one_fit else ("cpu",)
+
+    @property
     def fit_scope(self) -> FitScope:
         return "slice" if self.is_per_slice else "stack"
 

@@ -29,6 +29,10 @@ class Cropping(Step):
 
     area: Area | None = None
 
+    @property
+    def devices(self) -> tuple[str, ...]:
+        return ("cpu", "gpu")
+
     def check(self, spec: StackSpec) -> Iterator[Problem]:
         yield from check_area(f"{self.name}.area", self.area, spec)
 

@@ -9,10 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 
+from pystack3d_dask.backend import namespace
 from pystack3d_dask.charts import Chart, Lines, Maps
 from pystack3d_dask.compiled import compiled
 from pystack3d_dask.errors import Problem
@@ -59,6 +60,10 @@ class IntensityRescaling(Step):
     nbins: int = 256
     range_bins: tuple[float, float] | None = None
     filter_size: int = 10
+
+    @property
+    def devices(self) -> tuple[str, ...]:
+        return ("cpu", "gpu")
 
     @property
     def fit_scope(self) -> FitScope:
@@ -140,7 +145,7 @@ class IntensityRescaling(Step):
         low, high = limits_of(fit)
         if not low < high:
             return block.astype(spec.arithmetic), {}
-        values = np.empty(block.shape, spec.arithmetic)
+        values = namespace(block).empty(block.shape, spec.arithmetic)
         for k, z in enumerate(out.z):
             _map_slice(block[k], low, high, fit["maps"][z], spec.precision, values[k])
         return values, {}
@@ -356,23 +361,27 @@ def _histogram(first: Array, counts: Array, limits: tuple[float, float], nbins: 
 def _map_slice(
     image: Array, low: float, high: float, mapped: Array, precision: Precision, out: Array
 ) -> None:
-    if image.dtype.kind in "iu":
-        limits = np.iinfo(image.dtype)
-        levels = np.arange(limits.min, limits.max + 1, dtype=np.float64)[np.newaxis]
-        table = np.empty(levels.shape, out.dtype)
-        _map_floats(levels, low, high, mapped, precision, table)
+    if image.dtype.kind not in "iu":
+        _map_floats(image, low, high, mapped, precision, out)
+        return
+    limits = np.iinfo(image.dtype)
+    levels = np.arange(limits.min, limits.max + 1, dtype=np.float64)[np.newaxis]
+    table = np.empty(levels.shape, out.dtype)
+    _map_floats(levels, low, high, mapped, precision, table)
+    xp = namespace(image)
+    if xp is np:
         _look_up(image, limits.min, table[0], out)
     else:
-        _map_floats(image, low, high, mapped, precision, out)
+        out[:] = xp.asarray(table[0])[image.astype(np.int64) - int(limits.min)]
 
 
 def _map_floats(
     image: Array, low: float, high: float, mapped: Array, precision: Precision, out: Array
 ) -> None:
-    nbins = len(mapped)
+    nbins, xp = len(mapped), namespace(image)
     if precision == "source":
-        position = np.floor((image.astype(np.float64) - low) / (high - low) * nbins)
-        out[:] = mapped[np.clip(position, 0, nbins - 1).astype(np.intp)]
+        position = xp.floor((image.astype(np.float64) - low) / (high - low) * nbins)
+        out[:] = xp.asarray(mapped)[position.clip(0, nbins - 1).astype(np.intp)]
         return
     # straight lines between the centres; beyond the outer ones values keep their distance
     width = (high - low) / nbins
@@ -380,7 +389,8 @@ def _map_floats(
     slopes = np.concatenate([[1.0], np.diff(mapped) / width, [1.0]])
     knots = np.concatenate([[0], np.arange(nbins)])
     intercepts = mapped[knots] - slopes * centres[knots]
-    _interpolate(image, centres[0] - width, 1 / width, intercepts, slopes, out)
+    interpolate = _interpolate if xp is np else interpolate_on_arrays
+    interpolate(image, float(centres[0] - width), 1 / width, intercepts, slopes, out)
 
 
 @compiled()
@@ -400,3 +410,25 @@ def _interpolate(
             value = np.float64(image[y, x])
             line = int(min(max((value - origin) * scale, 0.0), last))
             out[y, x] = intercepts[line] + slopes[line] * value
+
+
+def interpolate_on_arrays(
+    image: Any, origin: float, scale: float, intercepts: Array, slopes: Array, out: Any
+) -> None:
+    """Map grey levels by straight lines, on an image and to a result of numpy or cupy.
+
+    Parameters
+    ----------
+    image : ndarray, shape (rows, columns)
+        Grey levels.
+    origin, scale : float
+        Level at which the first line begins, and lines per level. The first and the last one
+        go on beyond.
+    intercepts, slopes : ndarray of float64, shape (lines,)
+        The lines.
+    out : ndarray of float, shape (rows, columns)
+        Receives the result.
+    """
+    xp, values = namespace(image), image.astype(np.float64)
+    line = ((values - origin) * scale).clip(0, len(slopes) - 1).astype(np.intp)
+    out[:] = xp.asarray(intercepts)[line] + xp.asarray(slopes)[line] * values

@@ -9,9 +9,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
+from typing import Any
 
 import numpy as np
 
+from pystack3d_dask.backend import namespace
 from pystack3d_dask.charts import Chart, Lines, Maps, Table
 from pystack3d_dask.compiled import compiled
 from pystack3d_dask.spec import EMPTY, Array, Arrays, Region, StackSpec, Triple
@@ -258,11 +260,13 @@ class PolynomialBackground:
             coordinates(count)[start:stop]
             for count, start, stop in zip(self.spec.shape, out.start, out.stop, strict=True)
         )
-        values = np.empty(block.shape, self.spec.arithmetic)
+        xp = namespace(block)
+        subtract = subtract_plane if xp is np else subtract_plane_on_arrays
+        values: Array = xp.empty(block.shape, self.spec.arithmetic)
         for k, image in enumerate(block):
             plane = np.ascontiguousarray(plane_coefficients(self.basis, coefficients[k], z[k]))
             plane[0, 0] -= offsets[k]
-            subtract_plane(image, plane, y, x, self.low, self.high, values[k])
+            subtract(image, plane, y, x, self.low, self.high, values[k])
         return values
 
 
@@ -307,3 +311,16 @@ def subtract_plane(
         for c in range(x.size):
             value = np.float64(image[r, c])
             out[r, c] = value - row[c] if low <= value <= high else value
+
+
+def subtract_plane_on_arrays(
+    image: Any, plane: Array, y: Array, x: Array, low: float, high: float, out: Any
+) -> None:
+    """Do what `subtract_plane` does, with an image and a result of numpy or cupy."""
+    xp = namespace(image)
+    across, rows = xp.asarray(x), xp.asarray(np.polynomial.polynomial.polyval(y, plane))
+    background = xp.zeros(image.shape, np.float64)
+    for coefficients in rows[::-1]:
+        background = background * across + coefficients[:, None]
+    values = image.astype(np.float64)
+    out[:] = xp.where((values >= low) & (values <= high), values - background, values)

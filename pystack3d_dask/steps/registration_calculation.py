@@ -102,6 +102,10 @@ class RegistrationCalculation(Step):
     channel: str = ""
 
     @property
+    def devices(self) -> tuple[str, ...]:
+        return ("cpu", "gpu")
+
+    @property
     def fit_scope(self) -> FitScope:
         return "stack"
 

@@ -8,6 +8,7 @@ from typing import ClassVar, Literal
 
 import numpy as np
 
+from pystack3d_dask.backend import namespace
 from pystack3d_dask.charts import Chart, Lines, Table
 from pystack3d_dask.errors import Problem, RunError
 from pystack3d_dask.spec import Array, Arrays, Region, StackSpec
@@ -24,12 +25,12 @@ from pystack3d_dask.steps.transforms import (
     without_trend,
 )
 from pystack3d_dask.steps.warp import (
-    Mode,
     clear_outside_piecewise,
     narrow,
     warp_affine,
     warp_piecewise,
 )
+from pystack3d_dask.steps.warp_arrays import Mode
 from pystack3d_dask.steps.windows import check_window
 
 CALCULATION = RegistrationCalculation.name
@@ -79,6 +80,10 @@ class RegistrationTransformation(Step):
     cropping: bool = False
     interpolation: Literal["bilinear", "spline"] = "bilinear"
     nb_blocks: tuple[int, int] | None = None
+
+    @property
+    def devices(self) -> tuple[str, ...]:
+        return ("cpu", "gpu") if self.interpolation == "bilinear" else ("cpu",)
 
     @property
     def needs(self) -> tuple[str, ...]:
@@ -173,7 +178,7 @@ class RegistrationTransformation(Step):
     ) -> tuple[Array, Arrays]:
         fit = known(fitted)
         kept = out.shifted((0, *self._kept(spec, fit).start[1:]))
-        values = np.empty(out.shape, spec.arithmetic)
+        values = namespace(block).empty(out.shape, spec.arithmetic)
         for z, image, warped in zip(out.z, block, values, strict=True):
             self._warp(image, z, fit, kept, warped)
         return values, {"matrix": fit["matrices"][list(out.z)]}

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 
+from pystack3d_dask.backend import namespace
 from pystack3d_dask.charts import Chart, Lines, padded
 from pystack3d_dask.compiled import compiled
 from pystack3d_dask.errors import Problem
@@ -60,6 +61,10 @@ class Resampling(Step):
     zpos_out: tuple[float, ...] | None = None
     z_source: Literal["names", "metadata"] | tuple[float, ...] = "names"
     policy: str = POLICY
+
+    @property
+    def devices(self) -> tuple[str, ...]:
+        return ("cpu", "gpu")
 
     def check(self, spec: StackSpec) -> Iterator[Problem]:
         wrong = [*self._check_policy()] or [*self._check_source(spec), *self._check_outputs()]
@@ -152,10 +157,14 @@ class Resampling(Step):
         fitted: Arrays | None = None,
     ) -> tuple[Array, Arrays]:
         found = {k: array[list(out.z)] for k, array in known(fitted).items()}
-        values = np.empty(out.shape, spec.arithmetic)
+        xp = namespace(block)
+        blend = _blend if xp is np else blend_on_arrays
+        values = xp.empty(out.shape, spec.arithmetic)
         for k in range(len(values)):
-            lower, upper = (block[found[key][k] - source.start[0]] for key in ("below", "above"))
-            _blend(lower, upper, found["distance"][k], found["gap"][k], values[k])
+            lower, upper = (
+                block[int(found[key][k]) - source.start[0]] for key in ("below", "above")
+            )
+            blend(lower, upper, float(found["distance"][k]), float(found["gap"][k]), values[k])
         return values, {"z": found["z"]}
 
     def reference_outputs(
@@ -266,3 +275,19 @@ def _blend(lower: Array, upper: Array, distance: float, gap: float, out: Array) 
         for column in range(out.shape[1]):
             value = np.float64(lower[row, column])
             out[row, column] = value + distance * ((upper[row, column] - value) / gap)
+
+
+def blend_on_arrays(lower: Any, upper: Any, distance: float, gap: float, out: Any) -> None:
+    """Interpolate between two slices, of numpy or cupy.
+
+    Parameters
+    ----------
+    lower, upper : ndarray, shape (rows, columns)
+        The slices.
+    distance, gap : float
+        How far above the lower one the result lies, and the upper one.
+    out : ndarray of float, shape (rows, columns)
+        Receives the result.
+    """
+    below = lower.astype(np.float64)
+    out[:] = below + distance * ((upper - below) / gap)

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Literal
-
 import numpy as np
 
+from pystack3d_dask.backend import namespace
 from pystack3d_dask.compiled import compiled
 from pystack3d_dask.spec import Array
-
-Mode = Literal["constant", "edge", "symmetric", "reflect", "wrap"]
+from pystack3d_dask.steps.warp_arrays import (
+    CLOSE,
+    FAR,
+    Mode,
+    warp_affine_on_arrays,
+    warp_piecewise_on_arrays,
+)
 
 MODES: dict[Mode, int] = {"constant": 0, "edge": 1, "symmetric": 2, "reflect": 3, "wrap": 4}
-FAR = 9.0  # sizes of the image: how far outside a coordinate may lie
-CLOSE = 1e-6  # pixels: nearer to a whole shift, or to the edge of the image, counts as there
 
 
 def warp_affine(
@@ -24,7 +26,7 @@ def warp_affine(
     Parameters
     ----------
     image : ndarray, shape (rows, columns)
-        Any real type.
+        Of numpy or cupy, any real type.
     matrix : ndarray, shape (3, 3)
         On (x, y, 1), from output to input coordinates.
     mode : {"constant", "edge", "symmetric", "reflect", "wrap"}
@@ -32,11 +34,14 @@ def warp_affine(
         inside becomes 0; its outermost pixels; its mirror image with or without the
         outermost pixels repeated; the image again.
     out : ndarray of float, shape (rows, columns)
-        Filled with a part of the output.
+        Of the same kind as the image. Filled with a part of the output.
     corner : tuple of int
         Row and column, in the output, of that part.
     """
     matrix = _rounded(matrix)
+    if namespace(image) is not np:
+        warp_affine_on_arrays(image, matrix, mode, out, corner)
+        return
     dx, dy = matrix[:2, 2]
     reach = FAR * min(image.shape)
     if (matrix[:2, :2] == np.eye(2)).all() and max(abs(dx), abs(dy)) < reach:
@@ -59,7 +64,7 @@ def warp_piecewise(
     Parameters
     ----------
     image : ndarray, shape (rows, columns)
-        Any real type.
+        Of numpy or cupy, any real type.
     xs, ys : ndarray of float64
         Ascending coordinates of the control points in the output, which make a grid that
         covers the image.
@@ -69,6 +74,9 @@ def warp_piecewise(
     mode, out, corner
         As for `warp_affine`.
     """
+    if namespace(image) is not np:
+        warp_piecewise_on_arrays(image, xs, ys, points, mode, out, corner)
+        return
     _warp_piecewise(image, xs, ys, points, MODES[mode], out, *corner)
 
 

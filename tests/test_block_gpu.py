@@ -1,0 +1,218 @@
+"""A pass on a GPU: what goes there and comes back, and where there is no room."""
+
+from __future__ import annotations
+
+import logging
+
+import numpy as np
+import pytest
+import standin_cupy
+from stack_tools import correct, fit, spec_of
+
+from pystack3d_dask.backend import compute_on_gpu
+from pystack3d_dask.block import run_block
+from pystack3d_dask.chain import Chain, Work
+from pystack3d_dask.steps.bkg_removal import BackgroundRemoval
+from pystack3d_dask.steps.cropping import Cropping, CroppingFinal
+from pystack3d_dask.steps.destriping import Destriping
+from pystack3d_dask.steps.intensity_rescaling import IntensityRescaling
+from pystack3d_dask.steps.registration_calculation import RegistrationCalculation
+from pystack3d_dask.steps.registration_transformation import RegistrationTransformation
+from pystack3d_dask.steps.resampling import Resampling
+from pystack3d_dask.steps.transforms import identities
+from pystack3d_dask.steps.vsnr_noise import Filter
+from pystack3d_dask.steps.wavelets import WaveletDecomposition
+from pystack3d_dask.values import cast_measured
+
+SLICES, ROWS, COLUMNS = 7, 40, 56
+AREA = (2, 54, 3, 39)
+LEFT = 52 * 36  # pixels of a slice behind the cropping
+GABOR = Filter(name="Gabor", noise_level=20.0, sigma=(1.0, 10.0))
+DESTRIPING = Destriping(filters=(GABOR,), maxit=6)
+RESAMPLING = Resampling(dz=0.7, z_source=tuple(map(float, range(SLICES))))
+STEPS = (
+    Cropping(area=AREA),
+    BackgroundRemoval(orders=(1, 1, 1), skip_factors=(4, 4, 2)),
+    IntensityRescaling(nbins=32, filter_size=3),
+    RegistrationCalculation(transformation="TRANSLATION"),
+    RegistrationTransformation(mode="edge"),
+    DESTRIPING,
+    RESAMPLING,
+    CroppingFinal(area=(1, 50, 0, 30)),
+)
+
+
+def stack() -> np.ndarray:
+    y, x = np.mgrid[:ROWS, :COLUMNS]
+    waves = 120 + 50 * np.sin(y / 4) * np.cos(x / 5)
+    noise = np.random.default_rng(0).normal(0, 6, (SLICES, ROWS, COLUMNS))
+    return (waves + noise + 3 * np.arange(SLICES)[:, None, None]).clip(0, 255).astype(np.uint8)
+
+
+def motion() -> dict[str, np.ndarray]:
+    """Return a fit of registration_calculation: every slice shifted by part of a pixel."""
+    pairwise = identities(SLICES, 1)
+    pairwise[1:, :, :2, 2] = np.random.default_rng(1).normal(0, 0.7, (SLICES - 1, 1, 2))
+    return {"pairwise": pairwise, "origin": np.array([3, 2])}
+
+
+def chain_of(*steps) -> Chain:
+    """Return a chain for the stack, with its fits."""
+    images, fits = stack(), {}
+    spec = spec_of(images)
+    for step in steps:
+        if step.name == "registration_calculation":
+            fits[step.name] = motion()
+        elif step.fit_scope == "stack":
+            fits[step.name] = fit(step, images, spec)
+        if step.name != "registration_transformation":
+            images = correct(step, images, spec)
+            spec = Chain((step,), spec, fits=fits).levels[1]
+    return Chain(steps, spec_of(stack()), fits=fits)
+
+
+def run(chain, place=None, stores=()):
+    """Return the slices of the result, and what was found out beside."""
+    work = Work(
+        reads=0,
+        end=len(chain.steps),
+        stores=(*stores, len(chain.steps)),
+        from_source=True,
+        finishes=True,
+    )
+    images, found = stack(), {level: [] for level in work.stores}
+    report = run_block(
+        chain,
+        work,
+        chain.levels[-1].region,
+        lambda region: images[region.slices],
+        lambda level, z, image: found[level].append(image),
+        place=place,
+    )
+    assert all(type(image) is np.ndarray for level in found.values() for image in level)
+    return np.stack(found[work.end]), report
+
+
+@pytest.fixture
+def cupy(monkeypatch) -> standin_cupy.StandIn:
+    return standin_cupy.put_in_place(monkeypatch)
+
+
+@pytest.fixture(scope="module")
+def chain() -> Chain:
+    return chain_of(*STEPS)
+
+
+def test_values_and_figures_are_those_of_the_cpu(cupy, chain):
+    expected, told = run(chain, stores=(2, 6))
+    found, report = run(chain, compute_on_gpu, stores=(2, 6))
+    assert found.dtype == expected.dtype == np.uint8
+    differences = np.abs(found.astype(int) - expected)
+    assert differences.max() <= 1
+    assert np.mean(differences > 0) < 0.001
+    assert report.figures.keys() == told.figures.keys()
+    for level, figures in told.figures.items():
+        for z, own in figures.items():
+            there = report.figures[level][z]
+            assert there.keys() == own.keys()
+            for name, values in own.items():
+                close = {"rtol": 1e-3, "atol": 1e-3 if name != "cast" else 1}
+                np.testing.assert_allclose(there[name], values, **close)
+
+
+def test_each_slice_goes_there_and_comes_back_once_in_the_type_of_the_acquisition(cupy, chain):
+    found, _ = run(chain, compute_on_gpu)
+    sent = [array for array in cupy.uploads if array.size >= LEFT]
+    assert [(array.shape, array.dtype) for array in sent] == [((1, 36, 52), np.uint8)] * SLICES
+    fetched = [array for array in cupy.downloads if array.size > 9]
+    assert [(array.shape, array.dtype) for array in fetched] == [((30, 49), np.uint8)] * len(found)
+
+
+def test_a_step_without_a_kernel_for_it_computes_here_and_the_next_one_there_again(cupy):
+    wavelets = Destriping(wavelet_decomposition=WaveletDecomposition(wavelet="db2", sigma=3.0))
+    chain = chain_of(DESTRIPING, wavelets, CroppingFinal(area=AREA))
+    expected, _ = run(chain)
+    found, _ = run(chain, compute_on_gpu)
+    assert np.abs(found.astype(int) - expected).max() <= 1
+    assert len([array for array in cupy.uploads if array.size >= LEFT]) == 2 * SLICES
+
+
+def whole_slices(array: np.ndarray) -> int:
+    return array.shape[0] if array.ndim == 3 else 0
+
+
+@pytest.mark.parametrize("room", [1, 2, 3])
+def test_where_there_is_room_for_some_slices_they_are_halved(cupy, caplog, room):
+    def refuse(array):
+        if whole_slices(array) > room:
+            message = "Out of memory allocating 512 bytes"
+            raise standin_cupy.OutOfMemoryError(message)
+
+    chain = chain_of(DESTRIPING, Deep())
+    expected, _ = run(chain)
+    cupy.room = refuse
+    found, _ = run(chain, compute_on_gpu)
+    assert np.abs(found.astype(int) - expected).max() <= 1
+    assert max(map(whole_slices, cupy.uploads)) == room
+    assert cupy.freed > 0
+    assert not caplog.records
+
+
+class Deep(Destriping):
+    """Asks for several slices at once, so that those before it are computed together."""
+
+    @property
+    def devices(self):
+        return ("cpu",)
+
+    def source(self, out, spec, fitted=None):
+        return spec.region
+
+    def apply(self, block, source, out, spec, fitted=None):
+        return block[out.relative_to(source).slices].astype(np.float32), {}
+
+
+def test_where_there_is_no_room_for_one_the_cpu_computes_it_and_says_so(cupy, caplog, chain):
+    def refuse(array):
+        if whole_slices(array):
+            message = "Out of memory allocating 512 bytes"
+            raise standin_cupy.OutOfMemoryError(message)
+
+    expected, _ = run(chain)
+    cupy.room = refuse
+    with caplog.at_level(logging.WARNING, "pystack3d_dask"):
+        found, _ = run(chain, compute_on_gpu)
+    np.testing.assert_array_equal(found, expected)
+    told = "cropping of slice 0: computed on the CPU, for the GPU has no room for it: Out of memory"
+    assert told in caplog.text
+
+
+def test_where_there_is_no_room_for_some_steps_those_are_computed_here(cupy, chain):
+    expected, _ = run(chain)
+    calls = iter(range(10**6))
+
+    def refuse(array):
+        if whole_slices(array) and next(calls) % 5 != 0:
+            raise standin_cupy.OutOfMemoryError
+
+    cupy.room = refuse
+    found, _ = run(chain, compute_on_gpu)
+    differences = np.abs(found.astype(int) - expected)
+    assert differences.max() <= 1
+    assert cupy.uploads
+
+
+def test_a_result_that_there_is_no_room_to_cast_is_cast_here(cupy, monkeypatch, caplog):
+    def cast_where_there_is_room(image, dtype, precision):
+        if dtype == np.uint8 and not isinstance(image, np.ndarray):
+            message = "Out of memory allocating 512 bytes"
+            raise standin_cupy.OutOfMemoryError(message)
+        return cast_measured(image, dtype, precision)
+
+    chain = chain_of(DESTRIPING)
+    expected, _ = run(chain)
+    monkeypatch.setattr("pystack3d_dask.block.cast_measured", cast_where_there_is_room)
+    found, _ = run(chain, compute_on_gpu)
+    assert np.abs(found.astype(int) - expected).max() <= 1
+    told = "a slice of (40, 56): computed on the CPU, for the GPU has no room for it: Out of memory"
+    assert caplog.text.count(told) == SLICES
