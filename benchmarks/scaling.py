@@ -1,12 +1,14 @@
-"""See that cost does not grow: with slices, with blocks; and that it shrinks with workers.
+"""See that cost does not grow: with slices, with blocks; that it shrinks with workers, and GPUs.
 
     python benchmarks/scaling.py slices --counts 100 500 2000 --size 2000 --workers 2
     python benchmarks/scaling.py blocks --count 20000 --workers 2
     python benchmarks/scaling.py workers --counts 1 2 --slices 96 --size 2000
+    python benchmarks/scaling.py gpus --uses off prefer share --slices 400 --size 2000 --workers 8
 
-``slices`` and ``workers`` run the chain of seven steps of `compare_pystack3d` and print a line
-for each count: seconds, start-up included; seconds per slice; what the last pass, with the
-destriping, takes per slice; the memory of the largest process beside what the plan said.
+``slices``, ``workers`` and ``gpus`` run the chain of seven steps of `compare_pystack3d` and
+print a line for each count or use: seconds, start-up included; seconds per slice; what the last
+pass, with the destriping, takes per slice; the memory of the largest process beside what the
+plan said. ``gpus`` runs it as ``--gpu-use`` says, with the GPUs that CuPy finds among the workers.
 A stack has at most ``--distinct`` different slices: the others are links to them, in turn.
 
 ``blocks`` makes a stack of small slices, puts each into a block of its own, and prints what
@@ -24,6 +26,7 @@ import tempfile
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import get_args
 from unittest import mock
 
 import numpy as np
@@ -33,12 +36,13 @@ from compare_pystack3d import CHAIN, Comparison, source_size, timed
 from pystack3d_dask import Pipeline
 from pystack3d_dask.cluster import local_client
 from pystack3d_dask.demo import VOXEL_SIZE, DemoStack
+from pystack3d_dask.placement import GpuUse
 from pystack3d_dask.run import BlockDone
 
 SMALL = 64  # rows and columns of slices for `blocks`
 HEADER = (
-    "| slices | workers | seconds | ms per slice | ms per slice, last pass | largest, MiB "
-    "| planned, MiB |\n|---|---|---|---|---|---|---|"
+    "| slices | workers | GPUs | seconds | ms per slice | ms per slice, last pass "
+    "| largest, MiB | planned, MiB |\n|---|---|---|---|---|---|---|---|"
 )
 
 
@@ -62,6 +66,16 @@ def run_workers(options: argparse.Namespace) -> None:
             print(line(folder, options.slices, workers, options), flush=True)
 
 
+def run_gpus(options: argparse.Namespace) -> None:
+    """Run a stack with several uses of the GPUs that are there."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        make_slices(folder, min(options.distinct, options.slices), options.size)
+        print(HEADER, flush=True)
+        for use in options.uses:
+            print(line(folder, options.slices, options.workers, options, use), flush=True)
+
+
 def make_slices(folder: Path, count: int, size: int) -> None:
     """Write slices of the demo stack."""
     (folder / "slices").mkdir()
@@ -70,7 +84,9 @@ def make_slices(folder: Path, count: int, size: int) -> None:
         stack.write_slice(folder / "slices", z)
 
 
-def line(folder: Path, count: int, workers: int, options: argparse.Namespace) -> str:
+def line(
+    folder: Path, count: int, workers: int, options: argparse.Namespace, gpus: str = "off"
+) -> str:
     """Run the chain on as many slices, and return its line of the table."""
     slices = sorted((folder / "slices").glob("*.tif"))
     project = folder / "project"
@@ -84,12 +100,14 @@ def line(folder: Path, count: int, workers: int, options: argparse.Namespace) ->
     (project / "params.toml").write_text(f'precision = "{options.precision}"\n' + parameters)
     planned = Pipeline.from_toml(project).plan().memory / 2**20
     command = [sys.executable, "-m", "pystack3d_dask", "run", ".", "--workers", str(workers)]
+    command += ["--gpu-use", gpus]
     measured = timed(command, project, options.limit)
     summary = json.loads((project / "process" / "summary.json").read_text())
     last = summary["passes"][-1]["seconds"]
     shutil.rmtree(project)
+    each = measured.seconds / count * 1e3
     return (
-        f"| {count} | {workers} | {measured.seconds:.1f} | {measured.seconds / count * 1e3:.1f} "
+        f"| {count} | {workers} | {gpus} | {measured.seconds:.1f} | {each:.1f} "
         f"| {last / count * 1e3:.1f} | {measured.peak:.0f} | {planned:.0f} |"
     )
 
@@ -134,21 +152,27 @@ def one_slice_per_block() -> mock._patch_multiple:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Run one of the three."""
+    """Run one of the four."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     kinds = parser.add_subparsers(required=True)
     chain = argparse.ArgumentParser(add_help=False)
-    chain.add_argument("--counts", type=int, nargs="+", required=True)
     chain.add_argument("--size", type=int, default=2000, help="pixels after cropping")
     chain.add_argument("--distinct", type=int, default=96, help="different slices")
     chain.add_argument("--precision", choices=["source", "float32"], default="source")
     chain.add_argument("--limit", type=float, default=3600, help="seconds for a run at most")
-    slices = kinds.add_parser("slices", parents=[chain])
+    counts = argparse.ArgumentParser(add_help=False)
+    counts.add_argument("--counts", type=int, nargs="+", required=True)
+    slices = kinds.add_parser("slices", parents=[chain, counts])
     slices.add_argument("--workers", type=int, default=2)
     slices.set_defaults(run=run_slices)
-    workers = kinds.add_parser("workers", parents=[chain])
+    workers = kinds.add_parser("workers", parents=[chain, counts])
     workers.add_argument("--slices", type=int, default=96)
     workers.set_defaults(run=run_workers)
+    gpus = kinds.add_parser("gpus", parents=[chain])
+    gpus.add_argument("--uses", nargs="+", choices=get_args(GpuUse), default=["off", "prefer"])
+    gpus.add_argument("--slices", type=int, default=96)
+    gpus.add_argument("--workers", type=int, default=2)
+    gpus.set_defaults(run=run_gpus)
     blocks = kinds.add_parser("blocks")
     blocks.add_argument("--count", type=int, default=20000)
     blocks.add_argument("--workers", type=int, default=2)

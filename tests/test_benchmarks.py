@@ -93,6 +93,9 @@ def test_stacks_of_several_lengths_have_a_line_each():
     assert [row[:2] for row in rows] == [["2", "1"], ["5", "1"]]
     rows = cells(output("scaling.py", "workers", "--counts", "1", "--slices", "3", *size))
     assert [row[:2] for row in rows] == [["3", "1"]]
+    uses = ["--uses", "share", "--slices", "3", "--workers", "1"]
+    rows = cells(output("scaling.py", "gpus", *uses, *size))
+    assert [row[:3] for row in rows] == [["3", "1", "share"]]
 
 
 def test_small_blocks_are_counted():
