@@ -25,9 +25,9 @@ import numpy as np
 
 from pystack3d_dask.backend import namespace
 from pystack3d_dask.spec import Array
-from pystack3d_dask.steps.vsnr_arrays import ArraySolver
+from pystack3d_dask.steps.vsnr_arrays import ArraySolver, noise_power_on
 from pystack3d_dask.steps.vsnr_fourier import FourierSolver
-from pystack3d_dask.steps.vsnr_noise import Filter, few_rows, noise_power
+from pystack3d_dask.steps.vsnr_noise import Filter, few_rows
 from pystack3d_dask.steps.vsnr_rows import FewRowsSolver
 
 Filters = tuple[Filter, ...]
@@ -130,7 +130,9 @@ def array_solver(u0: Array, filters: Filters, scale: float, beta: float) -> Solv
 
 
 def _amplitude(u0: Array, filters: Filters, scale: float) -> Array:
-    return np.asarray(np.sqrt(np.float32(scale) * noise_power(u0.shape, filters)))
+    xp = namespace(u0)
+    amplitude: Array = xp.sqrt(np.float32(scale) * noise_power_on(xp, u0.shape, filters))
+    return amplitude
 
 
 def normalised(image: Array) -> tuple[Array, float]:

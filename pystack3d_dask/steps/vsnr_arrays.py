@@ -2,14 +2,29 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+from types import ModuleType
 from typing import Any
 
 import numpy as np
 
-from pystack3d_dask.backend import namespace
-from pystack3d_dask.spec import Array
+from pystack3d_dask.backend import namespace, to_host
 from pystack3d_dask.steps.vsnr_kernels import EPSILON
-from pystack3d_dask.steps.vsnr_noise import difference_power
+from pystack3d_dask.steps.vsnr_noise import Filter, difference_power, noise_power
+
+
+@lru_cache(maxsize=2)
+def noise_power_on(xp: ModuleType, shape: tuple[int, int], filters: tuple[Filter, ...]) -> Any:
+    """Return `noise_power` as an array of numpy or cupy: it is sent to a GPU once for all slices.
+
+    Parameters
+    ----------
+    xp : module
+        numpy or cupy.
+    shape, filters
+        As there.
+    """
+    return xp.asarray(noise_power(shape, filters))
 
 
 class ArraySolver:
@@ -20,17 +35,17 @@ class ArraySolver:
     u0 : ndarray of float32, shape (rows, columns)
         The image; all else is of the same kind of array.
     psi : ndarray of float32, shape (rows, columns // 2 + 1)
-        Amplitude of the noise, of numpy.
+        Amplitude of the noise.
     beta : float
         Weight of the constraint.
     """
 
-    def __init__(self, u0: Any, psi: Array, beta: float) -> None:
+    def __init__(self, u0: Any, psi: Any, beta: float) -> None:
         self._xp = xp = namespace(u0)
         rows, columns = u0.shape
-        half = difference_power(columns)[None, : columns // 2 + 1]
-        power, weight = xp.asarray(difference_power(rows)[:, None] + half), np.float32(beta)
-        self._u0, self._psi, self._limit = u0, xp.asarray(psi), np.float32(1) / weight
+        down, across = (xp.asarray(difference_power(count)) for count in (rows, columns))
+        power, weight = down[:, None] + across[None, : columns // 2 + 1], np.float32(beta)
+        self._u0, self._psi, self._limit = u0, psi, np.float32(1) / weight
         self._gain = self._psi * weight / (1 + weight * power * self._psi**2)
         self._feedback = power * self._psi
         self._noise, self._across, self._down = (xp.zeros_like(u0) for _ in range(3))
@@ -49,10 +64,11 @@ class ArraySolver:
         divergence = wx - xp.roll(wx, 1, 1) + wy - xp.roll(wy, 1, 0)
         transformed = xp.fft.rfft2(divergence).astype(np.complex64)
         found = self._gain * (transformed + self._feedback * self._spectrum)
-        change, largest = (float(xp.abs(each).max()) for each in (found - self._spectrum, found))
+        largest = [xp.abs(each).max() for each in (found - self._spectrum, found)]
+        change, size = to_host(xp.stack(largest)).tolist()  # one wait for the GPU
         self._spectrum = found
         self._noise = xp.fft.irfft2(self._psi * found, s=rest.shape).astype(np.float32)
-        return change / largest if largest else 0.0
+        return float(change / size) if size else 0.0
 
     def image(self) -> Any:
         """Return the image without the noise found so far."""
