@@ -50,12 +50,13 @@ class Browser:
     def __init__(self, address: str) -> None:
         self._address = address
 
-    def open(self, page: Path, width: int, height: int = 900) -> None:
-        """Show a file in a viewport of this size, in pixels of CSS."""
+    def open(self, page: Path | str, width: int, height: int = 900) -> None:
+        """Show a file or an address in a viewport of this size, in pixels of CSS."""
+        address = page if isinstance(page, str) else page.resolve().as_uri()
         size = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": False}
         command = {"cmd": "Emulation.setDeviceMetricsOverride", "params": size}
         self._post("goog/cdp/execute", command)
-        self._post("url", {"url": page.resolve().as_uri()})
+        self._post("url", {"url": address})
 
     def prefer(self, colours: str) -> None:
         """Prefer "light" or "dark" colours, in pages that are opened from now on."""
@@ -72,9 +73,15 @@ class Browser:
         entries = self._post("se/log", {"type": "browser"})
         return [entry["message"] for entry in entries]
 
-    def screenshot(self, path: Path) -> None:
-        """Save a picture of the whole page."""
-        params = {"captureBeyondViewport": True, "format": "png"}
+    def point(self, x: int, y: int) -> None:
+        """Move the mouse to a place in the viewport, in pixels of CSS."""
+        move = {"type": "pointerMove", "duration": 0, "x": x, "y": y}
+        mouse = {"type": "pointer", "id": "mouse", "actions": [move]}
+        self._post("actions", {"actions": [mouse]})
+
+    def screenshot(self, path: Path, *, is_whole: bool = True) -> None:
+        """Save a picture of the whole page, or of what the viewport shows of it."""
+        params = {"captureBeyondViewport": is_whole, "format": "png"}
         command = {"cmd": "Page.captureScreenshot", "params": params}
         found = self._post("goog/cdp/execute", command)
         path.write_bytes(base64.b64decode(found["data"]))
