@@ -272,6 +272,17 @@ class TestDamage:
         with pytest.raises(PixelError, match=r"stack\.tif, page 2: .*truncated"):
             whole(stack)
 
+    @pytest.mark.parametrize("tag", ["StripByteCounts", "StripOffsets"])
+    def test_sizes_beyond_the_end_of_the_file_take_no_memory(
+        self, tmp_path: Path, tag: str
+    ) -> None:
+        path = tmp_path / "s.tif"
+        tifffile.imwrite(path, image("uint8"), compression="zlib", bigtiff=True)
+        with tifffile.TiffFile(path, mode="r+b") as tif:
+            tif.pages.first.tags[tag].overwrite(2**61)
+        with pytest.raises(PixelError, match=r"s\.tif, page 0: .*truncated, \d+ of \d+ bytes"):
+            whole(opened(path))
+
     def test_a_region_outside_the_stack_is_refused(self, tmp_path: Path) -> None:
         stack = opened(write(tmp_path, [image("uint8")]))
         with pytest.raises(ValueError, match="not inside"):
