@@ -12,6 +12,7 @@ from pystack3d_dask.spec import Array
 
 Result = TypeVar("Result")
 Send = Callable[[Any], Any]
+ALLOC_FAILED = 2  # of cuFFT
 
 
 def namespace(array: Any) -> ModuleType:
@@ -25,11 +26,19 @@ def namespace(array: Any) -> ModuleType:
 
 def to_host(array: Any) -> Array:
     """Return an array as one of numpy; one that is of numpy as it is."""
-    return array if namespace(array) is np else np.asarray(array.get())
+    if namespace(array) is np:
+        return np.asarray(array)
+    try:
+        return np.asarray(array.get())
+    except Exception as error:
+        if not _is_no_room(error):
+            raise
+    # what does not lie in one piece is copied there first; rows do
+    return np.stack([to_host(part) for part in array])
 
 
 def to_gpu(array: Any) -> Any:
-    """Return a copy of an array on the GPU; one that is there as it is."""
+    """Return an array on the GPU: a copy, or itself if it is there."""
     import cupy
 
     return cupy.asarray(array)
@@ -59,10 +68,23 @@ def compute_on_gpu(compute: Callable[[Send], Result]) -> Result:
     for _ in range(2):
         try:
             return compute(to_gpu)
-        except cupy.cuda.memory.OutOfMemoryError as error:
+        except Exception as error:
+            if not _is_no_room(error):
+                raise
             reason = str(error)
-        cupy.get_default_memory_pool().free_all_blocks()  # here: the error held on to arrays
+        # here: the error held on to arrays
+        cupy.fft.config.clear_plan_cache()
+        cupy.get_default_memory_pool().free_all_blocks()
     raise NoRoomError(reason)
+
+
+def _is_no_room(error: Exception) -> bool:
+    import cupy
+
+    if isinstance(error, cupy.cuda.memory.OutOfMemoryError):
+        return True
+    # by name: its module is there only with the library itself
+    return type(error).__name__ == "CuFFTError" and getattr(error, "result", 0) == ALLOC_FAILED
 
 
 def has_gpu() -> bool:

@@ -74,8 +74,8 @@ def run_block(
     place : callable, optional
         ``place(compute)`` has steps that can run on a GPU compute there, see
         `pystack3d_dask.backend.compute_on_gpu`. What they return stays there until a step that
-        cannot, a fit or ``emit`` needs it. Where there is no room for several slices at once
-        they are halved, and where there is none for one, it is computed on the CPU.
+        cannot, a fit or ``emit`` needs it. Slices go there one by one; where there is no room
+        for one, the CPU computes the step for the rest of the block.
 
     Returns
     -------
@@ -107,9 +107,7 @@ def _emit(stream: _Stream, level: int, frame: Region, slices: range, emit: Emit)
     for z in slices:
         image = stream.take(level, frame.with_z(z, z + 1))[0]
         if is_result and spec.dtype != chain.result_dtype:
-            image, _, measured = stream.where_it_is(
-                image, partial(cast_measured, dtype=chain.result_dtype, precision=spec.precision)
-            )
+            image, _, measured = stream.cast_result(image)
             stream.figures[level][z]["cast"] = measured
         emit(level, z, to_host(image))
 
@@ -123,9 +121,14 @@ def _summarise(
         out = spec.region.with_z(z, z + 1)
         source = step.summary_source(out, spec)
         if source.size:
-            block = to_host(stream.take(gather.index, source))
+            block = stream.take(gather.index, source, to_host)
             found |= step.summarise(block, source, out, spec, partials.get(step.name))
     return found
+
+
+def as_it_is(image: Any) -> Any:
+    """Leave an image where it is."""
+    return image
 
 
 class _Stream:
@@ -137,6 +140,7 @@ class _Stream:
         self.chain = chain
         self.work = work
         self._place = place
+        self._no_room: set[str] = set()  # what the GPU cannot take
         self.figures: dict[int, dict[int, Arrays]] = {}
         self._read = read
         self._block = demands(chain, work, block)
@@ -144,33 +148,30 @@ class _Stream:
         first = work.reads if work.from_source else work.reads + 1
         self._measured = range(first, max(work.stores, default=-1) + 1)
 
-    def take(self, level: int, region: Region) -> Array:
-        """Return a region of a level, computing the slices that are not there yet."""
-        window = self._windows[level]
-        missing = [z for z in region.z if z not in window]
-        if missing:
-            self._compute(level, range(missing[0], missing[-1] + 1))
-        frame = self._block[level].region
-        _, rows, columns = region.relative_to(frame).slices
-        images = [window[z][rows, columns] for z in region.z]
-        if len(images) == 1:
-            return images[0][np.newaxis]
-        kinds = {namespace(image) for image in images}
-        if len(kinds) > 1:  # the GPU had no room for some
-            images = [to_host(image) for image in images]
-        stacked: Array = namespace(images[0]).stack(images)
-        return stacked
+    def take(self, level: int, region: Region, send: Send = as_it_is) -> Any:
+        """Return a region of a level, computing the slices that are not there yet.
 
-    def where_it_is(self, image: Any, compute: Callable[[Any], Result]) -> Result:
-        """Compute from an image on the GPU, if it is there and that has room for it."""
-        if self._place is None or namespace(image) is np:
-            return compute(image)
-        try:
-            found: Result = self._place(lambda send: compute(send(image)))
-        except NoRoomError as error:
-            _tell(f"a slice of {image.shape}", error)
-            return compute(to_host(image))
-        return found
+        Slices are sent to where they are needed one by one, and stay there. Several must be sent
+        to one place.
+        """
+        self._provide(level, region.z)
+        window = self._windows[level]
+        for z in region.z:
+            window[z] = send(window[z])
+        _, rows, columns = region.relative_to(self._block[level].region).slices
+        images = [window[z][rows, columns] for z in region.z]
+        return images[0][np.newaxis] if len(images) == 1 else namespace(images[0]).stack(images)
+
+    def cast_result(self, image: Any) -> tuple[Any, Array, Array]:
+        """Return a slice in the type of the result, and what is measured before and after."""
+        cast = partial(
+            cast_measured,
+            dtype=self.chain.result_dtype,
+            precision=self.chain.levels[-1].precision,
+        )
+        if namespace(image) is np:
+            return cast(image)
+        return self._placed("casting", lambda send: cast(send(image)))
 
     def forget(self, rest: Region) -> None:
         """Drop the slices that the ``rest`` of the block does not need."""
@@ -180,25 +181,37 @@ class _Stream:
             for z in [z for z in window if region is None or z < region.start[0]]:
                 del window[z]
 
+    def _provide(self, level: int, slices: range) -> None:
+        missing = [z for z in slices if z not in self._windows[level]]
+        if missing:
+            self._compute(level, range(missing[0], missing[-1] + 1))
+
     def _compute(self, level: int, slices: range) -> None:
         out = self._block[level].region.with_z(slices.start, slices.stop)
         if level == self.work.reads:
             self._keep(level, slices, *self._input(out))
             return
         step = self.chain.steps[level - 1]
-        apply = partial(self._apply, level, out)
         if self._place is None or "gpu" not in step.devices:
-            apply(to_host)
+            self._apply(level, out, to_host)
             return
-        try:
-            self._place(apply)
-        except NoRoomError as error:
-            if half := len(slices) // 2:
-                self._compute(level, slices[:half])
-                self._compute(level, slices[half:])
+        # what all need at once, which may be less work; then one by one, which takes least room
+        self._provide(level - 1, self.chain.step_source(level - 1, out).z)
+        for z in slices:
+            self._placed(step.name, partial(self._apply, level, out.with_z(z, z + 1)))
+
+    def _placed(self, what: str, compute: Callable[[Send], Result]) -> Result:
+        """Compute on the GPU; on the CPU, if that has, or had, no room for it."""
+        if self._place is not None and what not in self._no_room:
+            try:
+                found: Result = self._place(compute)
+            except NoRoomError as error:
+                message = "%s: computed on the CPU, for the GPU has no room for it: %s"
+                LOG.warning(message, what, error)
+                self._no_room.add(what)
             else:
-                _tell(f"{step.name} of slice {slices.start}", error)
-                apply(to_host)
+                return found
+        return compute(to_host)
 
     def _input(self, region: Region) -> tuple[Array, Arrays]:
         values = self._read(region)
@@ -214,7 +227,7 @@ class _Stream:
         """Compute slices of a level where ``send`` sends their input."""
         index = level - 1
         source = self.chain.step_source(index, out)
-        block = send(self.take(index, source))
+        block = self.take(index, source, send)
         if isinstance(block, np.ndarray):
             block = block.view()
             block.flags.writeable = False
@@ -236,7 +249,3 @@ class _Stream:
             else:
                 image = cast_level(raw, spec)
             self._windows[level][z] = image
-
-
-def _tell(what: str, error: NoRoomError) -> None:
-    LOG.warning("%s: computed on the CPU, for the GPU has no room for it: %s", what, error)

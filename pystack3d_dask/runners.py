@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from asyncio import CancelledError
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from time import monotonic, sleep
@@ -137,7 +137,7 @@ class _Dispatch:
             while self._waiting or self._pending:
                 self._look()
                 self._submit(shared)
-                if self._is_finished():
+                if self._is_so(self._finished.has_ready):
                     yield from self._outcomes_of(next(self._finished))
         finally:
             if self._is_connected():
@@ -147,10 +147,10 @@ class _Dispatch:
         with dask.config.set({"distributed.admin.large-graph-warning-threshold": "1 GiB"}):
             key = f"program-{self._unique}"
             shared = self._client.submit(_same, self._program, key=key, pure=False)
-        while not shared.done():  # workers may be killed while they start
+        while not self._is_so(shared.done):  # workers may be killed while they start
             self._look()
-            self._check_connection()
-            sleep(POLL)
+        if shared.cancelled():
+            raise _gone()
         # else the first blocks would queue up where the program is, beside idle workers
         with suppress(ValueError):  # of dask, when all workers are being started again
             self._client.replicate([shared])
@@ -177,22 +177,18 @@ class _Dispatch:
             self._pending[future] = _Task(blocks, lane, takers)
             self._finished.add(future)
 
-    def _is_finished(self) -> bool:
-        """Wait until a task is finished, or until it is time to look at the workers again.
+    def _is_so(self, is_so: Callable[[], bool]) -> bool:
+        """Wait until something is so, or until it is time to look at the workers again.
 
-        One that a lost scheduler knew of may never be finished.
+        What a lost scheduler knew of may never be finished.
         """
-        while self._is_connected() and not self._finished.has_ready():
+        while self._is_connected():
+            if is_so():
+                return True
+            sleep(POLL)
             if monotonic() - self._looked > LOOK:
                 return False
-            sleep(POLL)
-        self._check_connection()
-        return True
-
-    def _check_connection(self) -> None:
-        if not self._is_connected():
-            message = "the scheduler is gone; with another one the same command continues"
-            raise RunError(message)
+        raise _gone()
 
     def _is_connected(self) -> bool:
         return self._client.status in ("running", "connecting")
@@ -203,9 +199,9 @@ class _Dispatch:
             return  # it was taken back
         task.lane.take(len(task.blocks))
         outcome = _outcome(future)
+        self._company.was_of_use()  # even if workers died of this block: others may be finished
         if not isinstance(outcome, BaseException):
             task.lane.learn([receipt.seconds for receipt in outcome])
-            self._company.is_of_use()
             yield from zip(task.blocks, outcome, strict=True)
         elif len(task.blocks) == 1:
             yield task.blocks[0], outcome
@@ -262,14 +258,16 @@ class _Company:
         self._had_workers = monotonic()
         self._is_told = False
         self._most = 1  # workers at once
-        self._killed = 0  # for their memory, since a task was finished
-        self._last_kill = self._kills_since(0.0)[1]
+        self._killed = 0  # for their memory, since the last look before which a task came to an end
+        self._is_of_use = False
+        self._last_kill: float | None = None  # before that, others may have been killed
 
     def look(self, workers: Workers) -> None:
         """Judge by the workers that there are now."""
         self._most = max(self._most, len(workers.threads))
-        killed, self._last_kill = self._kills_since(self._last_kill)
-        self._killed += killed
+        self._count_kills()
+        if self._is_of_use:
+            self._killed, self._is_of_use = 0, False
         if self._killed > KILLED_IN_VAIN * self._most:
             raise WorkersStarvedError(self._killed)
         if workers.threads:
@@ -286,14 +284,15 @@ class _Company:
             LOG.warning("there is no worker: waiting for one, for %g s at most", LONGEST_ALONE)
             self._is_told = True
 
-    def is_of_use(self) -> None:
-        """Note that a task was finished."""
-        self._killed = 0
+    def was_of_use(self) -> None:
+        """Note that a task came to an end."""
+        self._is_of_use = True
 
-    def _kills_since(self, stamp: float) -> tuple[int, float]:
-        """Return how many workers were killed after a time of the scheduler, and the last time."""
-        stamps = [when for when, _ in self._client.get_events(KILLED) if when > stamp]
-        return len(stamps), max(stamps, default=stamp)
+    def _count_kills(self) -> None:
+        stamps = [stamp for stamp, _ in self._client.get_events(KILLED)]
+        if self._last_kill is not None:
+            self._killed += sum(stamp > self._last_kill for stamp in stamps)
+        self._last_kill = max(stamps, default=0.0)
 
 
 class _Waiting:
@@ -334,6 +333,10 @@ def _outcome(future: Future) -> list[Receipt] | BaseException:
     except (Exception, CancelledError) as error:
         return error
     return receipts
+
+
+def _gone() -> RunError:
+    return RunError("the scheduler is gone; with another one the same command continues")
 
 
 def _same(program: Program) -> Program:

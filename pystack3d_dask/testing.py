@@ -307,8 +307,20 @@ def _check_gpu(case: _Case, chain: Chain, reference: Array) -> None:
     if not cupy.is_available():
         return
     out = chain.levels[1]
-    raw, _ = case.apply(chain, out.region, cupy.asarray)
+    sent: list[tuple[Array, Any]] = []
+
+    def send(block: Array) -> Any:
+        sent.append((block, cupy.asarray(block)))
+        return sent[-1][1]
+
+    raw, figures = case.apply(chain, out.region, send)
     case.require(isinstance(raw, cupy.ndarray), "gpu", f"a cupy array went in, {type(raw)} came")
+    for name, values in figures.items():
+        is_here = isinstance(values, np.ndarray)
+        case.require(is_here, "gpu", f"figures are of numpy; {name!r} is {type(values)}")
+    for block, there in sent:
+        is_same = np.array_equal(cupy.asnumpy(there), block, equal_nan=True)
+        case.require(is_same, "gpu", "the input was changed")
     level = 1.0 if case.spec.is_integer else np.ptp(reference) / 255
     share = np.mean(np.abs(cast_level(cupy.asnumpy(raw), out) - reference.astype("f8")) <= level)
     case.require(share >= GPU_SHARE, "gpu", f"{share:.4f} of the pixels agree with the CPU")

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
+from pystack3d_dask.backend import to_gpu, to_host
 from pystack3d_dask.charts import Table
 from pystack3d_dask.step import Step, known
 
@@ -188,19 +189,35 @@ class CannotStand(Smooth):
         raise KeyError
 
 
-class DiffersOnAGpu(Smooth):
+class OnAGpu(Smooth):
     devices = ("cpu", "gpu")
 
     def apply(self, block, source, out, spec, fitted=None):
-        values, figures = super().apply(np.asarray(block), source, out, spec, fitted)
-        is_fake = isinstance(block, FakeGpuArray)
-        return (values.view(FakeGpuArray) + 3 if is_fake else values), figures
+        values, figures = super().apply(to_host(block), source, out, spec, fitted)
+        if isinstance(block, np.ndarray):
+            return values, figures
+        return self.there(block, to_gpu(values), figures)
+
+    def there(self, block, values, figures):
+        return values, figures
 
 
-class LeavesTheGpu(DiffersOnAGpu):
-    def apply(self, block, source, out, spec, fitted=None):
-        return Smooth.apply(self, np.asarray(block), source, out, spec, fitted)
+class DiffersOnAGpu(OnAGpu):
+    def there(self, block, values, figures):
+        return values + 3, figures
 
 
-class FakeGpuArray(np.ndarray):
-    """Stands for an array on a device."""
+class LeavesTheGpu(OnAGpu):
+    def there(self, block, values, figures):
+        return to_host(values), figures
+
+
+class ChangesItsInputOnAGpu(OnAGpu):
+    def there(self, block, values, figures):
+        block[:] = 0
+        return values, figures
+
+
+class LeavesFiguresOnAGpu(OnAGpu):
+    def there(self, block, values, figures):
+        return values, figures | {"mean": values.mean(axis=(1, 2))}

@@ -31,7 +31,7 @@ class DeviceArray(np.lib.mixins.NDArrayOperatorsMixin):
         raise TypeError(message)
 
     def __array_ufunc__(self, ufunc, method, *inputs, **options):
-        return _there(getattr(ufunc, method)(*_here(inputs), **_here(options)))
+        return _made(getattr(ufunc, method)(*_here(inputs), **_here(options)))
 
     def __array_function__(self, function, types, arguments, options):
         message = f"numpy.{function.__name__} of an array on the device"
@@ -65,7 +65,10 @@ class DeviceArray(np.lib.mixins.NDArrayOperatorsMixin):
         return _calling(found) if callable(found) else _there(found)
 
     def get(self):
-        sys.modules["cupy"].downloads.append(self._host)
+        library = sys.modules["cupy"]
+        if not self._host.flags.c_contiguous:
+            library.room(self._host)  # it is copied there first
+        library.downloads.append(self._host)
         return self._host.copy()
 
 
@@ -93,8 +96,16 @@ def _there(value: Any) -> Any:
     return tuple(_there(each) for each in value) if isinstance(value, tuple) else value
 
 
+def _made(value: Any) -> Any:
+    """Return what a computation on the device gives, if there is room for it."""
+    for array in value if isinstance(value, tuple) else (value,):
+        if isinstance(array, np.ndarray) and array.base is None:
+            sys.modules["cupy"].room(array)
+    return _there(value)
+
+
 def _calling(function):
-    return lambda *arguments, **options: _there(function(*_here(arguments), **_here(options)))
+    return lambda *arguments, **options: _made(function(*_here(arguments), **_here(options)))
 
 
 class OutOfMemoryError(Exception):
@@ -111,7 +122,8 @@ class StandIn(ModuleType):
     freed : int
         How often its pool was emptied.
     room : callable
-        Called with each upload; raises `OutOfMemoryError` where there is no room.
+        Called with all that is to lie on the device; raises `OutOfMemoryError` where there is no
+        room.
     """
 
     ndarray = DeviceArray
@@ -123,6 +135,7 @@ class StandIn(ModuleType):
         self.fft = SimpleNamespace(
             rfft2=_calling(np.fft.rfft2),
             irfft2=_calling(np.fft.irfft2),
+            config=SimpleNamespace(clear_plan_cache=lambda: None),
         )
         self.cuda = SimpleNamespace(memory=SimpleNamespace(OutOfMemoryError=OutOfMemoryError))
 

@@ -80,6 +80,7 @@ def small_gpu(cupy) -> SimpleNamespace:
     pool = SimpleNamespace(free_all_blocks=lambda: free(seen))
     cupy.get_default_memory_pool = lambda: pool
     cupy.cuda = SimpleNamespace(memory=SimpleNamespace(OutOfMemoryError=OutOfMemoryError))
+    cupy.fft = SimpleNamespace(config=SimpleNamespace(clear_plan_cache=lambda: None))
     return seen
 
 
@@ -113,6 +114,24 @@ def test_where_that_is_not_enough_either_it_is_told(small_gpu):
     with pytest.raises(NoRoomError, match=REFUSAL):
         compute_on_gpu(doubled(small_gpu, np.arange(3), 3))
     assert small_gpu.freed == 2
+
+
+class CuFFTError(Exception):
+    """Stands for that of CuPy."""
+
+    def __init__(self, result):
+        super().__init__()
+        self.result = result
+
+
+@pytest.mark.usefixtures("small_gpu")
+@pytest.mark.parametrize(("result", "told"), [(2, NoRoomError), (5, CuFFTError)])
+def test_transforms_that_find_no_room_are_told_from_those_that_fail(result, told):
+    def compute(send):
+        raise CuFFTError(result)
+
+    with pytest.raises(told):
+        compute_on_gpu(compute)
 
 
 @pytest.mark.usefixtures("small_gpu")

@@ -125,7 +125,7 @@ def test_each_slice_goes_there_and_comes_back_once_in_the_type_of_the_acquisitio
     cupy.downloads.clear()
     found, _ = run(chain, compute_on_gpu)
     sent = [array for array in cupy.uploads if array.size > ROWS * 4]
-    assert [(array.shape, array.dtype) for array in sent] == [((1, 36, 52), np.uint8)] * SLICES
+    assert [(array.shape, array.dtype) for array in sent] == [((36, 52), np.uint8)] * SLICES
     fetched = [array for array in cupy.downloads if array.size > 9]
     assert [(array.shape, array.dtype) for array in fetched] == [((30, 49), np.uint8)] * len(found)
 
@@ -136,32 +136,13 @@ def test_a_step_without_a_kernel_for_it_computes_here_and_the_next_one_there_aga
     expected, _ = run(chain)
     found, _ = run(chain, compute_on_gpu)
     assert np.abs(found.astype(int) - expected).max() <= 1
-    assert len([array for array in cupy.uploads if array.ndim == 3]) == 2 * SLICES
-
-
-def whole_slices(array: np.ndarray) -> int:
-    return array.shape[0] if array.ndim == 3 else 0
-
-
-@pytest.mark.parametrize("room", [1, 2, 3])
-def test_where_there_is_room_for_some_slices_they_are_halved(cupy, caplog, room):
-    def refuse(array):
-        if whole_slices(array) > room:
-            message = "Out of memory allocating 512 bytes"
-            raise standin_cupy.OutOfMemoryError(message)
-
-    chain = chain_of(DESTRIPING, Deep())
-    expected, _ = run(chain)
-    cupy.room = refuse
-    found, _ = run(chain, compute_on_gpu)
-    assert np.abs(found.astype(int) - expected).max() <= 1
-    assert max(map(whole_slices, cupy.uploads)) == room
-    assert cupy.freed > 0
-    assert not caplog.records
+    assert len([array for array in cupy.uploads if array.size >= 36 * 52]) == 2 * SLICES
 
 
 class Deep(Destriping):
-    """Asks for several slices at once, so that those before it are computed together."""
+    """Asks for all slices at once, on the CPU, and takes the step before it for its own."""
+
+    name = "deep"
 
     @property
     def devices(self):
@@ -174,41 +155,62 @@ class Deep(Destriping):
         return block[out.relative_to(source).slices].astype(np.float32), {}
 
 
-def test_where_there_is_no_room_for_one_the_cpu_computes_it_and_says_so(cupy, caplog, chain):
-    def refuse(array):
-        if whole_slices(array):
-            message = "Out of memory allocating 512 bytes"
-            raise standin_cupy.OutOfMemoryError(message)
+MESSAGE = "Out of memory allocating 512 bytes"
 
+
+def room_for(pixels: int):
+    """Return what refuses arrays that are larger."""
+
+    def refuse(array):
+        if array.size > pixels:
+            raise standin_cupy.OutOfMemoryError(MESSAGE)
+
+    return refuse
+
+
+@pytest.mark.parametrize("last", [Deep(), RESAMPLING], ids=["deep", "resampling"])
+def test_slices_go_there_one_by_one_and_are_not_put_together_there(cupy, caplog, last):
+    chain = chain_of(DESTRIPING, last)
     expected, _ = run(chain)
-    cupy.room = refuse
+    cupy.room = room_for(2 * ROWS * COLUMNS - 1)
+    found, _ = run(chain, compute_on_gpu)
+    assert np.abs(found.astype(int) - expected).max() <= 1
+    assert len([array for array in cupy.uploads if array.ndim == 3]) in (0, SLICES)
+    assert bool(caplog.records) == (last is RESAMPLING)  # that needs two at once
+
+
+def test_where_there_is_no_room_for_one_the_cpu_computes_the_block_and_says_so_once(
+    cupy, caplog, chain
+):
+    expected, _ = run(chain)
+    cupy.room = room_for(30 * 49 - 1)
     with caplog.at_level(logging.WARNING, "pystack3d_dask"):
         found, _ = run(chain, compute_on_gpu)
     np.testing.assert_array_equal(found, expected)
-    told = "cropping of slice 0: computed on the CPU, for the GPU has no room for it: Out of memory"
-    assert told in caplog.text
+    steps = [step.name for step in chain.steps]
+    told = ": computed on the CPU, for the GPU has no room for it: " + MESSAGE
+    assert [record.getMessage() for record in caplog.records] == [name + told for name in steps]
+    assert cupy.freed == 2 * len(steps)
 
 
-def test_where_there_is_no_room_for_some_steps_those_are_computed_here(cupy, chain):
+def test_where_there_is_no_room_now_and_then_the_cpu_goes_on(cupy, chain):
     expected, _ = run(chain)
     calls = iter(range(10**6))
 
     def refuse(array):
-        if whole_slices(array) and next(calls) % 5 != 0:
-            raise standin_cupy.OutOfMemoryError
+        if array.size >= 30 * 49 and next(calls) % 97 > 93:
+            raise standin_cupy.OutOfMemoryError(MESSAGE)
 
     cupy.room = refuse
     found, _ = run(chain, compute_on_gpu)
-    differences = np.abs(found.astype(int) - expected)
-    assert differences.max() <= 1
+    assert np.abs(found.astype(int) - expected).max() <= 1
     assert cupy.uploads
 
 
 def test_a_result_that_there_is_no_room_to_cast_is_cast_here(cupy, monkeypatch, caplog):
     def cast_where_there_is_room(image, dtype, precision):
         if dtype == np.uint8 and not isinstance(image, np.ndarray):
-            message = "Out of memory allocating 512 bytes"
-            raise standin_cupy.OutOfMemoryError(message)
+            raise standin_cupy.OutOfMemoryError(MESSAGE)
         return cast_measured(image, dtype, precision)
 
     chain = chain_of(DESTRIPING)
@@ -216,5 +218,37 @@ def test_a_result_that_there_is_no_room_to_cast_is_cast_here(cupy, monkeypatch, 
     monkeypatch.setattr("pystack3d_dask.block.cast_measured", cast_where_there_is_room)
     found, _ = run(chain, compute_on_gpu)
     assert np.abs(found.astype(int) - expected).max() <= 1
-    told = "a slice of (40, 56): computed on the CPU, for the GPU has no room for it: Out of memory"
-    assert caplog.text.count(told) == SLICES
+    told = "casting: computed on the CPU, for the GPU has no room for it: " + MESSAGE
+    assert [record.getMessage() for record in caplog.records] == [told]
+
+
+def test_part_of_a_slice_comes_back_where_there_is_no_room_to_copy_it_first(cupy, monkeypatch):
+    images = stack().astype(np.float32)  # nothing is cast
+    chain = Chain((DESTRIPING, CroppingFinal(area=(1, 50, 0, 30))), spec_of(images))
+    work = Work(reads=0, end=2, stores=(2,), from_source=True, finishes=True)
+    found = []
+
+    def emit(level, z, image):
+        found.append(image)
+
+    fetched = standin_cupy.DeviceArray.get
+
+    def get(array):
+        if array.ndim > 1 and not array._host.flags.c_contiguous:
+            raise standin_cupy.OutOfMemoryError(MESSAGE)
+        return fetched(array)
+
+    monkeypatch.setattr(standin_cupy.DeviceArray, "get", get)
+    region = chain.levels[2].region
+    run_block(chain, work, region, lambda r: images[r.slices], emit, place=compute_on_gpu)
+    whole = correct(DESTRIPING, images)[
+        CroppingFinal(area=(1, 50, 0, 30)).source(region, chain.levels[1]).slices
+    ]
+    np.testing.assert_allclose(found, whole, rtol=1e-4)
+
+
+def test_what_several_steps_read_is_sent_once(cupy):
+    run(chain_of(RESAMPLING, DESTRIPING), compute_on_gpu)
+    assert (
+        len([array for array in cupy.uploads if array.ndim == 2 and array.dtype == "u1"]) == SLICES
+    )

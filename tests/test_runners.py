@@ -5,9 +5,14 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from functools import partial
+from threading import Timer
+from types import SimpleNamespace
 
+import dask
 import numpy as np
 import pytest
+from clusters import LOCAL, running
+from clusters import dask as command
 from distributed import Client, LocalCluster
 from stacks import images, make_project
 
@@ -15,6 +20,7 @@ from pystack3d_dask import open_result
 from pystack3d_dask.cluster import local_client
 from pystack3d_dask.errors import RunError
 from pystack3d_dask.pipeline import Pipeline
+from pystack3d_dask.runners import OnClient
 
 SLICES = 120
 
@@ -90,6 +96,13 @@ def die(*_):
     os._exit(9)
 
 
+def die_noted(file, *_):
+    """Die, and leave a note of it."""
+    with file.open("a") as lines:
+        lines.write("killed\n")
+    os._exit(9)
+
+
 def limit_failures(dask_scheduler):
     dask_scheduler.allowed_failures = 1
 
@@ -102,3 +115,41 @@ def test_a_block_that_kills_its_workers_is_told_with_the_likely_cause(tmp_path, 
         with pytest.raises(RunError, match="2 worker processes in a row died") as caught:
             Pipeline.from_toml(directory).run(client)
     assert "fewer workers" in str(caught.value)
+
+
+def test_blocks_that_kill_their_workers_end_no_run_that_comes_to_others(tmp_path, monkeypatch):
+    monkeypatch.setattr("pystack3d_dask.plan.slab_thickness", lambda *_: 1)
+    monkeypatch.setattr("pystack3d_dask.runners.KILLED_IN_VAIN", 2)
+    monkeypatch.setattr("pystack3d_dask.runners.LOOK", 0.1)
+    directory = make_project(tmp_path / "project", ["cropping"], images((5, 40, 60)))
+    notes = tmp_path / "notes"
+    notes.touch()
+    monkeypatch.setattr("pystack3d_dask.runners.run_tasks", partial(die_noted, notes))
+    with local_client(1) as client:
+        client.run_on_scheduler(limit_failures)
+        # as if nannies had killed them for their memory
+        monkeypatch.setattr(
+            client,
+            "get_events",
+            lambda _: tuple((float(k), {}) for k, _ in enumerate(notes.read_text().split())),
+        )
+        with pytest.raises(RunError, match=r"5 of 5 blocks failed"):
+            Pipeline.from_toml(directory).run(client)
+
+
+@pytest.mark.parametrize("when", ["between passes", "before any worker came"])
+def test_a_scheduler_that_is_gone_is_told(tmp_path, when):
+    file = tmp_path / "scheduler.json"
+    with (
+        dask.config.set({"distributed.comm.timeouts.connect": "1s"}),
+        running(file, command("scheduler", *LOCAL, "--port", "0")) as (scheduler,),
+        Client(scheduler_file=str(file)) as client,
+    ):
+        runner = OnClient(client)
+        if when == "between passes":
+            scheduler.kill()
+            scheduler.wait()
+        else:
+            Timer(1.0, scheduler.kill).start()
+        with pytest.raises(RunError, match="the scheduler is gone; with another one"):
+            list(runner.run(SimpleNamespace(is_for_gpu=False), [(0, 0)]))

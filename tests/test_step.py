@@ -10,7 +10,7 @@ import broken_steps as broken
 import numpy as np
 import pytest
 import standin_cupy
-from broken_steps import FakeGpuArray, Smooth
+from broken_steps import Smooth
 
 from pystack3d_dask import step as step_module
 from pystack3d_dask.backend import has_gpu
@@ -205,17 +205,6 @@ def test_a_missing_fit_is_asked_for():
         known(None)
 
 
-@pytest.fixture
-def fake_gpu(monkeypatch):
-    cupy = SimpleNamespace(
-        is_available=lambda: True,
-        ndarray=FakeGpuArray,
-        asarray=lambda values: values.view(FakeGpuArray),
-        asnumpy=np.asarray,
-    )
-    monkeypatch.setitem(sys.modules, "cupy", cupy)
-
-
 def test_a_step_that_keeps_every_rule_passes():
     check_step(Smooth())
 
@@ -255,11 +244,24 @@ def test_a_step_that_breaks_a_rule_is_caught_by_name(step, rule):
         check_step(step())
 
 
-@pytest.mark.parametrize("step", [broken.DiffersOnAGpu, broken.LeavesTheGpu])
-@pytest.mark.usefixtures("fake_gpu")
-def test_a_step_that_fails_on_a_gpu_is_caught(step):
-    with pytest.raises(AssertionError, match="smooth breaks the rule 'gpu': "):
+@pytest.mark.parametrize(
+    ("step", "told"),
+    [
+        (broken.DiffersOnAGpu, "of the pixels agree with the CPU"),
+        (broken.LeavesTheGpu, "a cupy array went in, "),
+        (broken.ChangesItsInputOnAGpu, "the input was changed"),
+        (broken.LeavesFiguresOnAGpu, "figures are of numpy; 'mean' is "),
+    ],
+)
+@pytest.mark.usefixtures("gpu")
+def test_a_step_that_fails_on_a_gpu_is_caught(step, told):
+    with pytest.raises(AssertionError, match=f"smooth breaks the rule 'gpu': .*{told}"):
         check_step(step())
+
+
+@pytest.mark.usefixtures("gpu")
+def test_a_step_that_keeps_the_rules_on_a_gpu_passes():
+    check_step(broken.OnAGpu())
 
 
 def test_without_a_gpu_that_rule_is_skipped(monkeypatch):

@@ -48,7 +48,7 @@ def count_levels(image: Array, dtype: np.dtype[Any]) -> Arrays:
     _count_levels(image, float(limits.min), float(limits.max), counts)
     occurring = np.flatnonzero(counts)
     first, last = occurring[0], occurring[-1]
-    return {"first": first + int(limits.min), "counts": counts[first : last + 1]}
+    return {"first": np.array(first + int(limits.min)), "counts": counts[first : last + 1]}
 
 
 def added_counts(summaries: Iterable[Arrays], dtype: np.dtype[Any]) -> tuple[Array, Array]:

@@ -142,5 +142,5 @@ def normalised(image: Array) -> tuple[Array, float]:
     """
     top = float(image.max())
     if top <= 0:
-        top = float(-image.min())
+        top = -float(image.min())
     return (image.astype(np.float32) / np.float32(top or 1.0)), top

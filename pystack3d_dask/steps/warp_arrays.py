@@ -31,7 +31,9 @@ def warp_affine_on_arrays(
     """
     row, column = _positions(out, corner)
     (xx, xy, x0), (yx, yy, y0) = matrix[:2].tolist()
-    y, x = yx * column + yy * row + y0, xx * column + xy * row + x0
+    y, x = yy * row + y0, xx * column + x0
+    # without a turn both stay a row and a column, which is a quarter of the memory
+    y, x = (y + yx * column if yx else y), (x + xy * row if xy else x)
     out[:] = _sample(image, y, x, mode)
 
 
