@@ -19,6 +19,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from threading import Lock
 from typing import Any, Protocol
 
 import numpy as np
@@ -31,6 +32,8 @@ from pystack3d_dask.steps.vsnr_noise import Filter, few_rows
 from pystack3d_dask.steps.vsnr_rows import FewRowsSolver
 
 Filters = tuple[Filter, ...]
+
+TABLES = Lock()  # threads that begin together: the first one computes what it caches for all
 
 
 class Solver(Protocol):
@@ -118,9 +121,10 @@ def fastest_solver(u0: Array, filters: Filters, scale: float, beta: float) -> So
     """Return the solver that suits an image and its noise best."""
     if namespace(u0) is not np:
         return array_solver(u0, filters, scale, beta)
-    rows = few_rows(u0.shape, filters)
-    if rows is not None:
-        return FewRowsSolver(u0, rows, scale, beta)
+    with TABLES:
+        rows = few_rows(u0.shape, filters)
+        if rows is not None:
+            return FewRowsSolver(u0, rows, scale, beta)
     return FourierSolver(u0, _amplitude(u0, filters, scale), beta)
 
 

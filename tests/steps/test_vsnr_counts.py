@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+from time import sleep
 
 import numpy as np
 import pytest
 from scipy import fft
 from test_vsnr import DIRAC, STRIPES, texture
 
-from pystack3d_dask.steps import vsnr_fourier, vsnr_rows
+from pystack3d_dask.steps import vsnr_fourier, vsnr_noise, vsnr_rows
 from pystack3d_dask.steps.vsnr import remove_noise
+from pystack3d_dask.steps.vsnr_bands import bands
 from pystack3d_dask.steps.vsnr_noise import Filter, few_rows, noise_power
 
 TRANSFORMS = ("fft", "ifft", "rfft", "irfft", "fft2", "ifft2", "rfft2", "irfft2")
@@ -73,6 +76,24 @@ def test_long_stripes_take_a_sweep_and_transforms_of_a_few_rows(counts):
         "sweep": 10,
         "sweep values": 10 * SHAPE[0] * SHAPE[1],
     }
+
+
+def test_threads_that_begin_together_share_what_is_made_once(monkeypatch):
+    original = vsnr_noise._pattern_power
+
+    def slow(*arguments):
+        sleep(0.2)  # long enough for all threads to ask
+        return original(*arguments)
+
+    monkeypatch.setattr(vsnr_noise, "_pattern_power", slow)
+    noise_power.cache_clear()
+    few_rows.cache_clear()
+    bands.cache_clear()
+    stacks = [texture(SHAPE, seed) for seed in range(8)]
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(lambda image: remove_noise(image, (STRIPES,), maxit=2), stacks))
+    made = [found.cache_info().misses for found in (noise_power, few_rows, bands)]
+    assert made == [1, 1, 1]
 
 
 def test_the_spectrum_of_the_noise_is_made_once_per_shape_and_filters():
