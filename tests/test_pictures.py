@@ -59,6 +59,24 @@ def test_the_scale_bar_is_of_a_round_length(unit, pixel, label):
     assert bar.get_width() == pytest.approx(number / (300 * pixel))
 
 
+@pytest.mark.parametrize("top", [200, 60_000])
+@pytest.mark.parametrize("shape", [(2, 40, 300), (1, 300, 300), (1, 300, 40)])
+def test_nothing_is_cut_off_and_nothing_covers_anything_else(shape, top):
+    rng = np.random.default_rng(0)
+    before, after = rng.integers(0, top, (2, *shape), np.uint16)
+    channels = ("ESB", "SE2")[: shape[0]]
+    preview = shown(before=before, after=after, channels=channels, estimated=ESTIMATED)
+    figure = preview_figure(preview)
+    figure.canvas.draw()
+    renderer = figure.canvas.get_renderer()
+    boxes = [axes.get_tightbbox(renderer) for axes in figure.axes]
+    boxes += [text.get_window_extent(renderer) for text in figure.texts]
+    for index, box in enumerate(boxes):
+        assert figure.bbox.x0 <= box.x0 <= box.x1 <= figure.bbox.x1
+        assert figure.bbox.y0 <= box.y0 <= box.y1 <= figure.bbox.y1
+        assert not any(box.overlaps(other) for other in boxes[:index])
+
+
 def test_what_is_estimated_stands_in_the_picture():
     figure = preview_figure(shown(estimated=ESTIMATED))
     assert figure.get_supxlabel() == "bkg_removal estimated from 24 of 2000 slices"
