@@ -17,7 +17,7 @@ from pystack3d_dask.quality import Quality
 from pystack3d_dask.spec import Array, Region, StackSpec
 from pystack3d_dask.steps.area import Area, area_region, check_area
 from pystack3d_dask.values import cast
-from pystack3d_dask.workbench import Estimate, Workbench, level_after
+from pystack3d_dask.workbench import Estimate, Workbench, in_threads, level_after
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -73,13 +73,11 @@ class Preview:
         ``mean``, ``deviation``, and those of `pystack3d_dask.quality.Quality` that need no
         neighbour: ``along``, ``across`` and ``sharpness``.
         """
+        found = in_threads(_figures, [*self.before, *self.after])
+        count = len(self.channels)
         return {
-            channel: {
-                name: (one[name], other[name])
-                for one, other in [(_figures(before), _figures(after))]
-                for name in one
-            }
-            for channel, before, after in zip(self.channels, self.before, self.after, strict=True)
+            channel: {name: (one[name], other[name]) for name in one}
+            for channel, one, other in zip(self.channels, found[:count], found[count:], strict=True)
         }
 
     def plot(self) -> Figure:

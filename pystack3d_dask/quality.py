@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 
 import numpy as np
-from scipy import fft, ndimage
+from scipy import fft
 
 from pystack3d_dask.spec import Array
 
@@ -126,20 +126,25 @@ def stripe_energy(image: Array, angle: float = 0.0) -> tuple[float, float]:
     power, ky, kx = power_spectrum(image)
     radius = np.hypot(ky, kx)
     counted = (radius >= 1 / SLOWEST) & (radius <= 0.5)
-    turned = np.rad2deg(np.arctan2(ky, kx)) - angle  # 0 across the stripes
-    wedges = [np.abs((turned - middle + 90) % 180 - 90) <= WEDGE for middle in (90.0, 0.0)]
     # the rings of a spectrum that falls by orders of magnitude count alike
-    rings = np.rint(radius * min(image.shape)).astype(np.intp)
-    number = np.bincount(rings[counted], minlength=rings.max() + 1)
-    total = np.bincount(rings[counted], power[counted], minlength=len(number))
-    mean = (total / np.maximum(number, 1))[rings]
-    counted &= mean > NOTHING * mean.max()
-    relative = np.divide(power, mean, out=np.ones_like(mean), where=counted)
+    rings = np.rint(radius[counted] * min(image.shape)).astype(np.intp)
+    energy = power[counted]
+    mean = np.bincount(rings, energy, minlength=1) / np.maximum(np.bincount(rings, minlength=1), 1)
+    weak = mean <= NOTHING * mean.max()
+    cosine, sine = np.cos(np.deg2rad(angle)), np.sin(np.deg2rad(angle))
+    v, u = np.abs(ky * cosine - kx * sine), np.abs(kx * cosine + ky * sine)  # along, across
+    slope = np.tan(np.deg2rad(WEDGE))
     along, across = (
-        float(relative[counted & wedge].mean()) if (counted & wedge).any() else 1.0
-        for wedge in wedges
+        _mean_of_rings(energy[wedge[counted]], rings[wedge[counted]], mean, weak)
+        for wedge in (u <= slope * v, v <= slope * u)
     )
     return along, across
+
+
+def _mean_of_rings(energy: Array, rings: Array, mean: Array, weak: Array) -> float:
+    """Return the mean of energies over those of their rings; 1 if all rings are weak."""
+    some = ~weak[rings]
+    return float((energy[some] / mean[rings[some]]).mean()) if some.any() else 1.0
 
 
 def sharpness(image: Array) -> float:
@@ -191,5 +196,7 @@ def correlation(image: Array, neighbour: Array) -> float:
 
 def detail(image: Array) -> Array:
     """Return an image, as float32, less its mean under a Gaussian a fifth of `SLOWEST` wide."""
+    from scipy import ndimage  # not at the top: figures without a neighbour do without it
+
     values = image.astype(np.float32)
     return np.asarray(values - ndimage.gaussian_filter(values, SLOWEST / 5))
