@@ -53,6 +53,8 @@ def run_block(
     emit: Emit,
     partials: Partials | None = None,
     place: Place | None = None,
+    *,
+    measures: bool = True,
 ) -> BlockReport:
     """Run one pass on one block.
 
@@ -76,12 +78,14 @@ def run_block(
         `pystack3d_dask.backend.compute_on_gpu`. What they return stays there until a step that
         cannot, a fit or ``emit`` needs it. Slices go there one by one; where there is no room
         for one, the CPU computes the step for the rest of the block.
+    measures : bool
+        Whether figures are wanted.
 
     Returns
     -------
     BlockReport
     """
-    stream = _Stream(chain, work, block, read, place)
+    stream = _Stream(chain, work, block, read, place, measures)
     report = BlockReport(summaries={chain.steps[g.index].name: {} for g in work.gathers})
     batch = max(1, halo_depth(chain, work))
     start, stop = block.z.start, block.z.stop
@@ -135,7 +139,13 @@ class _Stream:
     """The rolling windows of one block: computes slices when asked, keeps those still needed."""
 
     def __init__(
-        self, chain: Chain, work: Work, block: Region, read: Read, place: Place | None
+        self,
+        chain: Chain,
+        work: Work,
+        block: Region,
+        read: Read,
+        place: Place | None,
+        measures: bool,
     ) -> None:
         self.chain = chain
         self.work = work
@@ -146,7 +156,7 @@ class _Stream:
         self._block = demands(chain, work, block)
         self._windows: dict[int, dict[int, Array]] = {level: {} for level in self._block}
         first = work.reads if work.from_source else work.reads + 1
-        self._measured = range(first, max(work.stores, default=-1) + 1)
+        self._measured = range(first, max(work.stores, default=-1) + 1) if measures else range(0)
 
     def take(self, level: int, region: Region, send: Send = as_it_is) -> Any:
         """Return a region of a level, computing the slices that are not there yet.

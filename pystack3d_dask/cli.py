@@ -31,6 +31,7 @@ from pystack3d_dask.cli_cluster import (
 from pystack3d_dask.cli_print import print_summary, show_warning
 from pystack3d_dask.cli_project import PROJECT, STEPS
 from pystack3d_dask.cli_project import open_pipeline as _open
+from pystack3d_dask.cores import leave_cores_to_blocks
 from pystack3d_dask.errors import StackError, explain
 from pystack3d_dask.progress import bars, show_progress
 from pystack3d_dask.stopping import INTERRUPTED, STOPPED, stoppable
@@ -48,6 +49,7 @@ def main() -> None:
     debug = "--debug" in sys.argv
     arguments = ["--debug"] * debug + [each for each in sys.argv[1:] if each != "--debug"]
     warnings.showwarning = show_warning
+    leave_cores_to_blocks()
     atexit.register(gc.freeze)  # else the interpreter looks through all that it ever imported
     try:
         with stoppable():

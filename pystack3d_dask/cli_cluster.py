@@ -217,7 +217,8 @@ def _remote(place: Place, scheduler: str | None) -> AbstractContextManager[Clien
 def _local(place: Place, count: int | None) -> AbstractContextManager[Client]:
     silence_dask()
     from pystack3d_dask.access import LOOPBACK
-    from pystack3d_dask.cluster import default_workers, local_client
+    from pystack3d_dask.cluster import local_client
+    from pystack3d_dask.cores import default_workers
     from pystack3d_dask.devices import find_gpus
 
     certificates = place.certificates
@@ -234,7 +235,7 @@ def _local(place: Place, count: int | None) -> AbstractContextManager[Client]:
 def join_as_workers(place: Place, cores: int | None) -> None:
     """Run workers for a scheduler, and say so."""
     silence_dask()
-    from pystack3d_dask.cluster import default_workers
+    from pystack3d_dask.cores import default_workers
     from pystack3d_dask.devices import find_gpus
     from pystack3d_dask.join import join
 

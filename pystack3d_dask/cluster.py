@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 import signal
 import socket
 import threading
@@ -14,28 +13,23 @@ from pathlib import Path
 from typing import Any
 
 import dask
-from dask.system import CPU_COUNT
 from distributed import Client, Nanny, Scheduler, SpecCluster
 from distributed.system import MEMORY_LIMIT
 from distributed.versions import VersionMismatchWarning
 
 from pystack3d_dask.access import LOOPBACK, Certificates, is_loopback, own_address
+from pystack3d_dask.cores import ONE_THREAD
 from pystack3d_dask.devices import VISIBLE
 from pystack3d_dask.errors import StackError, explain
 from pystack3d_dask.placement import GPU
 from pystack3d_dask.room import check_handles
-
-# set by batch systems: Slurm, PBS, LSF, Grid Engine
-BATCH_LIMITS = ("SLURM_CPUS_PER_TASK", "SLURM_CPUS_ON_NODE", "NCPUS", "LSB_DJOB_NUMPROC", "NSLOTS")
 
 # One thread per worker thread: blocks are the parallelism, and results stay the same. And
 # freed memory is kept for the next slice: with the defaults of the C library, and more so with
 # those of dask, every array is mapped and cleared page by page. One arena, since those of
 # threads hold no more than 64 MiB.
 ENVIRONMENT = {
-    "OMP_NUM_THREADS": "1",
-    "OPENBLAS_NUM_THREADS": "1",
-    "MKL_NUM_THREADS": "1",
+    **ONE_THREAD,
     "NUMBA_NUM_THREADS": "1",
     "TIFFFILE_NUM_THREADS": "1",
     "ZARR_ASYNC__CONCURRENCY": "1",
@@ -51,15 +45,6 @@ MEMORY = {f"distributed.worker.memory.{name}": False for name in ("target", "spi
 
 # what fails in a block is told once, by the run, and not with a traceback by each worker
 QUIET = {"DASK_LOGGING": "{'distributed.worker': 'critical', 'distributed.worker.memory': 'info'}"}
-
-
-def default_workers(environment: Mapping[str, str] = os.environ) -> int:
-    """Return how many worker processes to start: the cores that this process may use.
-
-    Control groups, processor affinity and the limits of batch systems are respected.
-    """
-    limits = [int(value) for name in BATCH_LIMITS if (value := environment.get(name, "")).isdigit()]
-    return max(1, min([int(CPU_COUNT), *limits]))
 
 
 def nanny_settings(debug: bool = False) -> dict[str, Any]:

@@ -55,6 +55,11 @@ def known_work(project: Project) -> tuple[FitsByChannel, Known]:
     return fits, known
 
 
+def known_fits(project: Project) -> FitsByChannel:
+    """Return the complete fits on disk; no other records are looked at."""
+    return _load_fits(project)[0]
+
+
 def _load_fits(project: Project) -> tuple[FitsByChannel, dict[str, int]]:
     fits: FitsByChannel = {}
     rounds: dict[str, int] = {}

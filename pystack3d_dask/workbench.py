@@ -20,8 +20,9 @@ import numpy as np
 
 from pystack3d_dask.block import Partials, Read, run_block
 from pystack3d_dask.chain import Chain, Gather, Work, demands
+from pystack3d_dask.cores import default_threads
 from pystack3d_dask.errors import ParameterError, Problem
-from pystack3d_dask.known import FitsByChannel, known_work
+from pystack3d_dask.known import FitsByChannel, known_fits
 from pystack3d_dask.project import Project, borrowed_fits, handed_out
 from pystack3d_dask.spec import Array, Arrays, Region
 from pystack3d_dask.step import Step
@@ -132,7 +133,7 @@ class Workbench:
 
     @cached_property
     def _known(self) -> FitsByChannel:
-        found = known_work(self.project)[0] if self.project.directory else {}
+        found = known_fits(self.project) if self.project.directory else {}
         trusted = self.project.steps[: None if self.from_records else self.base]
         return {step.name: found[step.name] for step in trusted if step.name in found}
 
@@ -310,7 +311,9 @@ def _read(images: Mapping[int, Array], frame: Region, region: Region) -> Array:
 def _one(chain: Chain, work: Work, region: Region, read: Read) -> Array:
     """Return what a pass makes of one slice."""
     images: list[Array] = []
-    run_block(chain, work, region, read, lambda level, z, image: images.append(image))
+    run_block(
+        chain, work, region, read, lambda level, z, image: images.append(image), measures=False
+    )
     return images[0]
 
 
@@ -331,7 +334,5 @@ def _discard(level: int, z: int, image: Array) -> None:
 
 def in_threads(function: Callable[[Item], Value], items: Iterable[Item]) -> list[Value]:
     """Return what a function makes of each item, with as many threads as there are cores."""
-    from pystack3d_dask.cluster import default_workers  # not at the top: it imports a scheduler
-
-    with ThreadPoolExecutor(default_workers()) as pool:
+    with ThreadPoolExecutor(default_threads()) as pool:
         return list(pool.map(function, items))

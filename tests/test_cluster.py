@@ -5,59 +5,14 @@ from __future__ import annotations
 import logging
 import os
 import socket
-import subprocess
 import sys
 from urllib.parse import urlsplit
 
 import pytest
 
 from pystack3d_dask import cluster
-from pystack3d_dask.cluster import BATCH_LIMITS, default_workers, local_client, remote_client
+from pystack3d_dask.cluster import local_client, remote_client
 from pystack3d_dask.errors import StackError
-
-
-@pytest.fixture
-def many_cores(monkeypatch):
-    monkeypatch.setattr(cluster, "CPU_COUNT", 64)
-
-
-@pytest.mark.usefixtures("many_cores")
-@pytest.mark.parametrize("name", BATCH_LIMITS)
-def test_limits_of_batch_systems_are_kept(name):
-    assert default_workers({name: "3"}) == 3
-    assert default_workers({name: "999"}) == 64
-
-
-@pytest.mark.usefixtures("many_cores")
-def test_the_smallest_limit_counts():
-    assert default_workers({"SLURM_CPUS_ON_NODE": "16", "SLURM_CPUS_PER_TASK": "4"}) == 4
-
-
-@pytest.mark.usefixtures("many_cores")
-@pytest.mark.parametrize("value", ["", "all", "-3", "2.5", "16(x2)"])
-def test_limits_that_are_no_numbers_are_ignored(value):
-    assert default_workers({"SLURM_CPUS_PER_TASK": value}) == 64
-
-
-@pytest.mark.usefixtures("many_cores")
-def test_there_is_at_least_one_worker():
-    assert default_workers({"NSLOTS": "0"}) == 1
-
-
-@pytest.mark.skipif(
-    not hasattr(os, "sched_setaffinity"),
-    reason="macOS and Windows cannot bind a process to cores by os.sched_setaffinity",
-)
-def test_processor_affinity_is_kept():
-    core = min(os.sched_getaffinity(0))
-    program = (
-        f"import os; os.sched_setaffinity(0, {{{core}}})\n"
-        "from pystack3d_dask.cluster import default_workers; print(default_workers({}))"
-    )
-    done = subprocess.run(
-        [sys.executable, "-c", program], capture_output=True, text=True, check=True
-    )
-    assert done.stdout.strip() == "1"
 
 
 def _logging_levels() -> tuple[int, int]:

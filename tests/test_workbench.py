@@ -77,6 +77,15 @@ def test_no_more_than_the_sample_is_read_and_that_but_once(tmp_path):
     assert len(source.slices) == len(set(source.slices)) < 50
 
 
+def test_with_fits_that_are_known_only_what_is_shown_is_read(tmp_path):
+    project = make_project(tmp_path, WHOLE_CHAIN)
+    Pipeline.from_toml(project).run()
+    pipeline, source = counting(Pipeline.from_toml(project))
+    assert not pipeline.preview(z=7).estimated
+    # 0.091 lies between two slices; before is the nearest one
+    assert sorted(source.slices) == [9, 9, 10]
+
+
 def test_a_second_look_reads_nothing(tmp_path):
     project = make_project(tmp_path, {"bkg_removal": BACKGROUND})
     pipeline, source = counting(Pipeline.from_toml(project))

@@ -22,7 +22,6 @@ from numpy.typing import NDArray
 from pystack3d_dask.errors import StackError
 from pystack3d_dask.io.chunk import CODECS, Written
 from pystack3d_dask.io.frame import frame_checksum, has_frame
-from pystack3d_dask.io.on_demand import OnDemand
 from pystack3d_dask.io.pyramid import pooled, pooled_positions, pooled_shape, pyramid
 from pystack3d_dask.io.shard import read_slice, write_shard
 from pystack3d_dask.io.work import attributes
@@ -267,7 +266,10 @@ def open_result(path: Path | str, level: int = 0) -> xr.DataArray:
     StackError
         If there is no result, or an incomplete one, or no such level.
     """
-    import xarray as xr  # not at the top: workers do without it, and start sooner
+    # not at the top: workers and most commands do without these, and start sooner
+    import xarray as xr
+
+    from pystack3d_dask.io.on_demand import OnDemand
 
     state = result_state(path)
     if not state:
