@@ -33,7 +33,7 @@ from pystack3d_dask.steps.vsnr_rows import FewRowsSolver
 
 Filters = tuple[Filter, ...]
 
-TABLES = Lock()  # threads that begin together: the first one computes what it caches for all
+TABLES = Lock()  # of threads that begin together the first one makes what is cached
 
 
 class Solver(Protocol):
@@ -123,8 +123,8 @@ def fastest_solver(u0: Array, filters: Filters, scale: float, beta: float) -> So
         return array_solver(u0, filters, scale, beta)
     with TABLES:
         rows = few_rows(u0.shape, filters)
-        if rows is not None:
-            return FewRowsSolver(u0, rows, scale, beta)
+    if rows is not None:
+        return FewRowsSolver(u0, rows, scale, beta)
     return FourierSolver(u0, _amplitude(u0, filters, scale), beta)
 
 

@@ -10,7 +10,6 @@ profiles once per band, profiles to rows.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import lru_cache
 
 import numpy as np
 
@@ -48,19 +47,18 @@ class Bands:
         return float(count * (1 + waves / height))
 
 
-@lru_cache(maxsize=4)
-def bands(frequencies: tuple[int, ...], rows: int) -> Bands:
+def bands(frequencies: Array, rows: int) -> Bands:
     """Return cosines and sines of these frequencies in the bands that take the least work.
 
     Parameters
     ----------
-    frequencies : tuple of int
+    frequencies : ndarray of int, shape (count,)
         Periods over all rows.
     rows : int
         Of the image.
     """
     heights = [height for height in HEIGHTS if height <= max(rows, HEIGHTS[0])]
-    each = (_bands(np.array(frequencies), rows, height) for height in heights)
+    each = (_bands(frequencies, rows, height) for height in heights)
     return min(each, key=lambda found: found.operations)
 
 

@@ -9,6 +9,7 @@ from typing import Literal
 import numpy as np
 
 from pystack3d_dask.spec import Array
+from pystack3d_dask.steps.vsnr_bands import Bands, bands
 
 NOTHING = 1e-6  # of the largest amplitude: frequencies with less are left out, rows at a time
 ALIGNED = 1e-12  # sine times cosine of an angle that is meant to be a multiple of 90 degrees
@@ -50,11 +51,14 @@ class FewRows:
         The rows, 0 to half of them: each stands for its mirror image too.
     power : ndarray of float32, shape (2 * count, frequencies along x)
         The power spectrum there, in the rows and then in their mirror images.
+    bands : Bands
+        The waves of these frequencies.
     """
 
     transposed: bool
     frequencies: Array
     power: Array
+    bands: Bands
 
 
 @lru_cache(maxsize=4)
@@ -108,7 +112,8 @@ def few_rows(shape: tuple[int, int], filters: tuple[Filter, ...]) -> FewRows | N
     if transposed:
         power = noise_power(shape, filters, transposed=True)
     mirrored = -frequencies % power.shape[0]
-    return FewRows(transposed, frequencies, power[np.concatenate([frequencies, mirrored])])
+    power_there = power[np.concatenate([frequencies, mirrored])]
+    return FewRows(transposed, frequencies, power_there, bands(frequencies, power.shape[0]))
 
 
 def _not_nothing(power: Array) -> Array:

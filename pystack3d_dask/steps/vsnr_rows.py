@@ -13,7 +13,7 @@ from scipy import fft
 
 from pystack3d_dask.compiled import compiled
 from pystack3d_dask.spec import Array
-from pystack3d_dask.steps.vsnr_bands import GROUP, bands
+from pystack3d_dask.steps.vsnr_bands import GROUP
 from pystack3d_dask.steps.vsnr_kernels import (
     FINITE,
     relative_change,
@@ -50,7 +50,7 @@ class FewRowsSolver:
         self._psi = np.sqrt(scale * noise.power.astype(np.float64))
         self._across = difference_power(columns)[: columns // 2 + 1].astype(np.float64)
         self._down = np.tile(difference_power(rows)[noise.frequencies], 2).astype(np.float64)
-        self._bands = bands(tuple(noise.frequencies.tolist()), rows)
+        self._bands = noise.bands
         is_own_mirror = 2 * noise.frequencies % rows == 0
         self._weights = np.where(is_own_mirror, 0.5, 1.0)[:, None] / rows
         self._dual = np.zeros((2, rows, columns), np.float32)
