@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import struct
+from copy import deepcopy
 from functools import lru_cache
 from typing import Any
 
@@ -163,9 +164,9 @@ def damaged_json(draw: st.DrawFn, text: bytes) -> bytes:
         places = _places(content)
         if not places:
             return b"[]"
-        holder, key = draw(st.sampled_from(places))
+        holder, key = places[draw(st.integers(0, len(places) - 1))]
         if draw(st.integers(0, 5)):
-            holder[key] = draw(st.sampled_from(JUNK))
+            holder[key] = deepcopy(draw(st.sampled_from(JUNK)))  # it may be changed in turn
         else:
             del holder[key]
     return json.dumps(content).encode()
