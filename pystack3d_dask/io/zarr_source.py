@@ -14,6 +14,7 @@ import numpy as np
 import zarr
 
 from pystack3d_dask.errors import PixelError, SourceError
+from pystack3d_dask.io.blosc import refuse_cut_buffers
 from pystack3d_dask.io.dtypes import DTYPES, read_dtype
 from pystack3d_dask.io.fibics import FARTHEST, FINEST
 from pystack3d_dask.spec import Array, Region, StackSpec, Triple
@@ -32,6 +33,8 @@ UNITS = {  # in micrometres
     "centimeter": 1e4,
     "meter": 1e6,
 }
+
+refuse_cut_buffers()
 
 
 @dataclass(frozen=True)
