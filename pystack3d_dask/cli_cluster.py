@@ -64,9 +64,9 @@ GPU = click.option(
 GPU_USE = click.option(
     "--gpu-use",
     type=click.Choice(["only", "prefer", "share", "off"]),
-    help="What GPU workers do where there is work for them: all of it (while there is none, it is "
-    "waited for one for ten minutes, or for one), their share of it, nothing on their GPU. By "
-    "default gpu of the parameters, else prefer.",
+    help="Who does the work for GPUs, where there are GPU workers: they alone (prefer: CPU workers "
+    "too, once the last one has been gone for a minute; only: for ten), they and CPU workers by "
+    "speed (share), or CPUs (off). By default gpu of the parameters, else prefer.",
 )
 
 

@@ -194,8 +194,8 @@ def whereabouts(use: GpuUse, is_gpu_work: bool, workers: Workers | None = None) 
     if use == "off":
         return 'on CPUs (gpu = "off")' + (f", of {every}" if every else "")
     if workers is None:
-        others = "with CPU workers, by speed" if use == "share" else "and nowhere else"
-        return f"on GPU workers where there are any, {others}; else on CPU workers"
+        others = ", with CPU workers, by speed" if use == "share" else ""
+        return f"on GPU workers{others}; on CPU workers, if there are no GPU workers"
     others = _count(len(workers.others), "CPU worker")
     if not workers.gpus:
         return f"on {others}: there are no GPU workers"

@@ -24,6 +24,7 @@ Block = tuple[int, int]
 Outcome = tuple[Block, Receipt | BaseException]
 
 LOG = logging.getLogger("pystack3d_dask")
+ASKED_FOR = ("only", "share")  # uses of GPUs that nobody chooses who has none
 POLL = 0.005  # seconds between looks for finished tasks
 LOOK = 2.0  # seconds between looks at which workers there are
 LONGEST_ALONE = 600.0  # seconds without any worker after which a run ends
@@ -75,6 +76,8 @@ class OnClient:
 
     def run(self, program: Program, blocks: Sequence[Block]) -> Iterator[Outcome]:
         lanes = Lanes(self._use, program.is_for_gpu)
+        if program.is_for_gpu and self._use in ASKED_FOR and not self._watch.has_seen_some:
+            LOG.warning("gpu = %r, and there is no GPU worker: CPU workers do it", self._use)
         yield from _Dispatch(self._client, program, blocks, lanes, self._watch).outcomes()
 
     def tell_missing_gpus(self) -> None:

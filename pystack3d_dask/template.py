@@ -25,8 +25,8 @@ HEAD = """\
 # Parameters of pystack3d-dask. {summary}
 {pixels}
 channels = {channels}{channels_origin}
-ind_min = 0                     # first slice kept
-ind_max = {last:<21} # last slice kept
+# ind_min = 0                   # first slice kept
+# ind_max = {last:<19} # last slice kept
 
 # The corrections, in this order; each may stand anywhere, once, or be left out.
 process_steps = [
@@ -96,7 +96,7 @@ cvg_threshold = 1e-2            # stop where the largest change falls to it; 0: 
 policy = {policy}
 {dz}
 # zpos_out = [0.0, 0.01, 0.02]  # positions in µm, in place of dz
-z_source = {z_source:<20} # what tells z: "names", "metadata", "estimated", or a list
+z_source = {z_source:<20} # what tells z: "names", "metadata", or a list of µm
 """,
     "percentile_clipping": """\
 percentiles = [0.5, 99.5]       # grey levels that become black and white

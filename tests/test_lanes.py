@@ -114,8 +114,8 @@ def test_gpu_workers_are_expected_back_for_a_while():
     [
         ("prefer", False, None, ""),
         ("prefer", False, MIXED, "on 4 workers"),
-        ("only", True, None, "on GPU workers where there are any, and nowhere else; else on CPU"),
-        ("share", True, None, "on GPU workers where there are any, with CPU workers, by speed"),
+        ("only", True, None, "on GPU workers; on CPU workers, if there are no GPU workers"),
+        ("share", True, None, "on GPU workers, with CPU workers, by speed; on CPU workers"),
         ("off", True, None, 'on CPUs (gpu = "off")'),
         ("off", True, MIXED, 'on CPUs (gpu = "off"), of 4 workers'),
         ("prefer", True, MIXED, "on 2 GPU workers"),

@@ -266,7 +266,7 @@ def test_what_plan_tells_of_where_passes_run_is_what_a_run_does(tmp_path, steady
         )
     }
     assert list(planned.values()) == [
-        ["on GPU workers where there are any, and nowhere else; else on CPU workers"],
+        ["on GPU workers; on CPU workers, if there are no GPU workers"],
         ['on CPUs (gpu = "off")'],
         ["on 2 workers", "on 1 GPU worker"],
         ["on 2 workers", "on 1 GPU worker and 1 CPU worker, by speed"],

@@ -18,6 +18,7 @@ import numpy as np
 from pystack3d_dask.errors import SourceError
 from pystack3d_dask.io.dtypes import read_dtype
 from pystack3d_dask.io.fibics import SliceMetadata
+from pystack3d_dask.io.numbering import notes_on_names
 from pystack3d_dask.io.tiff_header import Slice, pixel_size, slices_of
 from pystack3d_dask.io.tiff_metadata import notes, positions, summary
 from pystack3d_dask.io.tiff_page import Layout, Plane, Window, read_page
@@ -271,7 +272,7 @@ def _assembled(scans: Mapping[str, _Scan], samples: Samples | None) -> TiffStack
         )
         for each in files
     )
-    remarks = tuple(notes(scan.slices, scan.folder, z, spacing))
+    remarks = (*notes(scan.slices, scan.folder, z, spacing), *notes_on_names(names))
     return TiffStack(tuple(channels), specs, names, files, metadata, remarks)
 
 

@@ -217,8 +217,8 @@ class RegistrationCalculation(Step):
         alone = np.flatnonzero((fitted["correlation"] < ALIKE).any(axis=1))
         if len(alone):
             yield (
-                f"{self.name}: {spec.listed(alone)} looks like none of the slices before and "
-                "keeps the place of the one before"
+                f"{self.name}: like none of the slices before, and left at the place of the one "
+                f"before: {spec.listed(alone)}"
             )
 
     def apply(

@@ -93,7 +93,7 @@ def test_a_threshold_that_parts_nothing_is_reported(threshold, what):
     first, *others = remarks(images, threshold=threshold)
     assert f"registration_calculation.threshold = {threshold} selects {what} of slice 0" in first
     assert "and 1 more" in first
-    assert "looks like none of the slices before" in others[0]
+    assert "like none of the slices before" in others[0]
     np.testing.assert_array_equal(
         found(images, threshold=threshold)["pairwise"][:, 0], [np.eye(3)] * 6
     )
