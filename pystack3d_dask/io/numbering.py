@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from itertools import pairwise
 
 SHOWN = 3  # numbers that a note lists
+NUMBER = re.compile(r"\d{1,15}(?:\.\d{1,15})?")  # decimals are positions: 0.25 comes before 0.5
 
 
 def notes_on_names(names: Sequence[str]) -> Iterator[str]:
@@ -18,10 +19,13 @@ def notes_on_names(names: Sequence[str]) -> Iterator[str]:
     names : sequence of str
         Names in the order in which slices are taken: sorted as text.
     """
-    numbers = [[int(each) for each in re.findall(r"\d{1,15}", name)] for name in names]
-    if len(set(map(len, numbers))) != 1:
+    texts = [NUMBER.findall(name) for name in names]
+    if len(set(map(len, texts))) != 1:
         return
-    by_number = sorted(range(len(names)), key=lambda z: (re.sub(r"\d", "", names[z]), numbers[z]))
+    keys = [
+        (NUMBER.sub("", name), *map(float, text)) for name, text in zip(names, texts, strict=True)
+    ]
+    by_number = sorted(range(len(names)), key=lambda z: keys[z])
     wrong = [z for z, number in enumerate(by_number) if z != number]
     if wrong:
         z = wrong[0]
@@ -31,7 +35,8 @@ def notes_on_names(names: Sequence[str]) -> Iterator[str]:
             "numbers the same count of digits (002, not 2)"
         )
         return
-    yield from _missing(list(zip(*numbers, strict=True)))
+    counts = (column for column in zip(*texts, strict=True) if all(map(str.isdigit, column)))
+    yield from _missing([list(map(int, column)) for column in counts])
 
 
 def _missing(columns: Sequence[Sequence[int]]) -> Iterator[str]:

@@ -19,6 +19,7 @@ from pystack3d_dask.io.numbering import notes_on_names
         [f"slice_{k:04d}_z={z:.4f}um.tif" for k, z in enumerate((0, 0.01, 0.05, 0.07))],
         ["z=0.0000um.tif", "z=0.0100um.tif", "z=0.0500um.tif", "z=0.0700um.tif"],
         ["a9.tif", "b10.tif", "c2.tif"],
+        ["z=0.25um.tif", "z=0.5um.tif", "z=0.75um.tif", "z=1um.tif"],
         [f"image{k}.tif" for k in (3, 7, 8)],
         ["x" + "9" * 4000 + ".tif"] * 2,
     ],
@@ -32,6 +33,11 @@ def test_numbers_that_sort_otherwise_than_they_count_are_told():
     (note,) = notes_on_names(sorted(f"img{k}.tif" for k in range(1, 13)))
     assert "img10.tif as number 1, where img2.tif would be" in note
     assert "same count of digits" in note
+
+
+def test_decimals_that_sort_otherwise_than_they_count_are_told():
+    (note,) = notes_on_names(sorted(f"z={z}um.tif" for z in ("0", "0.0125", "0.025")))
+    assert "z=0.0125um.tif as number 0, where z=0um.tif would be" in note
 
 
 @pytest.mark.parametrize(
