@@ -93,6 +93,7 @@ FOR_SMALL_WORKERS: dict[str, dict[str, Any]] = {
 
 
 @pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:.*before compression")  # 11 GiB are planned, 9 are written
 def test_a_stack_of_ten_times_the_memory_of_a_worker_goes_through_the_whole_chain(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
