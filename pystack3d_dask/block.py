@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from functools import partial
+from functools import cached_property, partial
 from typing import Any, TypeVar
 
 import numpy as np
@@ -76,8 +76,9 @@ def run_block(
     place : callable, optional
         ``place(compute)`` has steps that can run on a GPU compute there, see
         `pystack3d_dask.backend.compute_on_gpu`. What they return stays there until a step that
-        cannot, a fit or ``emit`` needs it. Slices go there one by one; where there is no room
-        for one, the CPU computes the step for the rest of the block.
+        cannot, a fit or ``emit`` needs it. Slices go there one by one, small ones are computed
+        in batches (`Step.gpu_batch`), which are halved where there is no room; where there is
+        none for one slice, the CPU computes the step for the rest of the block.
     measures : bool
         Whether figures are wanted.
 
@@ -150,9 +151,11 @@ class _Stream:
         self.chain = chain
         self.work = work
         self._place = place
+        self._batches: dict[str, int] = {}  # by step, slices that the GPU takes at once
         self._no_room: set[str] = set()  # what the GPU cannot take
         self.figures: dict[int, dict[int, Arrays]] = {}
         self._read = read
+        self._region = block
         self._block = demands(chain, work, block)
         self._windows: dict[int, dict[int, Array]] = {level: {} for level in self._block}
         first = work.reads if work.from_source else work.reads + 1
@@ -205,10 +208,50 @@ class _Stream:
         if self._place is None or "gpu" not in step.devices:
             self._apply(level, out, to_host)
             return
-        # what all need at once, which may be less work; then one by one, which takes least room
+        batch = self._batches.setdefault(step.name, step.gpu_batch(self.chain.levels[level - 1]))
+        slices = self._with_next(level, slices, batch)
+        out = out.with_z(slices.start, slices.stop)
+        # what all need at once, which may be less work; then in batches, which take less room
         self._provide(level - 1, self.chain.step_source(level - 1, out).z)
-        for z in slices:
-            self._placed(step.name, partial(self._apply, level, out.with_z(z, z + 1)))
+        while slices:
+            some = slices[: self._batches[step.name]]
+            if self._is_computed_there(level, out.with_z(some.start, some.stop)):
+                slices = slices[len(some) :]
+
+    def _with_next(self, level: int, slices: range, batch: int) -> range:
+        """Return slices of a level, and those after them that the block needs: a batch of them."""
+        stop = slices.stop
+        while stop - slices.start < batch and stop in self._needed[level]:
+            stop += 1
+        return range(slices.start, stop)
+
+    @cached_property
+    def _needed(self) -> dict[int, set[int]]:
+        """Slices of each level that the block needs: resampling may leave some out."""
+        needed: dict[int, set[int]] = {level: set() for level in self._block}
+        for z in self._region.z:
+            one = self._region.with_z(z, z + 1)
+            for level, demand in demands(self.chain, self.work, one).items():
+                needed[level].update(demand.region.z)
+        return needed
+
+    def _is_computed_there(self, level: int, out: Region) -> bool:
+        """Compute slices on the GPU; where it has no room, halve the batch and return False.
+
+        What it has no room for one of is computed on the CPU.
+        """
+        name, count = self.chain.steps[level - 1].name, len(out.z)
+        compute = partial(self._apply, level, out)
+        if count == 1 or self._place is None:
+            self._placed(name, compute)
+            return True
+        try:
+            self._place(compute)
+        except NoRoomError as error:
+            self._batches[name] = count // 2
+            LOG.info("%s: no room for %d slices at once on the GPU: %s", name, count, error)
+            return False
+        return True
 
     def _placed(self, what: str, compute: Callable[[Send], Result]) -> Result:
         """Compute on the GPU; on the CPU, if that has, or had, no room for it."""

@@ -125,6 +125,10 @@ class Step(ABC):
         """Return the bytes that `apply` allocates for itself, beside input and output."""
         return 0
 
+    def gpu_batch(self, spec: StackSpec) -> int:
+        """Return of how many slices a GPU makes the most at once, if it has room for them."""
+        return 1
+
     @abstractmethod
     def apply(
         self,

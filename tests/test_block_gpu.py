@@ -126,7 +126,7 @@ def test_each_slice_goes_there_and_comes_back_once_in_the_type_of_the_acquisitio
     found, _ = run(chain, compute_on_gpu)
     sent = [array for array in cupy.uploads if array.size > ROWS * 4]
     assert [(array.shape, array.dtype) for array in sent] == [((36, 52), np.uint8)] * SLICES
-    fetched = [array for array in cupy.downloads if array.size > 9]
+    fetched = [array for array in cupy.downloads if array.size > ROWS]
     assert [(array.shape, array.dtype) for array in fetched] == [((30, 49), np.uint8)] * len(found)
 
 
@@ -179,6 +179,62 @@ def test_slices_go_there_one_by_one_and_are_not_put_together_there(cupy, caplog,
     assert bool(caplog.records) == (last is RESAMPLING)  # that needs two at once
 
 
+class Watched(Destriping):
+    """Tells how many slices it gets at once, and of which."""
+
+    def apply(self, block, source, out, spec, fitted=None):
+        told.append((type(block).__module__, list(out.z)))
+        return super().apply(block, source, out, spec, fitted)
+
+
+told: list[tuple[str, list[int]]] = []
+WATCHED = Watched(filters=DESTRIPING.filters, maxit=DESTRIPING.maxit)
+THERE = "cupy._core.core"
+
+
+@pytest.mark.parametrize(
+    ("room", "expected", "halved"),
+    [
+        pytest.param(7, [[0, 1, 2, 3, 4, 5, 6]], 0, id="all"),
+        pytest.param(4, [[0, 1, 2], [3, 4, 5], [6]], 1, id="four"),
+        pytest.param(2, [[0], [1], [2], [3], [4], [5], [6]], 2, id="two"),
+    ],
+)
+def test_small_slices_are_destriped_in_batches_that_are_halved_where_there_is_no_room(
+    cupy, caplog, room, expected, halved
+):
+    chain = chain_of(Cropping(area=AREA), WATCHED)
+    alone, figures = run(chain)
+    told.clear()
+    cupy.room = room_for(room * 36 * 52)
+    with caplog.at_level(logging.INFO, "pystack3d_dask"):
+        found, report = run(chain, compute_on_gpu)
+    assert told == [(THERE, slices) for slices in expected]
+    assert len(caplog.records) == halved
+    assert all(MESSAGE in record.getMessage() for record in caplog.records)
+    assert np.abs(found.astype(int) - alone).max() <= 1
+    assert report.figures[2].keys() == figures.figures[2].keys()
+
+
+def test_large_slices_are_destriped_one_by_one(cupy, monkeypatch):
+    monkeypatch.setattr("pystack3d_dask.steps.destriping.GPU_PIXELS", ROWS * COLUMNS)
+    chain = chain_of(WATCHED)
+    told.clear()
+    run(chain, compute_on_gpu)
+    assert told == [(THERE, [z]) for z in range(SLICES)]
+
+
+def test_a_batch_has_no_slices_that_resampling_leaves_out(cupy):
+    chain = chain_of(WATCHED, Resampling(dz=3.0, z_source=RESAMPLING.z_source))
+    told.clear()
+    run(chain)
+    here = [z for _, slices in told for z in slices]
+    told.clear()
+    run(chain, compute_on_gpu)
+    assert [z for _, slices in told for z in slices] == here
+    assert len(here) < SLICES
+
+
 def test_where_there_is_no_room_for_one_the_cpu_computes_the_block_and_says_so_once(
     cupy, caplog, chain
 ):
@@ -190,7 +246,8 @@ def test_where_there_is_no_room_for_one_the_cpu_computes_the_block_and_says_so_o
     steps = [step.name for step in chain.steps]
     told = ": computed on the CPU, for the GPU has no room for it: " + MESSAGE
     assert [record.getMessage() for record in caplog.records] == [name + told for name in steps]
-    assert cupy.freed == 2 * len(steps)
+    halved = 2  # 7 slices, 3, 1
+    assert cupy.freed == 2 * (len(steps) + halved)
 
 
 def test_where_there_is_no_room_now_and_then_the_cpu_goes_on(cupy, chain):

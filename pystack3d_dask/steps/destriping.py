@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Literal
 
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 VSNR_BYTES = 34  # per pixel: image, noise, two duals, divergence; X, its update, the filter
 PYVSNR_BYTES = 166  # per pixel, as measured
+GPU_PIXELS = 2**22  # at once: fewer leave a GPU idle while operations on them are started
 WAVELET_ARRAYS = 3.5  # of the size of a slice: coefficients, and what becomes of them
 
 # what single precision can work with, and more than anybody can want
@@ -116,6 +117,9 @@ class Destriping(Step):
             return round(WAVELET_ARRAYS * spec.arithmetic.itemsize * pixels)
         return (PYVSNR_BYTES if self.backend == "pyvsnr" else VSNR_BYTES) * pixels
 
+    def gpu_batch(self, spec: StackSpec) -> int:
+        return max(1, GPU_PIXELS // (spec.shape[1] * spec.shape[2]))
+
     def apply(
         self,
         block: Array,
@@ -129,7 +133,7 @@ class Destriping(Step):
             how = self.wavelet_decomposition
             images = [_destriped(image, how, spec)[rows, columns] for image in block]
             return np.stack(images), {}
-        solutions = [self._solved(image) for image in block]
+        solutions = self._solved(block)
         values = namespace(block).stack([each.image[rows, columns] for each in solutions])
         changes = np.full((len(solutions), self.maxit), np.nan)
         for row, solution in zip(changes, solutions, strict=True):
@@ -179,15 +183,23 @@ class Destriping(Step):
             logarithmic=True,
         )
 
-    def _solved(self, image: Array) -> Solution:
+    def _solved(self, block: Array) -> Sequence[Solution]:
         # not at the top: what only reads the parameters needs no solver
         from pystack3d_dask.steps.vsnr import remove_noise
+        from pystack3d_dask.steps.vsnr_arrays import remove_noise_on_arrays
         from pystack3d_dask.steps.vsnr_pyvsnr import pyvsnr_solution
 
+        if namespace(block) is not np:
+            return remove_noise_on_arrays(
+                block, self.filters, beta=self.beta, maxit=self.maxit, threshold=self.cvg_threshold
+            )
         solve = pyvsnr_solution if self.backend == "pyvsnr" else remove_noise
-        return solve(
-            image, self.filters, beta=self.beta, maxit=self.maxit, threshold=self.cvg_threshold
-        )
+        return [
+            solve(
+                image, self.filters, beta=self.beta, maxit=self.maxit, threshold=self.cvg_threshold
+            )
+            for image in block
+        ]
 
     def _check_filter(self, path: str, each: Filter) -> Iterator[Problem]:
         yield from _check_range(f"{path}.noise_level", NOISE_LEVEL, each.noise_level)

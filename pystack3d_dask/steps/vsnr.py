@@ -17,18 +17,16 @@ the spectrum of the noise is nothing but in a few rows, the sweep alone (`vsnr_r
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from threading import Lock
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 
-from pystack3d_dask.backend import namespace
 from pystack3d_dask.spec import Array
-from pystack3d_dask.steps.vsnr_arrays import ArraySolver, noise_power_on
 from pystack3d_dask.steps.vsnr_fourier import FourierSolver
-from pystack3d_dask.steps.vsnr_noise import Filter, few_rows
+from pystack3d_dask.steps.vsnr_noise import Filter, few_rows, noise_power
 from pystack3d_dask.steps.vsnr_rows import FewRowsSolver
 
 Filters = tuple[Filter, ...]
@@ -43,7 +41,7 @@ class Solver(Protocol):
         """Do one iteration; return how much the spectrum of x changed."""
         ...
 
-    def image(self) -> Any:
+    def image(self) -> Array:
         """Return the image without the noise found so far."""
         ...
 
@@ -77,14 +75,13 @@ def remove_noise(
     beta: float = 10.0,
     maxit: int = 100,
     threshold: float = 0.0,
-    make_solver: Callable[[Array, Filters, float, float], Solver] | None = None,
 ) -> Solution:
     """Remove stationary noise from one image.
 
     Parameters
     ----------
     image : ndarray, shape (rows, columns)
-        Of numpy or cupy, any real type; computed in float32.
+        Any real type; computed in float32.
     filters : sequence of Filter
         The kinds of noise.
     beta : float
@@ -94,49 +91,39 @@ def remove_noise(
         Iterations at most.
     threshold : float
         Stop as soon as the change is not larger than this.
-    make_solver : callable, optional
-        Takes the image, the filters, the scale of the noise's power and beta; by default
-        `fastest_solver`.
 
     Returns
     -------
     Solution
-        Of an image of one grey level the image itself; its array is of the same kind.
+        Of an image of one grey level the image itself.
     """
     u0, top = normalised(image)
     if top == 0 or u0.min() == u0.max():
         return Solution(image.astype(np.float32), ())
-    energies = namespace(u0).einsum("yx,yx->y", u0, u0)  # of rows: no copy of the image
+    energies = np.einsum("yx,yx->y", u0, u0)  # of rows: no copy of the image
     scale = float(np.sqrt(energies.sum(dtype=np.float64) / u0.size))
-    solver = (make_solver or fastest_solver)(u0, tuple(filters), scale, beta)
+    solver = _fastest_solver(u0, tuple(filters), scale, beta)
     changes: list[float] = []
-    while len(changes) + 1 < maxit and not (changes and not changes[-1] > threshold):
+    while not has_ended(changes, maxit, threshold):
         changes.append(solver.iterate())
     image = solver.image()
     image *= np.float32(top)
     return Solution(image, tuple(changes))
 
 
-def fastest_solver(u0: Array, filters: Filters, scale: float, beta: float) -> Solver:
+def has_ended(changes: Sequence[float], maxit: int, threshold: float) -> bool:
+    """Return whether iterations end that changed the spectrum so much, after the first one."""
+    return len(changes) + 1 >= maxit or (bool(changes) and not changes[-1] > threshold)
+
+
+def _fastest_solver(u0: Array, filters: Filters, scale: float, beta: float) -> Solver:
     """Return the solver that suits an image and its noise best."""
-    if namespace(u0) is not np:
-        return array_solver(u0, filters, scale, beta)
     with TABLES:
         rows = few_rows(u0.shape, filters)
     if rows is not None:
         return FewRowsSolver(u0, rows, scale, beta)
-    return FourierSolver(u0, _amplitude(u0, filters, scale), beta)
-
-
-def array_solver(u0: Array, filters: Filters, scale: float, beta: float) -> Solver:
-    """Return the solver that works on any kind of array."""
-    return ArraySolver(u0, _amplitude(u0, filters, scale), beta)
-
-
-def _amplitude(u0: Array, filters: Filters, scale: float) -> Array:
-    xp = namespace(u0)
-    amplitude: Array = xp.sqrt(np.float32(scale) * noise_power_on(xp, u0.shape, filters))
-    return amplitude
+    amplitude = np.sqrt(np.float32(scale) * noise_power(u0.shape, filters))
+    return FourierSolver(u0, amplitude, beta)
 
 
 def normalised(image: Array) -> tuple[Array, float]:

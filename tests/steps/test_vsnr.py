@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from functools import partial
-
 import numpy as np
 import pytest
 from scipy import ndimage, optimize
 
-from pystack3d_dask.steps.vsnr import array_solver, normalised, remove_noise
+from pystack3d_dask.steps.vsnr import normalised, remove_noise
+from pystack3d_dask.steps.vsnr_arrays import remove_noise_on_arrays
 from pystack3d_dask.steps.vsnr_noise import Filter, noise_power, pattern
 from pystack3d_dask.steps.vsnr_pyvsnr import pyvsnr_solution
 
@@ -18,7 +17,10 @@ STRIPES = Filter(name="Gabor", noise_level=20.0, sigma=(1.0, 30.0))
 FILTERS = {"white": (DIRAC,), "spots": (SMALL,), "both": (SMALL, DIRAC)}
 every_filter = pytest.mark.parametrize("filters", FILTERS.values(), ids=FILTERS)
 
-on_arrays = partial(remove_noise, make_solver=array_solver)
+
+def on_arrays(image, filters, **how):
+    (solution,) = remove_noise_on_arrays(image[None], filters, **how)
+    return solution
 
 
 def texture(shape=(64, 80), seed=0):

@@ -9,6 +9,7 @@ import pytest
 from test_vsnr import DIRAC, SMALL, STRIPES, on_arrays, texture
 
 from pystack3d_dask.steps.vsnr import remove_noise
+from pystack3d_dask.steps.vsnr_arrays import remove_noise_on_arrays
 from pystack3d_dask.steps.vsnr_noise import Filter
 from pystack3d_dask.steps.vsnr_pyvsnr import pyvsnr_solution
 
@@ -32,6 +33,29 @@ def test_all_ways_agree(solve, filters, how, shape):
     np.testing.assert_allclose(found.changes, expected.changes, rtol=1e-2, atol=1e-6)
     np.testing.assert_allclose(found.image, expected.image, atol=0.02)
     assert found.image.dtype == np.float32
+
+
+@pytest.mark.parametrize(("filters", "how"), CASES.values(), ids=CASES)
+def test_each_of_several_images_ends_where_it_ends_alone(filters, how):
+    noise = np.random.default_rng(1).normal(0, 1, (4, 47, 64))
+    images = np.stack([texture((47, 64), seed=k) + 5 * k * noise[k] for k in range(4)])
+    images = np.concatenate([np.zeros((1, 47, 64)), images, np.full((1, 47, 64), 7.0), -images[:1]])
+    found = remove_noise_on_arrays(images, filters, **how)
+    alone = [remove_noise(image, filters, **how) for image in images]
+    assert [each.iterations for each in found] == [each.iterations for each in alone]
+    for one, other in zip(found, alone, strict=True):
+        np.testing.assert_allclose(one.changes, other.changes, rtol=1e-2, atol=1e-6)
+        np.testing.assert_allclose(one.image, other.image, atol=0.02)
+        assert one.image.dtype == np.float32
+    if "threshold" in how:
+        assert len({each.iterations for each in found}) > 2
+
+
+def test_images_of_one_grey_level_stay_as_they_are():
+    images = np.full((3, 8, 9), [[[3]], [[0]], [[200]]], np.uint8)
+    for image, found in zip(images, remove_noise_on_arrays(images, (STRIPES,)), strict=True):
+        np.testing.assert_array_equal(found.image, image)
+        assert found.changes == ()
 
 
 def test_numpy_keeps_its_fourier_transforms():
