@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Literal
@@ -13,6 +14,7 @@ from pystack3d_dask.steps.vsnr_bands import Bands, bands
 
 NOTHING = 1e-6  # of the largest amplitude: frequencies with less are left out, rows at a time
 ALIGNED = 1e-12  # sine times cosine of an angle that is meant to be a multiple of 90 degrees
+ROWS_AT_ONCE = 64  # of a spectrum: what is computed with them stays in the caches
 ROWS_PER_WAVE = 16  # with fewer, transforms of the whole image are faster and more exact
 
 
@@ -85,15 +87,20 @@ def noise_power(
     """
     rows, columns = shape[::-1] if transposed else shape
     half = columns // 2 + 1
-    largest = np.sqrt(
-        np.maximum(difference_power(rows)[:, None], difference_power(columns)[None, :half])
-    )
-    total = np.zeros((rows, half))
-    for each in filters:
-        power = _pattern_power(shape, each, transposed)
-        total += each.noise_level * power / (largest * power).max()
+    down, across = difference_power(rows)[:, None], difference_power(columns)[:half]
+    parts = [slice(first, first + ROWS_AT_ONCE) for first in range(0, rows, ROWS_AT_ONCE)]
+    powers = [_pattern_power(shape, each, transposed) for each in filters]
+    tops = [
+        max((np.sqrt(np.maximum(down[part], across)) * power(part)).max() for part in parts)
+        for power in powers
+    ]
+    total = np.zeros((rows, half), np.float32)
+    for part in parts:
+        total[part] = sum(
+            each.noise_level * power(part) / top
+            for each, power, top in zip(filters, powers, tops, strict=True)
+        )
     total[0, 0] = 0
-    total = total.astype(np.float32)
     total.flags.writeable = False
     return total
 
@@ -120,16 +127,20 @@ def _not_nothing(power: Array) -> Array:
     return np.flatnonzero(power > NOTHING**2 * power.max())
 
 
-def _pattern_power(shape: tuple[int, int], kind: Filter, transposed: bool) -> Array:
-    """Return the power spectrum of a pattern, or of the transposed one."""
+def _pattern_power(
+    shape: tuple[int, int], kind: Filter, transposed: bool
+) -> Callable[[slice], Array]:
+    """Return what returns rows of the power spectrum of a pattern, or of the transposed one."""
     from scipy import fft  # not at the top: workers start sooner
 
     if kind.sigma is not None and not _is_aligned(kind):
         image = pattern(shape, kind)
-        return np.asarray(np.abs(fft.rfft2(image.T if transposed else image)) ** 2)
+        power = np.abs(fft.rfft2(image.T if transposed else image)) ** 2
+        return lambda part: power[part]
     profiles = _profiles(shape, kind)
     along_y, along_x = profiles[::-1] if transposed else profiles
-    return np.outer(np.abs(fft.fft(along_y)) ** 2, np.abs(fft.rfft(along_x)) ** 2)
+    down, across = np.abs(fft.fft(along_y)) ** 2, np.abs(fft.rfft(along_x)) ** 2
+    return lambda part: np.outer(down[part], across)
 
 
 def pattern(shape: tuple[int, int], kind: Filter) -> Array:
