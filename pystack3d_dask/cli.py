@@ -33,6 +33,7 @@ from pystack3d_dask.cli_project import PROJECT, STEPS
 from pystack3d_dask.cli_project import open_pipeline as _open
 from pystack3d_dask.cores import leave_cores_to_blocks
 from pystack3d_dask.errors import StackError, explain
+from pystack3d_dask.lock import check_free
 from pystack3d_dask.progress import bars, show_progress
 from pystack3d_dask.stopping import INTERRUPTED, STOPPED, stoppable
 
@@ -127,7 +128,11 @@ def plan(project: Path, place: Place, gpu_use: GpuUse | None, steps: str | None)
     pipeline = _open(project, steps, gpu_use)
     _tell_changes(pipeline)
     where = partial(whereabouts, pipeline.gpu_use, workers=workers_of(place))
-    click.echo(describe(pipeline.plan(), where))
+    click.echo(
+        describe(
+            pipeline.plan(), where, done=lambda item: pipeline.tasks_done(item.work, item.slab)
+        )
+    )
 
 
 @cli.command()
@@ -176,6 +181,7 @@ def run(
         if not no_report and not pipeline.workspace.report.exists():
             _write_report(pipeline)
         return
+    check_free(pipeline.workspace.process)
     with client_for(pipeline, place) as client:
         print_summary(_run(pipeline, client, anew))
     if not no_report:

@@ -124,6 +124,19 @@ def locked(directory: Path) -> Iterator[None]:
             path.unlink(missing_ok=True)
 
 
+def check_free(directory: Path) -> None:
+    """Refuse a directory that somebody holds, before anything is begun that takes time.
+
+    Raises
+    ------
+    LockedError
+        With who holds it, and since when.
+    """
+    path = _path(directory)
+    if path.exists():
+        _remove_if_dead(path)
+
+
 def is_locked(directory: Path) -> bool:
     """Return whether somebody holds a directory, or did and is dead."""
     return _path(directory).exists()

@@ -13,6 +13,8 @@ from math import isnan, nan
 from time import monotonic
 from typing import Any, Literal
 
+from pystack3d_dask.plan_text import counted
+
 GpuUse = Literal["only", "prefer", "share", "off"]
 GPU = "GPU"  # the resource that workers with a GPU carry
 QUEUED = 2  # tasks in flight for each that is computed: the next one is there at once
@@ -188,7 +190,7 @@ def whereabouts(use: GpuUse, is_gpu_work: bool, workers: Workers | None = None) 
     """
     if workers is not None and not workers.threads:
         return "in this process"
-    every = "" if workers is None else _count(len(workers.threads), "worker")
+    every = "" if workers is None else counted(len(workers.threads), "worker")
     if not is_gpu_work:
         return f"on {every}" if every else ""
     if use == "off":
@@ -196,12 +198,8 @@ def whereabouts(use: GpuUse, is_gpu_work: bool, workers: Workers | None = None) 
     if workers is None:
         others = ", with CPU workers, by speed" if use == "share" else ""
         return f"on GPU workers{others}; on CPU workers, if there are no GPU workers"
-    others = _count(len(workers.others), "CPU worker")
+    others = counted(len(workers.others), "CPU worker")
     if not workers.gpus:
         return f"on {others}: there are no GPU workers"
-    where = f"on {_count(len(workers.gpus), 'GPU worker')}"
+    where = f"on {counted(len(workers.gpus), 'GPU worker')}"
     return f"{where} and {others}, by speed" if use == "share" and workers.others else where
-
-
-def _count(number: int, what: str) -> str:
-    return f"{number} {what}{'s' * (number != 1)}"

@@ -10,7 +10,11 @@ if TYPE_CHECKING:
     from pystack3d_dask.spec import StackSpec
 
 
-def describe(plan: Plan, where: Callable[[bool], str] | None = None) -> str:
+def describe(
+    plan: Plan,
+    where: Callable[[bool], str] | None = None,
+    done: Callable[[Pass], int] | None = None,
+) -> str:
     """Return a plan in words.
 
     Parameters
@@ -20,26 +24,30 @@ def describe(plan: Plan, where: Callable[[bool], str] | None = None) -> str:
     where : callable, optional
         Tells of a pass that has, or has not, work for GPUs where it runs, if there is something
         to say: see `pystack3d_dask.placement.whereabouts`.
+    done : callable, optional
+        Tells how many tasks of a pass are done, by a run that was interrupted.
     """
     lines = [_headline(plan)]
     for number, item in enumerate(plan.passes, start=1):
         lines.append(f"pass {number}  {sentence(plan, item)}")
         bound = "<= " if item.is_bound else ""
         lines.append(
-            f"        {item.tasks} tasks of up to {item.slab} slices, "
+            f"        {counted(item.tasks, 'task')} of up to {counted(item.slab, 'slice')}, "
             f"reads {bound}{in_units(item.bytes_read)}, "
             f"writes {bound}{in_units(item.bytes_written)}, "
             f"{in_units(item.memory)} per worker"
         )
         if where is not None and (place := where(item.is_gpu_work)):
             lines.append(f"        runs {place}")
+        if done is not None and (finished := done(item)):
+            lines.append(f"        goes on where a run ended: {finished} of these are done")
     if not plan.passes:
         lines.append("nothing to do: the result is complete")
         return "\n".join(lines)
     lines.append(
-        f"in all  {plan.reads} reads and {plan.writes} writes of the stack, {plan.tasks} tasks, "
-        f"at most {in_units(plan.memory)} per worker, {in_units(plan.peak_disk)} of disk before "
-        f"compression"
+        f"in all  {counted(plan.reads, 'read')} and {counted(plan.writes, 'write')} of the stack, "
+        f"{counted(plan.tasks, 'task')}, at most {in_units(plan.memory)} per worker, "
+        f"{in_units(plan.peak_disk)} of disk before compression"
     )
     lines.append(
         f"        about {duration(plan.seconds)} on one core "
@@ -50,8 +58,7 @@ def describe(plan: Plan, where: Callable[[bool], str] | None = None) -> str:
 
 def _headline(plan: Plan) -> str:
     chain = plan.chains[0]
-    count = len(plan.channels)
-    channels = f"{count} channel{'s' if count != 1 else ''} ({', '.join(plan.channels)})"
+    channels = f"{counted(len(plan.channels), 'channel')} ({', '.join(plan.channels)})"
     steps = ", ".join(step.name for step in chain.steps) or "no steps"
     bound = "<= " if chain.levels[-1].is_bound else ""
     return (
@@ -87,7 +94,12 @@ def _level_name(plan: Plan, level: int) -> str:
 def extent(spec: StackSpec) -> str:
     """Return the shape of a stack, in words."""
     slices, height, width = spec.shape
-    return f"{slices} slices of {width} x {height}"
+    return f"{counted(slices, 'slice')} of {width} x {height}"
+
+
+def counted(number: int, what: str) -> str:
+    """Return a number of things, in words."""
+    return f"{number} {what}{'s' * (number != 1)}"
 
 
 def in_units(count: float) -> str:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from pystack3d_dask.chain import Chain
+from pystack3d_dask.chain import Chain, Work
 from pystack3d_dask.errors import ParameterError, Problem, StackError
 from pystack3d_dask.io.scan import Scan
 from pystack3d_dask.io.source import Source
@@ -87,6 +87,10 @@ class Project:
     def tokens(self) -> Tokens:
         """Digests of what decides the values."""
         return Tokens(self.source.fingerprint, self.precision, self.steps)
+
+    def tasks_done(self, work: Work, slab: int) -> int:
+        """Return how many tasks of a pass, with blocks of so many slices, are done."""
+        return len(self.workspace.finished(self.tokens.work(work, slab)))
 
     def chains(self, fits: Mapping[str, Sequence[Arrays]] | None = None) -> tuple[Chain, ...]:
         """Return the chain of each channel, with the fits given per step and channel."""

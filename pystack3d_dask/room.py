@@ -13,7 +13,7 @@ import dask
 
 from pystack3d_dask.errors import StackError
 from pystack3d_dask.plan import Pass, Plan
-from pystack3d_dask.plan_text import in_units
+from pystack3d_dask.plan_text import counted, in_units
 from pystack3d_dask.project import Project
 
 HANDLES, HANDLES_PER_WORKER = 64, 12  # of open files; measured: 21 and 10, and stores need some
@@ -50,8 +50,7 @@ def check_disk(project: Project, plan: Plan) -> None:
 
 
 def _share_left(project: Project, item: Pass) -> float:
-    token = project.tokens.work(item.work, item.slab)
-    return 1 - len(project.workspace.finished(token)) / item.tasks
+    return 1 - project.tasks_done(item.work, item.slab) / item.tasks
 
 
 def check_memory(plan: Plan, workers: Mapping[str, Mapping[str, Any]]) -> None:
@@ -76,7 +75,7 @@ def check_memory(plan: Plan, workers: Mapping[str, Mapping[str, Any]]) -> None:
         needed = plan.memory_of(threads)
         if 0 < limit < needed:
             message = (
-                f"a worker with {threads} thread{'s' * (threads > 1)} needs {in_units(needed)} "
+                f"a worker with {counted(threads, 'thread')} needs {in_units(needed)} "
                 f"for this stack, and {worker.get('name', name)} may use {in_units(limit)}; "
                 "start fewer workers (--workers), or workers with more memory (--memory-limit of "
                 "dask worker), or crop the slices first"
@@ -102,7 +101,7 @@ def check_handles(workers: int) -> None:
     least, most = (_or_infinite(each) for each in resource.getrlimit(resource.RLIMIT_NOFILE))
     if most < needed:
         message = (
-            f"a cluster with {workers} worker{'s' * (workers > 1)} takes {needed} open files, and "
+            f"a cluster with {counted(workers, 'worker')} takes {needed} open files, and "
             f"this process may have {most:.0f}; raise the limit (ulimit -n), or use fewer workers"
         )
         raise RoomError(message)

@@ -8,13 +8,14 @@ thus continues by itself.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from pystack3d_dask.chain import Work
 from pystack3d_dask.changes import remember_slices
-from pystack3d_dask.errors import DamageError, RunError, StackError, explain
+from pystack3d_dask.errors import DamageError, PixelError, RunError, StackError, explain
 from pystack3d_dask.io.ome import create_result, finish_result, is_intact, result_state
 from pystack3d_dask.io.work import attributes, create_level, remove_store, update_attrs
 from pystack3d_dask.known import FitsByChannel, known_work, plan_project
@@ -44,6 +45,14 @@ if TYPE_CHECKING:
     from distributed import Client
 
 SHOWN_FAILURES = 5
+CONTINUES = (
+    "The other blocks are finished and stay valid; the same command continues with these.\n"
+    "If slices are replaced meanwhile, all that was computed from the old ones is computed again."
+)
+DOES_WITHOUT = (
+    'A run does without slices that cannot be read with bad_slices = "interpolate", "keep" or '
+    '"drop" among the parameters.'
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -247,7 +256,7 @@ class _PassRun:
         on_block: OnBlock | None,
     ) -> list[Receipt]:
         receipts: list[Receipt] = []
-        failures: list[str] = []
+        failures: dict[tuple[int, int], BaseException] = {}
         damaged: list[DamageError] = []
         for block, outcome in runner.run(self.program, pending):
             if isinstance(outcome, Receipt):
@@ -256,9 +265,9 @@ class _PassRun:
             elif isinstance(outcome, DamageError):
                 damaged.append(outcome)
             else:
-                failures.append(f"{self._block_name(block)}: {_reason(outcome)}")
+                failures[block] = outcome
         if failures:
-            raise RunError(_failure_message(failures, total, self.label))
+            raise RunError(self._failure_message(failures, total))
         if damaged:
             raise DamagedLevelsError(damaged)
         return receipts
@@ -378,9 +387,27 @@ class _PassRun:
     def _records(self, channel: int) -> list[BlockRecord]:
         return [self.program.record(channel, k) for k in range(len(self.item.blocks))]
 
+    def _failure_message(
+        self, failures: Mapping[tuple[int, int], BaseException], total: int
+    ) -> str:
+        lines = [f"{len(failures)} of {total} blocks failed in the pass '{self.label}':"]
+        lines += [
+            f"  {self._block_name(block)}: {_reason(error)}"
+            for block, error in islice(failures.items(), SHOWN_FAILURES)
+        ]
+        if len(failures) > SHOWN_FAILURES:
+            lines.append(f"  ... and {len(failures) - SHOWN_FAILURES} more")
+        if len(failures) < total:
+            lines.append(CONTINUES)
+        if any(isinstance(error, PixelError) for error in failures.values()):
+            lines.append(DOES_WITHOUT)
+        return "\n".join(lines)
+
     def _block_name(self, block: tuple[int, int]) -> str:
         slices = self.item.blocks[block[1]]
-        return f"channel {self.plan.channels[block[0]]}, slices {slices.start} to {slices.stop - 1}"
+        first, last = slices.start, slices.stop - 1
+        where = f"slice {first}" if first == last else f"slices {first} to {last}"
+        return f"channel {self.plan.channels[block[0]]}, {where}"
 
     def _tell(
         self, on_block: OnBlock | None, done: int, block: tuple[int, int], receipt: Receipt | None
@@ -407,20 +434,6 @@ def _reason(error: BaseException) -> str:
     if isinstance(error, StackError):
         return str(error)
     return explain(error) if isinstance(error, OSError) else f"{type(error).__name__}: {error}"
-
-
-def _failure_message(failures: Sequence[str], total: int, label: str) -> str:
-    lines = [f"{len(failures)} of {total} blocks failed in the pass '{label}':"]
-    lines += [f"  {failure}" for failure in failures[:SHOWN_FAILURES]]
-    if len(failures) > SHOWN_FAILURES:
-        lines.append(f"  ... and {len(failures) - SHOWN_FAILURES} more")
-    if len(failures) < total:
-        lines.append(
-            "The other blocks are finished and stay valid; the same command continues with these.\n"
-            "If slices are replaced meanwhile, all that was computed from the old ones is "
-            "computed again."
-        )
-    return "\n".join(lines)
 
 
 def _is_kept(project: Project) -> bool:

@@ -277,7 +277,10 @@ def test_corrupt_pixels_cost_their_block_only(call, make_project):
     slices = re.search(r"channel \., slices (\d+) to (\d+):", failed.err)
     assert int(slices[1]) <= 21 <= int(slices[2])
     assert "stay valid; the same command continues" in failed.err
+    assert 'bad_slices = "interpolate"' in failed.err
     assert "Traceback" not in failed.err
+    done = re.search(r"(\d+) tasks .*\n.*: (\d+) of these are done", call("plan", project).out)
+    assert int(done[2]) == int(done[1]) - 1
     bad.write_bytes(content)
     assert call("run", project, "--workers", 0).status == 0
     repaired = result(project)

@@ -14,7 +14,7 @@ import pytest
 from stacks import make_project
 
 from pystack3d_dask import lock
-from pystack3d_dask.lock import Holder, LockedError, locked
+from pystack3d_dask.lock import Holder, LockedError, check_free, locked
 from pystack3d_dask.pipeline import Pipeline
 
 PROGRAM = """
@@ -72,6 +72,18 @@ def test_another_process_is_told_who_holds_it(path, other):
     assert "since 20" in message
     assert "last heard of" in message
     assert path.exists()
+
+
+def test_who_holds_it_is_told_before_anything_is_begun(path, other):
+    with pytest.raises(LockedError, match=f"process {other.pid} on"):
+        check_free(path.parent)
+    assert path.exists()
+    other.kill()
+    other.wait()
+    check_free(path.parent)
+    assert not path.exists()
+    check_free(path.parent)
+    check_free(path.parent / "missing")
 
 
 def test_a_killed_process_blocks_nobody(path, other):
