@@ -66,7 +66,9 @@ def preview(
 @AREA
 @STEP
 @STEPS
-@click.option("--png", type=click.Path(path_type=Path), metavar="FILE", help="Draw a picture too.")
+@click.option(
+    "--png", type=click.Path(path_type=Path), metavar="FILE", help="Draw the first slice, too."
+)
 def sweep(
     project: Path,
     values: Sequence[str],
@@ -80,6 +82,12 @@ def sweep(
 
     PATH leads to a parameter, as in destriping.filters[0].noise_level=10,30,100; values are
     written as in the parameter file.
+
+    Figures are means over the slices. along, across: what varies along stripes, and across them,
+    over what varies in any direction; stripes lift across above 1, and a filter that takes too
+    much drops it below. sharpness: energy of the gradient over the variance. histogram_distance,
+    ncc: how far grey levels are from those of the neighbouring slice, and how well both correlate.
+    score: ncc less histogram_distance; the best has the largest.
     """
     grid = dict(map(_parsed, values))
     slices = None if z is None else _list("--z", z)

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     import xarray as xr
     from matplotlib.figure import Figure
 
+ALIKE = 0.005  # scores nearer to each other than this do not tell which is better
 MOST_CELLS = 400  # more are a mistake, and no grid to be looked at
 
 
@@ -90,9 +91,13 @@ class Sweep:
 
     @property
     def labels(self) -> tuple[str, ...]:
-        """What is estimated, in words."""
+        """What to know before one is chosen: what is estimated, and scores that hardly differ."""
         found = {name: each for cell in self.cells for name, each in cell.estimated.items()}
-        return tuple(f"{name} {estimate}" for name, estimate in found.items())
+        estimates = [f"{name} {estimate}" for name, estimate in found.items()]
+        scores = [cell.score for cell in self.cells]
+        if len(scores) > 1 and max(scores) - min(scores) < ALIKE:
+            estimates.append(f"all scores lie within {ALIKE}: choose by the pictures")
+        return tuple(estimates)
 
     def to_xarray(self) -> xr.Dataset:
         """Return the figures: a variable each, dims the paths, then ``z`` and ``c``.

@@ -98,6 +98,14 @@ def test_a_table_marks_the_best(project):
     assert [line.endswith("best") for line in lines] == [cell is found.best for cell in found.cells]
 
 
+def test_scores_that_hardly_differ_are_told(project):
+    pipeline = Pipeline.from_toml(project)
+    told = "all scores lie within 0.005: choose by the pictures"
+    assert told in str(pipeline.sweep({NOISE_LEVEL: [20.0, 20.001]})).splitlines()
+    assert told not in str(pipeline.sweep({NOISE_LEVEL: [1, 300]}))
+    assert told not in str(pipeline.sweep({NOISE_LEVEL: [20]}))
+
+
 def test_a_sweep_of_one_slice_has_no_score_but_pictures(tmp_path):
     steps = {"destriping": WHOLE_CHAIN["destriping"]}
     pipeline = Pipeline.from_toml(make_project(tmp_path, steps, images((1, 50, 64))))
