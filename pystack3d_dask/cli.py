@@ -33,7 +33,6 @@ from pystack3d_dask.cli_project import PROJECT, STEPS
 from pystack3d_dask.cli_project import open_pipeline as _open
 from pystack3d_dask.cores import leave_cores_to_blocks
 from pystack3d_dask.errors import StackError, explain
-from pystack3d_dask.lock import check_free
 from pystack3d_dask.progress import bars, show_progress
 from pystack3d_dask.stopping import INTERRUPTED, STOPPED, stoppable
 
@@ -171,6 +170,8 @@ def run(
     no_report: bool,
 ) -> None:
     """Correct a stack, continuing where an earlier run stopped."""
+    from pystack3d_dask.lock import check_free
+
     pipeline = _open(project, steps, gpu_use)
     _tell_changes(pipeline)
     anew = restart and _may_clear(pipeline, yes)
