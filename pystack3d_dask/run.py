@@ -8,9 +8,8 @@ thus continues by itself.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from pystack3d_dask.chain import Work
@@ -256,7 +255,8 @@ class _PassRun:
         on_block: OnBlock | None,
     ) -> list[Receipt]:
         receipts: list[Receipt] = []
-        failures: dict[tuple[int, int], BaseException] = {}
+        failures: list[str] = []  # in words: the errors hold on to the arrays of their blocks
+        is_unreadable = False
         damaged: list[DamageError] = []
         for block, outcome in runner.run(self.program, pending):
             if isinstance(outcome, Receipt):
@@ -265,9 +265,11 @@ class _PassRun:
             elif isinstance(outcome, DamageError):
                 damaged.append(outcome)
             else:
-                failures[block] = outcome
+                failures.append(f"{self._block_name(block)}: {_reason(outcome)}")
+                is_unreadable |= isinstance(outcome, PixelError)
         if failures:
-            raise RunError(self._failure_message(failures, total))
+            advice = DOES_WITHOUT if is_unreadable and self._is_strict else ""
+            raise RunError(_failure_message(failures, total, self.label, advice))
         if damaged:
             raise DamagedLevelsError(damaged)
         return receipts
@@ -387,21 +389,11 @@ class _PassRun:
     def _records(self, channel: int) -> list[BlockRecord]:
         return [self.program.record(channel, k) for k in range(len(self.item.blocks))]
 
-    def _failure_message(
-        self, failures: Mapping[tuple[int, int], BaseException], total: int
-    ) -> str:
-        lines = [f"{len(failures)} of {total} blocks failed in the pass '{self.label}':"]
-        lines += [
-            f"  {self._block_name(block)}: {_reason(error)}"
-            for block, error in islice(failures.items(), SHOWN_FAILURES)
-        ]
-        if len(failures) > SHOWN_FAILURES:
-            lines.append(f"  ... and {len(failures) - SHOWN_FAILURES} more")
-        if len(failures) < total:
-            lines.append(CONTINUES)
-        if any(isinstance(error, PixelError) for error in failures.values()):
-            lines.append(DOES_WITHOUT)
-        return "\n".join(lines)
+    @property
+    def _is_strict(self) -> bool:
+        """Whether nothing stands in for slices that cannot be read."""
+        parameters = self.project.parameters or {}
+        return bool(parameters.get("bad_slices", "fail") == "fail")
 
     def _block_name(self, block: tuple[int, int]) -> str:
         slices = self.item.blocks[block[1]]
@@ -434,6 +426,16 @@ def _reason(error: BaseException) -> str:
     if isinstance(error, StackError):
         return str(error)
     return explain(error) if isinstance(error, OSError) else f"{type(error).__name__}: {error}"
+
+
+def _failure_message(failures: Sequence[str], total: int, label: str, advice: str) -> str:
+    lines = [f"{len(failures)} of {total} blocks failed in the pass '{label}':"]
+    lines += [f"  {failure}" for failure in failures[:SHOWN_FAILURES]]
+    if len(failures) > SHOWN_FAILURES:
+        lines.append(f"  ... and {len(failures) - SHOWN_FAILURES} more")
+    if len(failures) < total:
+        lines.append(CONTINUES)
+    return "\n".join([*lines, advice] if advice else lines)
 
 
 def _is_kept(project: Project) -> bool:

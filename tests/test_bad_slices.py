@@ -286,8 +286,9 @@ def test_a_drive_that_is_away_is_not_taken_for_bad_slices(tmp_path: Path, mode: 
     project = make_project(tmp_path, ["cropping"], bad_slices=mode)
     pipeline = Pipeline.from_toml(project)
     (project / name(5)).unlink()
-    with pytest.raises(RunError, match=f"{name(5)}.*No such file"):
+    with pytest.raises(RunError, match=f"{name(5)}.*No such file") as caught:
         pipeline.run()
+    assert "bad_slices" not in str(caught.value)  # it is set, and no remedy
 
 
 @pytest.mark.parametrize("mode", MODES)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import weakref
 from pathlib import Path
 from typing import Any
 
@@ -223,6 +224,25 @@ def test_a_corrupt_slice_is_named_the_rest_completes_and_the_same_call_continues
     fresh = make_project(tmp_path / "fresh", ["cropping", "bkg_removal"], images((40, 50, 64)))
     run(fresh)
     np.testing.assert_array_equal(result(project), result(fresh))
+
+
+def test_blocks_that_failed_hold_no_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    left: list[weakref.ref[np.ndarray[Any, Any]]] = []
+    alive = []
+
+    def fail(*_: object) -> None:
+        alive.append(sum(each() is not None for each in left))
+        window = np.zeros(1000)
+        left.append(weakref.ref(window))
+        message = "no"
+        raise ValueError(message)
+
+    monkeypatch.setattr("pystack3d_dask.runners.run_task", fail)
+    project = make_project(tmp_path, ["cropping"], images((40, 50, 64)))
+    with pytest.raises(RunError, match="10 of 10 blocks failed"):
+        run(project)
+    assert len(alive) == 10
+    assert max(alive) <= 1  # of the block before
 
 
 def test_finished_blocks_are_not_computed_again(tmp_path: Path) -> None:
