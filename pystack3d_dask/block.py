@@ -205,7 +205,7 @@ class _Stream:
             self._keep(level, slices, *self._input(out))
             return
         step = self.chain.steps[level - 1]
-        if self._place is None or "gpu" not in step.devices:
+        if self._place is None or "gpu" not in step.devices or step.name in self._no_room:
             self._apply(level, out, to_host)
             return
         batch = self._batches.setdefault(step.name, step.gpu_batch(self.chain.levels[level - 1]))

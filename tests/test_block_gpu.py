@@ -9,7 +9,7 @@ import pytest
 import standin_cupy
 from stack_tools import correct, fit, spec_of
 
-from pystack3d_dask.backend import compute_on_gpu
+from pystack3d_dask.backend import NoRoomError, compute_on_gpu
 from pystack3d_dask.block import run_block
 from pystack3d_dask.chain import Chain, Work
 from pystack3d_dask.steps.bkg_removal import BackgroundRemoval
@@ -248,6 +248,26 @@ def test_where_there_is_no_room_for_one_the_cpu_computes_the_block_and_says_so_o
     assert [record.getMessage() for record in caplog.records] == [name + told for name in steps]
     halved = 2  # 7 slices, 3, 1
     assert cupy.freed == 2 * (len(steps) + halved)
+
+
+def test_after_a_slice_without_room_no_batch_is_tried(cupy, caplog):
+    chain = chain_of(WATCHED, Resampling(dz=2.5, z_source=RESAMPLING.z_source))
+    told.clear()
+    expected, _ = run(chain)
+
+    def place(compute):
+        if not told:
+            raise NoRoomError(MESSAGE)
+        return compute_on_gpu(compute)
+
+    told.clear()
+    with caplog.at_level(logging.INFO, "pystack3d_dask"):
+        found, _ = run(chain, place)
+    assert len(told) > 1
+    assert {module for module, _ in told} == {"numpy"}
+    np.testing.assert_array_equal([z for _, slices in told for z in slices], [0, 2, 3, 5])
+    assert len(caplog.records) == 1
+    assert np.abs(found.astype(int) - expected).max() <= 1
 
 
 def test_where_there_is_no_room_now_and_then_the_cpu_goes_on(cupy, chain):

@@ -46,8 +46,11 @@ def remove_noise_on_arrays(
     left = np.flatnonzero(scales)
     flat = np.flatnonzero(scales == 0).tolist()
     found = {k: Solution(images[k].astype(np.float32), ()) for k in flat}
+    if not left.size:
+        return [found[k] for k in flat]
     changes: list[list[float]] = [[] for _ in tops]
     solver = ArraySolver(_some(u0, left), scales[left], tuple(filters), beta)
+    del u0  # the solver lets go of images that have ended
     while left.size:
         ended = np.array([has_ended(changes[k], maxit, threshold) for k in left])
         if ended.any():
@@ -55,7 +58,8 @@ def remove_noise_on_arrays(
             for k, image in zip(left[ended].tolist(), cleaned, strict=True):
                 found[k] = Solution(image * np.float32(tops[k]), tuple(changes[k]))
             left = left[~ended]
-            solver.keep(np.flatnonzero(~ended))
+            if left.size:
+                solver.keep(np.flatnonzero(~ended))
         else:
             for k, change in zip(left, solver.iterate().tolist(), strict=True):
                 changes[k].append(change)
@@ -148,12 +152,14 @@ def _normalised(images: Any) -> tuple[Any, Array, Array]:
     tops = xp.where(high > 0, high, -low)
     u0 = values / xp.where(tops > 0, tops, np.float32(1))[:, None, None]
     is_flat = u0.min(axis=(1, 2)) == u0.max(axis=(1, 2))
-    energies = xp.einsum("zyx,zyx->zy", u0, u0).sum(axis=1, dtype=np.float64)  # no copy
-    roots = xp.where(is_flat, 0, xp.sqrt(energies / u0[0].size))
+    roots = xp.sqrt(xp.square(u0).mean(axis=(1, 2), dtype=np.float64))
+    roots = xp.where(is_flat, 0, roots)
     tops, roots = to_host(xp.stack([tops.astype(np.float64), roots]))
     return u0, tops, roots
 
 
 def _some(arrays: Any, numbers: Array) -> Any:
-    """Return those of some arrays that numbers, on the host, name."""
+    """Return those of some arrays that ascending numbers, on the host, name: no copy of all."""
+    if len(numbers) == len(arrays):
+        return arrays
     return arrays[namespace(arrays).asarray(numbers)]

@@ -6,8 +6,10 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
+import standin_cupy
 from test_vsnr import DIRAC, SMALL, STRIPES, on_arrays, texture
 
+from pystack3d_dask.backend import to_gpu
 from pystack3d_dask.steps.vsnr import remove_noise
 from pystack3d_dask.steps.vsnr_arrays import remove_noise_on_arrays
 from pystack3d_dask.steps.vsnr_noise import Filter
@@ -56,6 +58,23 @@ def test_images_of_one_grey_level_stay_as_they_are():
     for image, found in zip(images, remove_noise_on_arrays(images, (STRIPES,)), strict=True):
         np.testing.assert_array_equal(found.image, image)
         assert found.changes == ()
+
+
+def test_a_single_pixel_stays_as_it_is():
+    for found in remove_noise_on_arrays(np.array([[[3]], [[0]]], np.uint8), (STRIPES,)):
+        assert found.image.shape == (1, 1)
+        assert found.changes == ()
+
+
+@pytest.mark.parametrize("threshold", [0.0, 0.03])
+def test_images_are_picked_out_only_where_some_have_ended(monkeypatch, threshold):
+    cupy = standin_cupy.put_in_place(monkeypatch)
+    noise = np.random.default_rng(1).normal(0, 1, (3, 47, 64))
+    images = np.stack([texture((47, 64), seed=k) + 5 * k * noise[k] for k in range(3)])
+    found = remove_noise_on_arrays(to_gpu(images), (SMALL,), maxit=20, threshold=threshold)
+    ends = {each.iterations for each in found}
+    picked = [numbers for numbers in cupy.uploads if numbers.dtype.kind == "i"]
+    assert bool(picked) == (len(ends) > 1) == (threshold > 0)
 
 
 def test_numpy_keeps_its_fourier_transforms():
