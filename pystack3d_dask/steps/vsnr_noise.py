@@ -89,18 +89,14 @@ def noise_power(
     half = columns // 2 + 1
     down, across = difference_power(rows)[:, None], difference_power(columns)[:half]
     parts = [slice(first, first + ROWS_AT_ONCE) for first in range(0, rows, ROWS_AT_ONCE)]
-    powers = [_pattern_power(shape, each, transposed) for each in filters]
-    tops = [
-        max((np.sqrt(np.maximum(down[part], across)) * power(part)).max() for part in parts)
-        for power in powers
-    ]
-    total = np.zeros((rows, half), np.float32)
-    for part in parts:
-        total[part] = sum(
-            each.noise_level * power(part) / top
-            for each, power, top in zip(filters, powers, tops, strict=True)
-        )
+    total = np.zeros((rows, half))
+    for each in filters:
+        power = _pattern_power(shape, each, transposed)
+        top = max((np.sqrt(np.maximum(down[part], across)) * power(part)).max() for part in parts)
+        for part in parts:
+            total[part] += each.noise_level * power(part) / top
     total[0, 0] = 0
+    total = total.astype(np.float32)
     total.flags.writeable = False
     return total
 

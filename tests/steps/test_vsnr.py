@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import tracemalloc
+
 import numpy as np
 import pytest
 from scipy import ndimage, optimize
@@ -211,3 +213,17 @@ def test_the_input_is_left_alone():
         found = solve(image, (STRIPES,), maxit=3).image
         assert not np.shares_memory(found, image)
     np.testing.assert_array_equal(image, before)
+
+
+def test_the_spectra_of_several_filters_are_not_held_at_once():
+    peaks = []
+    for count in (2, 8):
+        filters = tuple(
+            Filter(name="Gabor", noise_level=20.0, sigma=(1.0, 9.0), theta=20.0 + k)
+            for k in range(count)
+        )
+        tracemalloc.start()
+        noise_power.__wrapped__((200, 300), filters)
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+    assert peaks[1] < 1.1 * peaks[0]
