@@ -127,11 +127,7 @@ def plan(project: Path, place: Place, gpu_use: GpuUse | None, steps: str | None)
     pipeline = _open(project, steps, gpu_use)
     _tell_changes(pipeline)
     where = partial(whereabouts, pipeline.gpu_use, workers=workers_of(place))
-    click.echo(
-        describe(
-            pipeline.plan(), where, done=lambda item: pipeline.tasks_done(item.work, item.slab)
-        )
-    )
+    click.echo(describe(pipeline.plan(), where, pipeline.tasks_done))
 
 
 @cli.command()

@@ -50,7 +50,7 @@ def check_disk(project: Project, plan: Plan) -> None:
 
 
 def _share_left(project: Project, item: Pass) -> float:
-    return 1 - project.tasks_done(item.work, item.slab) / item.tasks
+    return 1 - project.tasks_done(item) / item.tasks
 
 
 def check_memory(plan: Plan, workers: Mapping[str, Mapping[str, Any]]) -> None:

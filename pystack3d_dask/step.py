@@ -126,7 +126,7 @@ class Step(ABC):
         return 0
 
     def gpu_batch(self, spec: StackSpec) -> int:
-        """Return of how many slices a GPU makes the most at once, if it has room for them."""
+        """Return how many slices, 1 or more, a GPU gets at once where it has room for them."""
         return 1
 
     @abstractmethod

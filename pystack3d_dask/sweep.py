@@ -93,11 +93,11 @@ class Sweep:
     def labels(self) -> tuple[str, ...]:
         """What to know before one is chosen: what is estimated, and scores that hardly differ."""
         found = {name: each for cell in self.cells for name, each in cell.estimated.items()}
-        estimates = [f"{name} {estimate}" for name, estimate in found.items()]
+        labels = [f"{name} {estimate}" for name, estimate in found.items()]
         scores = [cell.score for cell in self.cells]
         if len(scores) > 1 and max(scores) - min(scores) < ALIKE:
-            estimates.append(f"all scores lie within {ALIKE}: choose by the pictures")
-        return tuple(estimates)
+            labels.append(f"all scores lie within {ALIKE}: choose by the pictures")
+        return tuple(labels)
 
     def to_xarray(self) -> xr.Dataset:
         """Return the figures: a variable each, dims the paths, then ``z`` and ``c``.
