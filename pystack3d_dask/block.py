@@ -219,9 +219,10 @@ class _Stream:
                 slices = slices[len(some) :]
 
     def _with_next(self, level: int, slices: range, batch: int) -> range:
-        """Return slices of a level, and those after them that the block needs: a batch of them."""
+        """Return slices of a level, and those after them that the block lacks: a batch of them."""
+        wanted = self._needed[level] - self._windows[level].keys()
         stop = slices.stop
-        while stop - slices.start < batch and stop in self._needed[level]:
+        while stop - slices.start < batch and stop in wanted:
             stop += 1
         return range(slices.start, stop)
 

@@ -11,7 +11,7 @@ from stack_tools import correct, fit, spec_of
 
 from pystack3d_dask.backend import NoRoomError, compute_on_gpu
 from pystack3d_dask.block import run_block
-from pystack3d_dask.chain import Chain, Work
+from pystack3d_dask.chain import Chain, Gather, Work
 from pystack3d_dask.steps.bkg_removal import BackgroundRemoval
 from pystack3d_dask.steps.cropping import Cropping, CroppingFinal
 from pystack3d_dask.steps.destriping import Destriping
@@ -233,6 +233,16 @@ def test_a_batch_has_no_slices_that_resampling_leaves_out(cupy):
     run(chain, compute_on_gpu)
     assert [z for _, slices in told for z in slices] == here
     assert len(here) < SLICES
+
+
+def test_a_batch_has_no_slices_that_were_computed_for_a_store_before_a_fit(cupy):
+    """A fit needs slices before those that the block owns."""
+    chain = chain_of(WATCHED, RegistrationCalculation(transformation="TRANSLATION"))
+    work = Work(reads=0, end=1, stores=(1,), gathers=(Gather(1),))
+    block, images = chain.levels[1].region.with_z(2, 5), stack()
+    told.clear()
+    run_block(chain, work, block, lambda r: images[r.slices], lambda *_: None, place=compute_on_gpu)
+    assert sorted(z for _, slices in told for z in slices) == [0, 1, 2, 3, 4]
 
 
 def test_where_there_is_no_room_for_one_the_cpu_computes_the_block_and_says_so_once(
