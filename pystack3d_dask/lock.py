@@ -127,6 +127,8 @@ def locked(directory: Path) -> Iterator[None]:
 def check_free(directory: Path) -> None:
     """Refuse a directory that somebody holds, before anything is begun that takes time.
 
+    The lock of somebody dead is removed.
+
     Raises
     ------
     LockedError

@@ -105,12 +105,14 @@ class ArraySolver:
         wx, wy = 2 * across - self._across, 2 * down - self._down
         self._across, self._down = across, down
         divergence = wx - xp.roll(wx, 1, 2) + wy - xp.roll(wy, 1, 1)
-        transformed = xp.fft.rfft2(divergence).astype(np.complex64)
+        transformed = xp.fft.rfft2(divergence).astype(np.complex64, copy=False)
         found = self._gain * (transformed + self._feedback * self._spectrum)
         largest = [xp.abs(each).max(axis=(1, 2)) for each in (found - self._spectrum, found)]
         change, size = to_host(xp.stack(largest)).astype(np.float64)  # one wait for the GPU
         self._spectrum = found
-        self._noise = xp.fft.irfft2(self._psi * found, s=rest.shape[1:]).astype(np.float32)
+        self._noise = xp.fft.irfft2(self._psi * found, s=rest.shape[1:]).astype(
+            np.float32, copy=False
+        )
         return np.where(size > 0, change / np.where(size > 0, size, 1), 0)
 
     def images(self, numbers: Array) -> Any:
