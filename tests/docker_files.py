@@ -20,7 +20,6 @@ import yaml
 ROOT = Path(__file__).parents[1]
 DOCKER = ROOT / "docker"
 INSTALLS = re.compile(r"\bpip install\b")
-ATTEMPTS = 2  # to install: an index on the network now and then lacks an answer
 
 
 @dataclass(frozen=True)
@@ -135,20 +134,13 @@ def build(folder: Path) -> Image:
             _copy(each.words[:-1], each.words[-1], work)
         elif each.name == "RUN" and INSTALLS.search(each.text):
             inside = environment | {"HOME": os.environ.get("HOME", "/")}  # its pip settings
-            _install(each.text, work, inside)
+            done = subprocess.run(
+                each.text, shell=True, cwd=work, env=inside, capture_output=True, text=True
+            )
+            assert done.returncode == 0, done.stdout + done.stderr
     (folder / "home").mkdir()
     environment["HOME"] = str(folder / "home")
     return built
-
-
-def _install(command: str, work: Path, environment: dict[str, str]) -> None:
-    for _ in range(ATTEMPTS):
-        done = subprocess.run(
-            command, shell=True, cwd=work, env=environment, capture_output=True, text=True
-        )
-        if done.returncode == 0:
-            return
-    raise AssertionError(done.stdout + done.stderr)
 
 
 def _copy(sources: Sequence[str], target: str, work: Path) -> None:
