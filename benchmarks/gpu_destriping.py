@@ -22,8 +22,8 @@ from destriping import published
 
 from pystack3d_dask.backend import has_gpu, to_gpu, to_host
 from pystack3d_dask.demo import DemoStack
-from pystack3d_dask.spec import Array
-from pystack3d_dask.steps.destriping import GPU_PIXELS
+from pystack3d_dask.spec import Array, StackSpec
+from pystack3d_dask.steps.destriping import Destriping
 from pystack3d_dask.steps.vsnr_arrays import remove_noise_on_arrays
 
 BYTES = {
@@ -123,7 +123,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         sys.exit("not measured: CuPy is not installed, or finds no GPU; --cpu tries the script")
     stack = DemoStack(shape=(min(DISTINCT, options.slices), options.size, options.size))
     images = np.stack([stack.slice(z) for z in range(stack.shape[0])])
-    batch = options.batch or min(options.slices, max(1, GPU_PIXELS // options.size**2))
+    spec = StackSpec(shape=images.shape, dtype=images.dtype, source_dtype=images.dtype)
+    batch = options.batch or min(options.slices, Destriping(filters=FILTERS).gpu_batch(spec))
     mine, other = (
         ours(np.asarray if options.cpu else to_gpu),
         theirs("numpy" if options.cpu else "cupy"),

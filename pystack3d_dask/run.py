@@ -393,7 +393,7 @@ class _PassRun:
     def _is_strict(self) -> bool:
         """Whether nothing stands in for slices that cannot be read."""
         parameters = self.project.parameters or {}
-        return bool(parameters.get("bad_slices", "fail") == "fail")
+        return (parameters.get("bad_slices") or "fail") == "fail"  # "" is taken as not set
 
     def _block_name(self, block: tuple[int, int]) -> str:
         slices = self.item.blocks[block[1]]

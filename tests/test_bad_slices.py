@@ -291,6 +291,18 @@ def test_a_drive_that_is_away_is_not_taken_for_bad_slices(tmp_path: Path, mode: 
     assert "bad_slices" not in str(caught.value)  # it is set, and no remedy
 
 
+@pytest.mark.parametrize("settings", [{}, {"bad_slices": "fail"}, {"bad_slices": ""}], ids=str)
+def test_where_nothing_stands_in_for_them_it_is_told_what_may(
+    tmp_path: Path, settings: dict[str, str]
+) -> None:
+    project = make_project(tmp_path, ["cropping"], **settings)
+    pipeline = Pipeline.from_toml(project)
+    bad = project / name(5)
+    bad.write_bytes(bad.read_bytes()[:-100])
+    with pytest.raises(RunError, match='bad_slices = "interpolate"'):
+        pipeline.run()
+
+
 @pytest.mark.parametrize("mode", MODES)
 def test_exports_carry_the_tags_of_the_slices_that_they_show(tmp_path: Path, mode: str) -> None:
     project = tmp_path / "project"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib.util
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
 
@@ -189,17 +189,15 @@ class Destriping(Step):
         from pystack3d_dask.steps.vsnr_arrays import remove_noise_on_arrays
         from pystack3d_dask.steps.vsnr_pyvsnr import pyvsnr_solution
 
+        how: dict[str, Any] = {
+            "beta": self.beta,
+            "maxit": self.maxit,
+            "threshold": self.cvg_threshold,
+        }
         if namespace(block) is not np:
-            return remove_noise_on_arrays(
-                block, self.filters, beta=self.beta, maxit=self.maxit, threshold=self.cvg_threshold
-            )
+            return remove_noise_on_arrays(block, self.filters, **how)
         solve = pyvsnr_solution if self.backend == "pyvsnr" else remove_noise
-        return [
-            solve(
-                image, self.filters, beta=self.beta, maxit=self.maxit, threshold=self.cvg_threshold
-            )
-            for image in block
-        ]
+        return [solve(image, self.filters, **how) for image in block]
 
     def _check_filter(self, path: str, each: Filter) -> Iterator[Problem]:
         yield from _check_range(f"{path}.noise_level", NOISE_LEVEL, each.noise_level)
