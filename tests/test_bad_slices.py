@@ -295,12 +295,9 @@ def test_a_drive_that_is_away_is_not_taken_for_bad_slices(tmp_path: Path, mode: 
 def test_where_nothing_stands_in_for_them_it_is_told_what_may(
     tmp_path: Path, settings: dict[str, str]
 ) -> None:
-    project = make_project(tmp_path, ["cropping"], **settings)
-    pipeline = Pipeline.from_toml(project)
-    bad = project / name(5)
-    bad.write_bytes(bad.read_bytes()[:-100])
+    project = damaged(tmp_path, ["cropping"], **settings)
     with pytest.raises(RunError, match='bad_slices = "interpolate"'):
-        pipeline.run()
+        Pipeline.from_toml(project).run()
 
 
 @pytest.mark.parametrize("mode", MODES)
