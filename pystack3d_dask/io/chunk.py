@@ -95,16 +95,18 @@ def write_file(path: Path, parts: Iterable[bytes]) -> Written:
 
 def encode(chunk: Array) -> bytes:
     """Return a chunk as the files hold it, compressed, with its checksum."""
-    # imagecodecs, since numcodecs takes its number of threads from a global
+    return with_checksum(compress(chunk, "lz4"))
+
+
+def compress(chunk: Array, compressor: str) -> bytes:
+    """Return the values of a chunk, little-endian, as a bit-shuffled Blosc buffer."""
+    values: Any = np.ascontiguousarray(chunk, chunk.dtype.newbyteorder("<"))
+    # imagecodecs, since numcodecs takes its number of threads from a global; the array itself,
+    # since bytes would be shuffled as values of one byte, whatever size it is told
     data = imagecodecs.blosc_encode(
-        chunk.astype(chunk.dtype.newbyteorder("<"), copy=False).tobytes(),
-        level=LEVEL,
-        compressor="lz4",
-        shuffle="bitshuffle",
-        typesize=chunk.itemsize,
-        numthreads=1,
+        values, level=LEVEL, compressor=compressor, shuffle="bitshuffle", numthreads=1
     )
-    return with_checksum(bytes(data))
+    return bytes(data)
 
 
 def decode(data: bytes, dtype: np.dtype[Any], shape: Sequence[int]) -> Array:

@@ -41,6 +41,16 @@ def test_zarr_reads_what_was_written(tmp_path, dtype):
     assert written.problem() is None
 
 
+@pytest.mark.parametrize("dtype", ["u1", "u2", "f4"])
+def test_no_more_room_is_taken_than_by_zarr(tmp_path, dtype):
+    values = noise((SLICES, 64, 64), dtype)
+    array = make_array(tmp_path / "a", values.shape, values.dtype, (64, 64))
+    array[:] = values
+    by_zarr = (tmp_path / "a/c/0/0/0").stat().st_size
+    written = write_shard(tmp_path / "a/c/0/0/0", values, SLICES, (64, 64))
+    assert written.size <= 1.01 * by_zarr
+
+
 def test_the_last_shard_may_have_fewer_slices(tmp_path):
     values = noise((SLICES + 1, 8, 8), "u1")
     array = make_array(tmp_path / "a", values.shape, values.dtype, (8, 8))
