@@ -120,12 +120,20 @@ class TestWorkers:
 
     @with_signals
     def test_one_that_dies_is_started_again(self, joined):
-        name = next(name for name in by_name(joined) if name.startswith("gpu-"))
-        victim = by_name(joined)[name]["address"]
+        name, victim = next(
+            (name, worker["address"])
+            for name, worker in by_name(joined).items()
+            if name.startswith("gpu-")
+        )
+
+        def started_again() -> dict | None:
+            worker = by_name(joined).get(name)
+            return worker if worker and worker["address"] != victim else None
+
         (pid,) = joined.run(os.getpid, workers=[victim]).values()
         os.kill(pid, signal.SIGKILL)
-        wait_for(lambda: name in by_name(joined) and by_name(joined)[name]["address"] != victim)
-        assert by_name(joined)[name]["resources"] == {"GPU": 1}
+        wait_for(started_again)
+        assert started_again()["resources"] == {"GPU": 1}
 
 
 @with_signals
