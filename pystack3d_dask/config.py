@@ -23,6 +23,7 @@ from pydantic import BaseModel, ConfigDict, NonNegativeInt, TypeAdapter, Validat
 from pystack3d_dask.errors import ParameterError, Problem, SourceError
 from pystack3d_dask.io.content import by_content
 from pystack3d_dask.io.mended import Mended
+from pystack3d_dask.io.scaled import Scaled, check_voxel_size
 from pystack3d_dask.io.scan import Scan, scan, without_unreadable
 from pystack3d_dask.io.source import Source
 from pystack3d_dask.io.sources import open_source
@@ -77,6 +78,7 @@ class Settings(BaseModel):
     bad_slices: Literal["fail", "keep", "drop", "interpolate"] = "fail"
     fingerprint: Literal["times", "content"] = "times"
     samples: Literal["luminance", "channels"] | None = None
+    voxel_size: tuple[float, ...] | None = None
     gpu: GpuUse = "prefer"
 
 
@@ -145,6 +147,7 @@ def load_project(path: Path, *, steps: Sequence[str] | None = None) -> Project:
         keep=settings.keep,
         workers=settings.nproc,
         gpu_use=settings.gpu,
+        voxel_size=settings.voxel_size,
         parameters=content,
         notes=tuple(problems),
         scan=found,
@@ -413,7 +416,8 @@ def _open_source(directory: Path, settings: Settings, problems: list[Problem]) -
         source = open_source(directory, channels=settings.channels, samples=settings.samples)
         problems += [Problem("", note, "warning") for note in source.notes]
         source = _selected_slices(source, settings, problems)
-        return by_content(source) if settings.fingerprint == "content" else source
+        source = by_content(source) if settings.fingerprint == "content" else source
+        return _scaled(source, settings, problems)
     except SourceError as error:
         problems.append(Problem("channels", str(error)))
         return None
@@ -434,6 +438,20 @@ def _selected_slices(source: Source, settings: Settings, problems: list[Problem]
         )
         return source  # to check the corrections with
     return source if (first, last) == (0, count - 1) else source.selected(first, last + 1)
+
+
+def _scaled(source: Source, settings: Settings, problems: list[Problem]) -> Source:
+    """Return the source with voxels of the size that is given, if one is."""
+    if settings.voxel_size is None:
+        return source
+    try:
+        size = check_voxel_size(settings.voxel_size)
+    except ValueError as error:
+        problems.append(Problem("voxel_size", str(error)))
+        return source
+    given = Scaled(source, size, max(settings.ind_min, 0))
+    problems += [Problem("voxel_size", note, "warning") for note in given.contradictions()]
+    return given
 
 
 def _mended(

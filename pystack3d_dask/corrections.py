@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import warnings
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,6 +24,8 @@ from pystack3d_dask.config import build_step
 from pystack3d_dask.errors import FitRequiredError, ParameterError, StackError
 from pystack3d_dask.io.dtypes import DTYPES
 from pystack3d_dask.io.ome import open_result as open_result_at
+from pystack3d_dask.io.scaled import Scaled, check_voxel_size
+from pystack3d_dask.io.source import Source
 from pystack3d_dask.io.sources import open_source
 from pystack3d_dask.lazy import correct, fit_chain, lazy_source
 from pystack3d_dask.project import borrowed_fits, check_steps, handed_out
@@ -98,7 +100,11 @@ class Fit:
         return cls(step, arrays, (slices, rows, columns))
 
 
-def open_stack(path: str | Path, channels: tuple[str, ...] = (".",)) -> xr.DataArray:
+def open_stack(
+    path: str | Path,
+    channels: tuple[str, ...] = (".",),
+    voxel_size: Sequence[float] | None = None,
+) -> xr.DataArray:
     """Open slices as a lazy array; pixels are read when they are computed.
 
     Parameters
@@ -107,18 +113,26 @@ def open_stack(path: str | Path, channels: tuple[str, ...] = (".",)) -> xr.DataA
         A directory of TIFF slices, a multi-page TIFF, a Zarr array or OME-Zarr image.
     channels : tuple of str
         Sub-directories, one per channel.
+    voxel_size : sequence of float, optional
+        Width and height of pixels, and the distance of slices where that is given, too, in
+        micrometres: in place of what the files tell.
 
     Returns
     -------
     DataArray, dims (c, z, y, x)
-        Coordinates in micrometres where the files tell, else in pixels.
+        Coordinates in micrometres where the size of voxels is given or the files tell it, else
+        in pixels.
 
     Raises
     ------
     SourceError
         When the headers are wrong or do not agree.
+    ValueError
+        When voxels cannot have that size.
     """
-    source = open_source(path, channels=channels)
+    source: Source = open_source(path, channels=channels)
+    if voxel_size is not None:
+        source = Scaled(source, check_voxel_size(voxel_size))
     for note in source.notes:
         warnings.warn(note, stacklevel=2)
     return lazy_source(source)

@@ -47,6 +47,9 @@ class Project:
         What GPU workers do in passes with work for them: all of it (for some minutes without
         any GPU worker it is waited for one with ``"only"``, for a minute with ``"prefer"``; then
         CPU workers take over), their share of it beside CPU workers, or none on their GPU.
+    voxel_size : tuple of float, optional
+        The size of voxels that was given in place of what the files tell, in micrometres; the
+        source has it already.
     parameters : mapping
         What the parameter file said, for the record.
     notes : tuple of Problem
@@ -67,6 +70,7 @@ class Project:
     keep: tuple[Keep, ...] = KEEP_ALL
     workers: int | None = None
     gpu_use: GpuUse = "prefer"
+    voxel_size: tuple[float, ...] | None = None
     parameters: Mapping[str, Any] | None = None
     notes: tuple[Problem, ...] = ()
     scan: Scan | None = None
@@ -89,7 +93,7 @@ class Project:
     @property
     def tokens(self) -> Tokens:
         """Digests of what decides the values."""
-        return Tokens(self.source.fingerprint, self.precision, self.steps)
+        return Tokens(self.source.fingerprint, self.precision, self.steps, self.voxel_size)
 
     def tasks_done(self, item: Pass) -> int:
         """Return how many tasks of a planned pass are done, by a run that was interrupted."""

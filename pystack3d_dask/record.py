@@ -69,11 +69,15 @@ class Tokens:
         Precision of the chain.
     steps : tuple of Step
         The chain.
+    voxel_size : tuple of float, optional
+        The size of voxels, if one was given. It decides the values of steps that measure in
+        micrometres, and the result, which tells it: what lies before those stays valid.
     """
 
     fingerprint: str
     precision: Precision
     steps: tuple[Step, ...]
+    voxel_size: tuple[float, ...] | None = None
 
     @cached_property
     def levels(self) -> tuple[str, ...]:
@@ -81,6 +85,8 @@ class Tokens:
         tokens = [digest(BLOCK_VERSION, self.fingerprint, self.precision)]
         for step in self.steps:
             tokens.append(digest(tokens[-1], self._step(step)))
+        if self.voxel_size is not None:
+            tokens[-1] = digest(tokens[-1], self.voxel_size)
         return tuple(tokens)
 
     def fit(self, index: int) -> str:
@@ -96,10 +102,10 @@ class Tokens:
         rest = digest(what, gathers, slab)
         return f"{self.levels[work.end]}-{rest}"
 
-    @staticmethod
-    def _step(step: Step) -> list[Any]:
+    def _step(self, step: Step) -> list[Any]:
         values = {k: v for k, v in step.parameters().items() if k != "checkpoint"}
-        return [step.name, step.version, values]
+        measured = [self.voxel_size] if self.voxel_size is not None and step.in_micrometres else []
+        return [step.name, step.version, values, *measured]
 
 
 @dataclass(frozen=True)

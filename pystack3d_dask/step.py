@@ -81,6 +81,11 @@ class Step(ABC):
         return ("cpu",)
 
     @property
+    def in_micrometres(self) -> bool:
+        """Whether values depend on the size of voxels, or on where slices lie."""
+        return False
+
+    @property
     def fit_scope(self) -> FitScope:
         """What `apply` has to know first: nothing, its own slice, or the whole stack."""
         return None

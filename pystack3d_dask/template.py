@@ -21,9 +21,11 @@ OPTIONAL = (  # listed, but not switched on
     "cropping_final",
 )
 
+UNKNOWN_SIZE = "The images do not tell the size of pixels: voxel_size, below, does."
 HEAD = """\
 # Parameters of pystack3d-dask. {summary}
 {pixels}
+
 channels = {channels}{channels_origin}
 # ind_min = 0                   # first slice kept
 # ind_max = {last:<19} # last slice kept
@@ -38,6 +40,7 @@ process_steps = [
 # keep = ["ingested", "intermediates"]   # what stays on disk after a run
 # bad_slices = "fail"           # slices that cannot be read; "keep": blank, "interpolate", "drop"
 # gpu = "prefer"                # what GPU workers do; "only", "share" with CPUs, "off"
+# voxel_size = [0.01, 0.01, 0.02]   # x, y (and z) in µm, in place of what the images tell
 # fingerprint = "times"         # what tells that slices changed: size and time, or their "content"
 
 # Areas are [xmin, xmax, ymin, ymax] in pixels, origin bottom left.
@@ -96,7 +99,7 @@ cvg_threshold = 1e-2            # stop where the largest change falls to it; 0: 
 policy = {policy}
 {dz}
 # zpos_out = [0.0, 0.01, 0.02]  # positions in µm, in place of dz
-z_source = {z_source:<20} # what tells z: "names", "metadata", or a list of µm
+z_source = {z_source:<20} # what tells z: "names", "metadata", "coordinates", or a list of µm
 """,
     "percentile_clipping": """\
 percentiles = [0.5, 99.5]       # grey levels that become black and white
@@ -162,7 +165,7 @@ def render(acquisition: Acquisition) -> str:
     size = acquisition.pixel_size
     head = HEAD.format(
         summary=f"{slices} slices of {width} x {height} pixels, {spec.source_dtype}.",
-        pixels=_comment(f"Pixels of {shown(size.value)}: {size.origin}") + "\n" if size else "",
+        pixels=_comment(f"Pixels of {shown(size.value)}: {size.origin}" if size else UNKNOWN_SIZE),
         channels=json.dumps(acquisition.channels.value, ensure_ascii=False),
         channels_origin=_remark(acquisition.channels.origin),
         last=slices - 1,

@@ -36,7 +36,8 @@ def check_step(
     Equal steps have equal parameters and can be pickled; the input is read-only;
     `output_spec`, `source`, `summary_source` and `scratch_bytes` tell the truth; the fit is
     made of plain arrays, and can be estimated from some slices; figures have one entry per
-    slice; charts have names of their own, and can be made while little is known; and all
+    slice; charts have names of their own, and can be made while little is known; values depend
+    on micrometres only where `in_micrometres` says so; and all
     results are the same however the stack is cut, in whatever order its blocks come. Checked in
     both precisions, and on values that an earlier step made float32; on a GPU where CuPy finds
     one.
@@ -72,6 +73,7 @@ def check_step(
             case.require(not changed, "read-only input", f"the input {changed}")
             _check_cuts(case, chain, reference, figures)
             _check_charts(case, chain, reference, figures)
+            _check_micrometres(case, reference)
             if "gpu" in step.devices:
                 _check_gpu(case, chain, reference)
             _check_scratch(case)
@@ -297,6 +299,17 @@ def _check_charts(case: _Case, chain: Chain, reference: Array, figures: Arrays) 
             for columns in chart.tables().values():
                 lengths = {name: len(column) for name, column in columns.items()}
                 case.require(len(set(lengths.values())) == 1, "charts", f"columns have {lengths}")
+
+
+def _check_micrometres(case: _Case, reference: Array) -> None:
+    if case.step.in_micrometres:
+        return
+    z = tuple(0.5 * k**1.5 for k in range(case.spec.shape[0]))
+    other = replace(case, spec=replace(case.spec, z=z, pixel_size=(0.03, 0.07)))
+    chain, _ = _fit(other, 0)
+    values, _ = _check_apply(other, chain)
+    difference = _difference(reference, values)
+    case.require(not difference, "in_micrometres", f"with voxels of another size it{difference}")
 
 
 def _check_gpu(case: _Case, chain: Chain, reference: Array) -> None:

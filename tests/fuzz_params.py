@@ -90,7 +90,7 @@ PLAUSIBLE: Mapping[str, Mapping[str, st.SearchStrategy[Any]]] = {
     "resampling": {
         "dz": st.floats(0.001, 0.1),
         "zpos_out": st.lists(st.floats(0, 0.05), max_size=6).map(sorted),
-        "z_source": st.sampled_from(["names", "metadata"])
+        "z_source": st.sampled_from(["names", "metadata", "coordinates"])
         | st.lists(st.floats(0, 1), min_size=1, max_size=6),
         "policy": st.sampled_from(
             ["slice_{slice_nb}_z={z_coord}um.tif", "{x}z={z_coord}um{y}", "nothing"]
@@ -124,6 +124,9 @@ SETTINGS: Mapping[str, st.SearchStrategy[Any]] = {
     "precision": st.sampled_from(["float32", "source"]),
     "ind_min": st.integers(-1, 2),
     "ind_max": st.integers(0, 8),
+    "voxel_size": st.lists(
+        st.sampled_from([0.01, 0.03]) | st.floats(-1, 1e7), min_size=1, max_size=4
+    ),
     "keep": st.lists(st.sampled_from(["ingested", "intermediates"]), max_size=2, unique=True),
 }
 

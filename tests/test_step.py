@@ -236,6 +236,7 @@ def test_a_step_that_keeps_every_rule_passes():
         (broken.AllocatesMoreThanItSays, "scratch_bytes"),
         (broken.AllocatesLessThanItSays, "scratch_bytes"),
         (broken.FiguresOfTheBlock, "figures"),
+        (broken.MeasuresInSecret, "in_micrometres"),
         (broken.CannotStand, "runs"),
     ],
 )

@@ -11,8 +11,7 @@ from hashlib import file_digest, sha256
 
 from pystack3d_dask.errors import SourceError
 from pystack3d_dask.io.mended import Wrapper
-from pystack3d_dask.io.source import Loss, Source
-from pystack3d_dask.spec import Array, Region
+from pystack3d_dask.io.source import Source
 
 THREADS = 8  # hashing releases the interpreter, and hides the latency of network drives
 
@@ -41,14 +40,6 @@ class ByContent(Wrapper):
         """SHA-256 of the content of the files, and of what is made of them."""
         made = (self.channels, self.names, self.specs, sorted(self.digests.items()))
         return sha256(repr(made).encode()).hexdigest()
-
-    def read(self, channel: int, region: Region) -> Array:
-        """Return the pixels of a region; see `Source.read`."""
-        return self.source.read(channel, region)
-
-    def loss(self, channel: int, z: int) -> Loss | None:
-        """Return what the source says about a slice; see `Source.loss`."""
-        return self.source.loss(channel, z)
 
     def selected(self, start: int, stop: int) -> ByContent:
         """Return the source without the slices outside ``start:stop``."""

@@ -64,6 +64,14 @@ class Wrapper:
         """What is worth saying about the files."""
         return self.source.notes
 
+    def read(self, channel: int, region: Region) -> Array:
+        """Return the pixels of a region; see `Source.read`."""
+        return self.source.read(channel, region)
+
+    def loss(self, channel: int, z: int) -> Loss | None:
+        """Return what the source says about a slice; see `Source.loss`."""
+        return self.source.loss(channel, z)
+
 
 @dataclass(frozen=True)
 class Picked(Wrapper):
@@ -135,7 +143,8 @@ class Mended(Wrapper):
     @cached_property
     def fingerprint(self) -> str:
         """That of the source, and what stands in."""
-        return _digest(self.source.fingerprint, self.mode)
+        between = [spec.z for spec in self.specs] if self.mode == "interpolate" else []
+        return _digest(self.source.fingerprint, self.mode, *between)
 
     def read(self, channel: int, region: Region) -> Array:
         """Return the pixels of a region, those that stand in included.

@@ -93,6 +93,10 @@ class BackgroundRemoval(Step):
         return ("cpu", "gpu") if is_one_fit else ("cpu",)
 
     @property
+    def in_micrometres(self) -> bool:
+        return self.method == "local" and self.size_unit == "um"
+
+    @property
     def fit_scope(self) -> FitScope:
         return "slice" if self.is_per_slice else "stack"
 
@@ -303,7 +307,7 @@ class BackgroundRemoval(Step):
             yield Problem(
                 f"{self.name}.size_unit",
                 "'um' needs the size of the pixels and the z of the slices, and these images do "
-                "not tell them; give the size in pixels",
+                "not tell them; voxel_size = [x, y, z] does, or give the size in pixels",
             )
 
     def _window(self, spec: StackSpec) -> Window:

@@ -65,6 +65,10 @@ class Clahe(Scoped):
     nbins: int = 256
     range_bins: Limits | None = None
 
+    @property
+    def in_micrometres(self) -> bool:
+        return self.size_unit == "um"
+
     def check(self, spec: StackSpec) -> Iterator[Problem]:
         yield from check_bins(f"{self.name}.nbins", self.nbins)
         if not 0 < self.clip_limit <= 1:
@@ -170,7 +174,7 @@ class Clahe(Scoped):
             yield Problem(
                 f"{self.name}.size_unit",
                 "'um' needs the size of the pixels and the z of the slices, and these images do "
-                "not tell them; give the size in pixels",
+                "not tell them; voxel_size = [x, y, z] does, or give the size in pixels",
             )
         elif prod(self._tiles(spec).counts) * self.nbins > MOST_NUMBERS:
             yield Problem(

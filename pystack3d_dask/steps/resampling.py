@@ -40,9 +40,10 @@ class Resampling(Step):
         including ``max(z)``.
     zpos_out : tuple of float, optional
         The positions themselves, ascending; used in place of ``dz``.
-    z_source : {"names", "metadata"} or tuple of float
+    z_source : {"names", "metadata", "coordinates"} or tuple of float
         Where the positions of the slices are from: their names, by ``policy``, the
-        metadata inside the files, or a list of micrometres, one for each slice.
+        metadata inside the files, the coordinate z of the stack (by a given size of voxels,
+        else as the files tell), or a list of micrometres, one for each slice.
     policy : str
         How names are read and, for the slices that are made, written: ``{slice_nb}`` is the
         number of the slice, ``{z_coord}`` its position in micrometres.
@@ -59,8 +60,13 @@ class Resampling(Step):
 
     dz: float | None = None
     zpos_out: tuple[float, ...] | None = None
-    z_source: Literal["names", "metadata"] | tuple[float, ...] = "names"
+    z_source: Literal["names", "metadata", "coordinates"] | tuple[float, ...] = "names"
     policy: str = POLICY
+
+    @property
+    def in_micrometres(self) -> bool:
+        # without names, those are the positions that the stack has
+        return self.z_source in ("names", "coordinates")
 
     @property
     def devices(self) -> tuple[str, ...]:
@@ -216,9 +222,9 @@ class Resampling(Step):
         """
         if self.z_source == "metadata":
             return spec.z_metadata
-        if self.z_source != "names":
+        if isinstance(self.z_source, tuple):
             return self.z_source if len(self.z_source) == spec.shape[0] else None
-        if spec.names is None:
+        if self.z_source == "coordinates" or spec.names is None:
             return spec.z if spec.z and len(spec.z) == spec.shape[0] else None
         return tuple(parse_position(name, self.policy) for name in spec.names)
 
@@ -242,9 +248,10 @@ class Resampling(Step):
         elif self.z_source == "metadata" and spec.z_metadata is None:
             yield Problem(
                 path,
-                "'metadata': the files tell no position for every slice; use 'names' or a list",
+                "'metadata': the files tell no position for every slice; use 'names', "
+                "'coordinates' or a list",
             )
-        elif self.z_source == "names":
+        elif not isinstance(self.z_source, tuple) and self.z_source != "metadata":
             try:
                 positions = self._positions(spec)
             except PolicyError as error:
@@ -253,8 +260,8 @@ class Resampling(Step):
             if positions is None:
                 yield Problem(
                     path,
-                    "where the slices lie is not known: give a list of positions in micrometres, "
-                    "or a coordinate z with the attribute units = 'micrometer'",
+                    "where the slices lie is not known: voxel_size = [x, y, z] tells it, or a list "
+                    "of positions in micrometres, or a coordinate z with units = 'micrometer'",
                 )
 
     def _check_outputs(self) -> Iterator[Problem]:

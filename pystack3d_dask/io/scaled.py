@@ -1,0 +1,85 @@
+"""A source whose voxels have a size that was given, whatever its files tell of it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+from pystack3d_dask.io.mended import Wrapper
+from pystack3d_dask.io.tiff_metadata import differ, shown
+from pystack3d_dask.spec import StackSpec
+
+SHORTEST, LONGEST = 1e-6, 1e6  # micrometres: smaller than atoms, larger than microscopes
+VoxelSize = tuple[float, float] | tuple[float, float, float]
+
+
+@dataclass(frozen=True)
+class Scaled(Wrapper):
+    """A source with voxels of a given size; it has the same values, and so the same fingerprint.
+
+    Parameters
+    ----------
+    source : Source
+        The slices.
+    voxel_size : tuple of float
+        Width and height of a pixel, and where it is given the distance of slices, in micrometres.
+        Without the latter positions of slices are what the files tell.
+    first : int
+        How many slices of the acquisition lie before the first one: where z is 0.
+    """
+
+    voxel_size: VoxelSize
+    first: int = 0
+
+    @cached_property
+    def specs(self) -> tuple[StackSpec, ...]:
+        """One per channel."""
+        return tuple(map(self._scaled, self.source.specs))
+
+    @property
+    def fingerprint(self) -> str:
+        """That of the source."""
+        return self.source.fingerprint
+
+    def selected(self, start: int, stop: int) -> Scaled:
+        """Return the source without the slices outside ``start:stop``."""
+        start = max(start, 0)
+        return Scaled(self.source.selected(start, stop), self.voxel_size, self.first + start)
+
+    def contradictions(self) -> Iterator[str]:
+        """Yield where the files tell other sizes than those given."""
+        (told, *_), (given, *_) = self.source.specs, self.specs
+        if told.pixel_size and given.pixel_size and differ(told.pixel_size, given.pixel_size):
+            yield (
+                f"pixels of {shown(given.pixel_size)} are taken, the images tell "
+                f"{shown(told.pixel_size)}"
+            )
+        distances = told.spacing()[:1], given.spacing()[:1]
+        if told.z and len(told.z) > 1 and differ(*distances):
+            yield (
+                f"slices {distances[1][0]:.6g} µm apart are taken, names or metadata tell "
+                f"{distances[0][0]:.6g} µm on average"
+            )
+
+    def _scaled(self, spec: StackSpec) -> StackSpec:
+        width, height, *distance = self.voxel_size
+        z = spec.z
+        for dz in distance:
+            z = tuple((self.first + k) * dz for k in range(spec.shape[0]))
+        return replace(spec, pixel_size=(height, width), z=z)
+
+
+def check_voxel_size(given: Sequence[float]) -> VoxelSize:
+    """Return a size as it was given, if voxels can have it.
+
+    Raises
+    ------
+    ValueError
+        When it is not two or three lengths.
+    """
+    if len(given) in (2, 3) and all(SHORTEST <= length <= LONGEST for length in given):
+        width, height, *distance = given
+        return (width, height, distance[0]) if distance else (width, height)
+    message = f"[x, y] or [x, y, z], each from {SHORTEST:g} to {LONGEST:g} µm, expected, found "
+    raise ValueError(message + str(list(given)))
