@@ -163,7 +163,8 @@ def _draw_channel(
     left, right, _, _ = preview.extent
     _scale_bar(axes[0], right - left, preview.unit)
     _histograms(axes[3], before, after)
-    titles = ("before", "after", "after - before", "grey levels")
+    change = "after - before" + ", aligned" * (preview.moved is not None)
+    titles = ("before", "after", change, "grey levels")
     for axis, title in zip(axes, titles, strict=False):
         axis.set_title(f"{where}{title}", fontsize="medium")
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,7 +17,7 @@ from pystack3d_dask.quality import Quality
 from pystack3d_dask.spec import Array, Region, StackSpec
 from pystack3d_dask.steps.area import Area, area_region, check_area
 from pystack3d_dask.values import cast
-from pystack3d_dask.workbench import Estimate, Workbench, in_threads, level_after
+from pystack3d_dask.workbench import Estimate, Fitted, Workbench, in_threads, level_after
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -43,6 +43,8 @@ class Preview:
         Left, right, bottom and top edge, in ``unit``, y counted downwards.
     unit : str
         "µm", or "pixels" where the size of a pixel is not known.
+    moved : ndarray, shape (channels, rows, columns), optional
+        ``before``, aligned and resampled as ``after`` is, where steps do that.
     estimated : mapping
         By step name, from how many slices its fit was estimated, where no run had found it.
         What a run does may then differ.
@@ -55,12 +57,17 @@ class Preview:
     after: Array
     extent: tuple[float, float, float, float]
     unit: str
+    moved: Array | None = None
     estimated: Mapping[str, Estimate] = field(default_factory=dict)
 
     @property
     def difference(self) -> Array:
-        """After less before, float32, shape (channels, rows, columns)."""
-        return self.after.astype(np.float32) - self.before.astype(np.float32)
+        """What grey levels changed by, float32, shape (channels, rows, columns).
+
+        ``after`` less ``before``, the latter aligned and resampled alike: what moves alone is 0.
+        """
+        before = self.before if self.moved is None else self.moved
+        return self.after.astype(np.float32) - before.astype(np.float32)
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -118,15 +125,15 @@ def preview(
     region = chosen_region(chain.levels[end], area).with_z(z, z + 1)
     source = source_slice(chain, end, region)
     (images,) = bench.images(fitted, end, [region])
+    moved = bench.moved(fitted, end, region)
     spec = chain.levels[end]
     return Preview(
         name=(spec.names or project.source.names)[z],
         step=project.steps[end - 1].name if end else "nothing",
         channels=project.source.channels,
         before=_before(project.source, source),
-        after=np.stack(
-            [rounded(image, each) for image, each in zip(images, fitted.chains, strict=True)]
-        ),
+        after=_rounded(images, fitted),
+        moved=None if moved is None else _rounded(moved, fitted),
         extent=_extent(spec, region),
         unit="pixels" if spec.pixel_size is None else "µm",
         estimated=fitted.estimates,
@@ -170,6 +177,12 @@ def _nearest(candidates: range, z: Positions, wanted: Positions, region: Region)
     if not z or not wanted:
         return candidates[0]
     return min(candidates, key=lambda k: abs(z[k] - wanted[region.start[0]]))
+
+
+def _rounded(images: Sequence[Array], fitted: Fitted) -> Array:
+    return np.stack(
+        [rounded(image, chain) for image, chain in zip(images, fitted.chains, strict=True)]
+    )
 
 
 def _before(source: Source, region: Region) -> Array:

@@ -57,6 +57,8 @@ class Step(ABC):
         Whether slice k of the output is made of slice k of the input.
     keeps_values : bool
         Whether pixels come out with the grey levels that they came in with.
+    only_moves : bool
+        Whether it is about where pixels lie alone: grey levels change by interpolation only.
     """
 
     name: ClassVar[str]
@@ -66,6 +68,7 @@ class Step(ABC):
     reference_per_channel: ClassVar[bool] = True
     keeps_slices: ClassVar[bool] = True
     keeps_values: ClassVar[bool] = False
+    only_moves: ClassVar[bool] = False
     __pydantic_config__: ClassVar[dict[str, Any]] = {"extra": "forbid", "allow_inf_nan": False}
 
     checkpoint: bool = False

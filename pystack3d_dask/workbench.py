@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from threading import Lock
 from typing import Any, TypeVar
@@ -197,6 +197,34 @@ class Workbench:
         flat = in_threads(computed, jobs)
         count = len(channels)
         return [tuple(flat[k : k + count]) for k in range(0, len(flat), count)]
+
+    def moved(self, fitted: Fitted, end: int, region: Region) -> tuple[Array, ...] | None:
+        """Return part of a slice of a level as if steps had done no more than move it.
+
+        Parameters
+        ----------
+        fitted : Fitted
+            What `fitted` returned for this slice.
+        end : int
+            The level.
+        region : Region
+            Of one slice.
+
+        Returns
+        -------
+        tuple of ndarray, each of shape (rows, columns), optional
+            One image per channel. None where nothing is moved, or by a step that also
+            changes grey levels.
+        """
+        whole = fitted.chains[0]
+        steps = tuple(step for step in whole.steps[:end] if step.only_moves)
+        chains = tuple(replace(chain, steps=steps) for chain in fitted.chains)
+        there, wanted = chains[0].levels[-1], whole.levels[end]
+        is_same_place = (there.shape, there.origin) == (wanted.shape, wanted.origin)
+        if all(step.keeps_values for step in steps) or not is_same_place:
+            return None
+        (images,) = replace(self, base=0).images(Fitted(chains), len(steps), [region])
+        return images
 
     def _estimated(self, fitted: Fitted, index: int, sample: tuple[int, ...]) -> list[Arrays]:
         """Return the fit of a step from some slices of the level before it, by channel."""

@@ -40,6 +40,12 @@ def test_each_channel_has_before_after_difference_and_histograms():
         np.testing.assert_array_equal(image, expected)
 
 
+def test_a_difference_of_aligned_images_says_so():
+    figure = preview_figure(shown(moved=shown().after))
+    assert figure.axes[2].get_title() == "ESB, after - before, aligned"
+    assert not figure.axes[2].images[0].get_array().any()
+
+
 def test_before_and_after_have_the_same_grey_levels_and_differences_are_white_at_0():
     before, after, difference, _ = preview_figure(shown()).axes[:4]
     assert before.images[0].get_clim() == after.images[0].get_clim()

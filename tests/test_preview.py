@@ -17,6 +17,8 @@ from pystack3d_dask.errors import ParameterError
 from pystack3d_dask.pipeline import Pipeline
 from pystack3d_dask.preview import preview
 from pystack3d_dask.quality import stripe_energy
+from pystack3d_dask.step import registry
+from pystack3d_dask.workbench import Workbench
 
 ALL = [name for name in STEPS if name not in ("intensity_rescaling_area", "cropping_final")]
 CHANNELS = ("ESB", "SE2")
@@ -69,11 +71,45 @@ def test_fits_that_are_missing_are_estimated_and_named(tmp_path):
     assert not pipeline.preview().estimated
 
 
-def test_the_difference_is_signed(project):
-    shown = Pipeline.from_toml(project).preview(z=6)
-    expected = shown.after.astype(int) - shown.before
+@pytest.mark.parametrize("step", ["bkg_removal", None])
+def test_the_difference_is_signed(project, step):
+    shown = Pipeline.from_toml(project).preview(z=6, step=step)
+    assert (shown.moved is None) == (step is not None)  # until slices are aligned
+    expected = shown.after.astype(int) - (shown.before if step else shown.moved)
     np.testing.assert_array_equal(shown.difference, expected)
     assert expected.min() < 0 < expected.max()
+
+
+@pytest.mark.parametrize("precision", ["float32", "source"])
+@pytest.mark.parametrize("area", [None, (2, 22, 3, 18)])
+def test_what_only_moves_makes_no_difference(tmp_path, precision, area):
+    moving = [name for name in ALL if registry()[name].only_moves]
+    assert len(moving) == 4
+    directory = make_project(tmp_path, moving, precision=precision)
+    pipeline = Pipeline.from_toml(directory)
+    pipeline.run()
+    shown = pipeline.preview(z=6, area=area)
+    assert not shown.difference.any()
+    assert (shown.after != shown.before).any()
+
+
+def test_what_is_moved_is_what_a_run_of_the_steps_that_move_leaves(tmp_path):
+    moving = [name for name in ALL if registry()[name].only_moves]
+    ours = make_project(tmp_path / "ours", [*moving, "bkg_removal"])
+    shown = Pipeline.from_toml(ours)
+    shown.run()
+    Pipeline.from_toml(make_project(tmp_path / "moved", moving)).run()
+    expected = open_result(tmp_path / "moved").isel(z=6)
+    np.testing.assert_array_equal(shown.preview(z=6).moved, expected)
+
+
+def test_a_widget_behind_a_step_shows_the_same_difference(project):
+    pipeline = Pipeline.from_toml(project)
+    wanted = pipeline.preview(z=6)
+    bench = Workbench(pipeline, base=ALL.index("destriping"))
+    for _ in range(2):  # computed, and from memory
+        found = preview(pipeline, z=6, bench=bench)
+        np.testing.assert_array_equal(found.difference, wanted.difference)
 
 
 def test_figures_of_a_preview_are_those_of_its_images(project):

@@ -26,6 +26,7 @@ class Cropping(Step):
     name: ClassVar[str] = "cropping"
     nanoseconds: ClassVar[float] = 0.1
     keeps_values: ClassVar[bool] = True
+    only_moves: ClassVar[bool] = True
 
     area: Area | None = None
 

@@ -93,6 +93,7 @@ class RegistrationCalculation(Step):
     nanoseconds: ClassVar[float] = 0.1
     reference_per_channel: ClassVar[bool] = False
     keeps_values: ClassVar[bool] = True
+    only_moves: ClassVar[bool] = True
 
     transformation: Transformation
     method: Literal["stackreg", "phase"] = "stackreg"

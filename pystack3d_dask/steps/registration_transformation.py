@@ -71,6 +71,7 @@ class RegistrationTransformation(Step):
     """
 
     name: ClassVar[str] = "registration_transformation"
+    only_moves: ClassVar[bool] = True
     nanoseconds: ClassVar[float] = 8.0
 
     subpixel: bool = True

@@ -57,6 +57,7 @@ class Resampling(Step):
     name: ClassVar[str] = "resampling"
     nanoseconds: ClassVar[float] = 1.5
     keeps_slices: ClassVar[bool] = False
+    only_moves: ClassVar[bool] = True
 
     dz: float | None = None
     zpos_out: tuple[float, ...] | None = None
