@@ -17,6 +17,7 @@ from pystack3d_dask.errors import PixelError, SourceError
 from pystack3d_dask.io.blosc import refuse_cut_buffers
 from pystack3d_dask.io.dtypes import DTYPES, read_dtype
 from pystack3d_dask.io.fibics import FARTHEST, FINEST
+from pystack3d_dask.io.zarr_files import CarefulStore
 from pystack3d_dask.spec import Array, Region, StackSpec, Triple
 
 METADATA = ("zarr.json", ".zarray", ".zgroup", ".zattrs")
@@ -180,7 +181,7 @@ class ZarrStack:
 @lru_cache(maxsize=32)
 def _opened(path: str, stamp: str) -> zarr.Array[Any]:
     """Open an array once per process, and again when it was replaced."""
-    return zarr.open_array(Path(path), mode="r")  # of text with :: in it zarr makes a URL
+    return zarr.open_array(CarefulStore(path, read_only=True), mode="r")
 
 
 def is_zarr(path: Path) -> bool:
@@ -297,7 +298,7 @@ def _names(image: _Image) -> Iterator[str]:
 
 def _image(path: Path) -> _Image:
     try:
-        node = zarr.open(path, mode="r")
+        node = zarr.open(CarefulStore(path, read_only=True), mode="r")
         if isinstance(node, zarr.Array):
             return _plain(path, node)
         return _multiscale(path, node)

@@ -11,6 +11,7 @@ from typing import Any, Literal
 import numpy as np
 import pytest
 import zarr
+from zarr.codecs import BytesCodec, ShardingCodec
 
 from pystack3d_dask.errors import PixelError, SourceError
 from pystack3d_dask.io.zarr_source import ZarrStack, open_zarr
@@ -316,6 +317,25 @@ class TestReading:
         chunk.write_bytes(b"\x00" * 5)
         with pytest.raises(PixelError, match=r"a\.zarr, slices 0 to 6: the pixels cannot be read"):
             whole(stack)
+
+    @pytest.mark.parametrize("nbytes", [2**20, 2**50])
+    def test_a_damaged_index_of_a_shard_asks_for_no_memory(
+        self, tmp_path: Path, nbytes: int
+    ) -> None:
+        inner = ShardingCodec(chunk_shape=(1, 8, 8), index_codecs=[BytesCodec()])
+        path = plain(tmp_path / "a.zarr", voxels(), serializer=inner, compressors=None)
+        shard = path / "c/0/0/0"
+        content = shard.read_bytes()
+        index = np.frombuffer(
+            content[-16 * SHAPE[0] :], "<u8"
+        ).copy()  # offset, bytes of each slice
+        index[3] = nbytes
+        shard.write_bytes(content[: -index.nbytes] + index.tobytes())
+        stack = opened(path)
+        part = Region((1, 0, 0), (3, 8, 8))
+        with pytest.raises(PixelError, match=r"slices 1 to 2: .*0/0/0 is cut short or its index"):
+            stack.read(0, part)
+        assert stack.read(0, part.with_z(2, 3)).any()
 
     def test_a_vanished_array_is_named(self, tmp_path: Path) -> None:
         stack = opened(plain(tmp_path / "a.zarr", voxels()))
