@@ -55,19 +55,19 @@ class Scaled(Wrapper):
                 f"pixels of {shown(given.pixel_size)} are taken, the images tell "
                 f"{shown(told.pixel_size)}"
             )
-        distances = told.spacing()[:1], given.spacing()[:1]
-        if told.z and len(told.z) > 1 and differ(*distances):
+        found, taken = told.spacing()[0], given.spacing()[0]
+        if told.z and len(told.z) > 1 and differ([found], [taken]):
             yield (
-                f"slices {distances[1][0]:.6g} µm apart are taken, names or metadata tell "
-                f"{distances[0][0]:.6g} µm on average"
+                f"slices {taken:.6g} µm apart are taken, names or metadata tell {found:.6g} µm on "
+                "average"
             )
 
     def _scaled(self, spec: StackSpec) -> StackSpec:
         width, height, *distance = self.voxel_size
-        z = spec.z
-        for dz in distance:
-            z = tuple((self.first + k) * dz for k in range(spec.shape[0]))
-        return replace(spec, pixel_size=(height, width), z=z)
+        spec = replace(spec, pixel_size=(height, width))
+        if not distance:
+            return spec
+        return replace(spec, z=tuple((self.first + k) * distance[0] for k in range(spec.shape[0])))
 
 
 def check_voxel_size(given: Sequence[float]) -> VoxelSize:
