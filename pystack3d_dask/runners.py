@@ -258,7 +258,7 @@ class _Company:
 
     def __init__(self, client: Client) -> None:
         self._client = client
-        self._had_workers = monotonic()
+        self._alone_since: float | None = None
         self._is_told = False
         self._most = 1  # workers at once
         self._killed = 0  # for their memory, since the last look before which a task came to an end
@@ -274,16 +274,18 @@ class _Company:
         if self._killed > KILLED_IN_VAIN * self._most:
             raise WorkersStarvedError(self._killed)
         if workers.threads:
-            self._had_workers, self._is_told = monotonic(), False
+            self._alone_since, self._is_told = None, False
             return
-        alone = monotonic() - self._had_workers
+        if self._alone_since is None:  # the last look at some may have been long ago
+            self._alone_since = monotonic()
+        alone = monotonic() - self._alone_since
         if alone > LONGEST_ALONE:
             message = (
                 f"there has been no worker for {LONGEST_ALONE:g} s; start some, and the same "
                 "command continues"
             )
             raise RunError(message)
-        if alone > ALONE and not self._is_told:
+        if alone >= ALONE and not self._is_told:
             LOG.warning("there is no worker: waiting for one, for %g s at most", LONGEST_ALONE)
             self._is_told = True
 
