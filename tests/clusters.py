@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import subprocess
 import sys
@@ -38,8 +39,16 @@ def running(
             words = [*command, "--scheduler-file", str(file)]
             process = started(words, file.parent, output=subprocess.DEVNULL)
             processes.append(stack.enter_context(process))
-            wait_until(file.exists, processes[0])
+            wait_until(lambda: is_whole(file), processes[0])
         yield processes
+
+
+def is_whole(file: Path) -> bool:
+    """Return whether a scheduler has written its file to the end."""
+    try:
+        return "address" in json.loads(file.read_text())
+    except (OSError, ValueError):
+        return False
 
 
 @contextmanager
