@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 from urllib.request import Request, urlopen
 
-from processes import kill_all
+from processes import descendants, kill_all, lives, wait_for
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 FLAGS = (
@@ -93,7 +93,7 @@ class Browser:
 @contextmanager
 def browser() -> Iterator[Browser]:
     """Start a browser with an empty profile; in the end kill it and all that it started."""
-    with tempfile.TemporaryDirectory() as profile, _driver() as driver:
+    with tempfile.TemporaryDirectory() as profile, _driver() as (driver, pid):
         options = {
             "binary": _browser(),
             "args": [*FLAGS, f"--user-data-dir={profile}"],
@@ -104,12 +104,16 @@ def browser() -> Iterator[Browser]:
         try:
             yield Browser(address)
         finally:
+            left = descendants(pid)
             with urlopen(Request(address, method="DELETE"), timeout=PATIENCE):
                 pass
+            kill_all(left)  # they may write into the profile, which is to be removed
+            wait_for(lambda: not any(map(lives, left)))
 
 
 @contextmanager
-def _driver() -> Iterator[str]:
+def _driver() -> Iterator[tuple[str, int]]:
+    """Start what drives a browser; yield its address and its process."""
     command = ["chromedriver", "--port=0"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         try:
@@ -119,7 +123,7 @@ def _driver() -> Iterator[str]:
                 for line in process.stdout
                 if (m := re.search(r"successfully on port (\d+)", line))
             )
-            yield f"http://127.0.0.1:{port}"
+            yield f"http://127.0.0.1:{port}", process.pid
         finally:
             kill_all([process.pid])
 

@@ -78,6 +78,14 @@ def workers_of(pid: int) -> list[int]:
     return found
 
 
+def lives(pid: int) -> bool:
+    """Return whether a process is there, and not only its exit status."""
+    try:
+        return bool(psutil.Process(pid).status() != psutil.STATUS_ZOMBIE)
+    except psutil.NoSuchProcess:
+        return False
+
+
 def kill_all(pids: Iterable[int]) -> None:
     """Kill processes; those that have ended are left out."""
     for pid in pids:
