@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import nbformat
 import pytest
 from nbclient import NotebookClient
+from traitlets.config import Config
 
 NOTEBOOKS = sorted((Path(__file__).parents[1] / "notebooks").glob("*.ipynb"))
 LIMIT = 120  # seconds for a cell
@@ -30,8 +33,17 @@ def executed(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> nbf
     work.mkdir()
     notebook = nbformat.read(path, as_version=4)
     resources = {"metadata": {"path": str(work)}}
-    NotebookClient(notebook, timeout=LIMIT, kernel_name="python3", resources=resources).execute()
+    options = {"timeout": LIMIT, "kernel_name": "python3", "resources": resources}
+    with TemporaryDirectory() as sockets:  # their paths must be short
+        NotebookClient(notebook, config=connected_in(sockets), **options).execute()
     return notebook
+
+
+def connected_in(directory: str) -> Config:
+    """Reach kernels by files: others may take a port between its choice and a kernel's start."""
+    if sys.platform == "win32":
+        return Config()
+    return Config({"KernelManager": {"transport": "ipc", "ip": f"{directory}/kernel"}})
 
 
 def test_there_are_notebooks() -> None:
