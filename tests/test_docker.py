@@ -13,6 +13,7 @@ import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from random import sample
 from typing import Any
 
 import pytest
@@ -25,6 +26,7 @@ from pystack3d_dask import __version__
 
 PORTS = re.compile(r"\b(8786|8787|8788|8888)\b")
 PINS_NEED = (3, 11, 5)  # of Python, for soupsieve; the image has a later one
+NOT_EPHEMERAL = iter(sample(range(16000, 32000), 200))  # each is taken once
 SERVICES = ["scheduler", "worker", "gpu-worker", "jupyter"]
 
 
@@ -190,9 +192,17 @@ def test_the_entry_point_is_that_of_the_installed_package(image: Image) -> None:
 
 
 def free_port() -> str:
+    """Return a port that is free, and is not given to those who ask for any."""
+    return str(next(filter(is_free, NOT_EPHEMERAL)))
+
+
+def is_free(port: int) -> bool:
     with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return str(probe.getsockname()[1])
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+    return True
 
 
 class Composed:
