@@ -147,6 +147,7 @@ class _Dispatch:
                 self._client.cancel(list(self._pending))
 
     def _share_program(self) -> Future:
+        self._check_connected()
         with dask.config.set({"distributed.admin.large-graph-warning-threshold": "1 GiB"}):
             key = f"program-{self._unique}"
             shared = self._client.submit(_same, self._program, key=key, pure=False)
@@ -162,6 +163,7 @@ class _Dispatch:
     def _submit(self, shared: Future) -> None:
         """Give blocks to lanes that have room."""
         while self._waiting and (lane := self._lanes.next(len(self._waiting))):
+            self._check_connected()
             blocks = self._waiting.take(lane.seconds, self._lanes.limit)
             on_gpu = lane is self._lanes.gpu
             takers = frozenset(lane.places) if lane is self._lanes.cpu else frozenset[str]()
@@ -192,6 +194,10 @@ class _Dispatch:
             if monotonic() - self._looked > LOOK:
                 return False
         raise _gone()
+
+    def _check_connected(self) -> None:
+        if not self._is_connected():
+            raise _gone()
 
     def _is_connected(self) -> bool:
         return self._client.status in ("running", "connecting")

@@ -14,6 +14,7 @@ import pytest
 from clusters import LOCAL, running
 from clusters import dask as command
 from distributed import Client, LocalCluster
+from processes import wait_for
 from stacks import images, make_project
 
 from pystack3d_dask import open_result
@@ -138,7 +139,7 @@ def test_blocks_that_kill_their_workers_end_no_run_that_comes_to_others(tmp_path
             Pipeline.from_toml(directory).run(client)
 
 
-@pytest.mark.parametrize("when", ["between passes", "before any worker came"])
+@pytest.mark.parametrize("when", ["long ago", "between passes", "before any worker came"])
 def test_a_scheduler_that_is_gone_is_told(tmp_path, when):
     file = tmp_path / "scheduler.json"
     with (
@@ -147,10 +148,12 @@ def test_a_scheduler_that_is_gone_is_told(tmp_path, when):
         Client(scheduler_file=str(file)) as client,
     ):
         runner = OnClient(client)
-        if when == "between passes":
+        if when == "before any worker came":
+            Timer(1.0, scheduler.kill).start()
+        else:
             scheduler.kill()
             scheduler.wait()
-        else:
-            Timer(1.0, scheduler.kill).start()
+        if when == "long ago":
+            wait_for(lambda: client.status == "closed")
         with pytest.raises(RunError, match="the scheduler is gone; with another one"):
             list(runner.run(SimpleNamespace(is_for_gpu=False), [(0, 0)]))
