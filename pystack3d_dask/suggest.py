@@ -19,6 +19,7 @@ from pystack3d_dask.steps.area import Area
 from pystack3d_dask.workbench import Workbench
 
 PEAK = 15.0  # degrees to each side of the stripes' direction that are theirs
+FLANK = 45.0  # degrees up to which they are compared with others: aligning blurs along one axis
 NOTICEABLE = 1.6  # energy across stripes over that of other directions
 SLENDER = 4.0  # times as long as wide: what is shorter is texture
 SHALLOW = 0.8  # of the lower of two peaks: a valley that is not deeper separates nothing
@@ -39,7 +40,7 @@ class Stripes:
     sigma : tuple of float
         Standard deviations in pixels, across and along.
     energy : float
-        Energy of the spectrum in their direction over that in others: 1 is no stripes.
+        Energy of the spectrum in their direction over that beside it: 1 is no stripes.
     """
 
     angle: float
@@ -64,15 +65,16 @@ def stripes(image: Array) -> Stripes:
     Parameters
     ----------
     image : ndarray, shape (rows, columns)
-        Any real type; as large a part of a slice as shows stripes of one kind.
+        Any real type; as large a part of a slice as shows stripes of one kind. A blank border
+        is left out.
 
     Returns
     -------
     Stripes
         ``sigma`` is at most a quarter of the shorter side: longer ones look the same.
     """
-    image = np.asarray(image)
-    if image.min() == image.max():
+    image = without_border(np.asarray(image))
+    if not image.size:
         return Stripes(0.0, (1.0, 1.0), 1.0)
     power, ky, kx = power_spectrum(image)
     radius = np.hypot(ky, kx)
@@ -82,12 +84,34 @@ def stripes(image: Array) -> Stripes:
     ky, kx = (np.broadcast_to(each, counted.shape)[counted] for each in (ky, kx))
     relative = power / _ring_means(radius, power)
     angle = _peak(direction, relative)
-    others = np.abs(_turned(direction, angle)) > PEAK
+    turned = np.abs(_turned(direction, angle))
+    others = (turned > PEAK) & (turned < FLANK)
     background = _ring_means(radius, power, others)
     u, v = _rotated(kx, ky, angle)
-    energy = float(np.mean((power / background)[np.abs(_turned(direction, angle)) <= 1]))
+    energy = float(np.mean((power / background)[turned <= 1]))
     sigma = _widths(u, v, power / background, background, min(image.shape) / 4)
     return Stripes(round(angle, 1), sigma, energy)
+
+
+def without_border(image: Array) -> Array:
+    """Return an image without rows and columns of one grey level at its edges.
+
+    Aligned slices have such a border, beside which a row or column of pixels is mixed with it,
+    so that one more is left out. Nothing is left of an image of one grey level.
+
+    Parameters
+    ----------
+    image : ndarray, shape (rows, columns)
+        Any real type.
+    """
+    for _ in range(image.ndim):
+        filled = np.flatnonzero(np.ptp(image, axis=1)) if image.size else np.empty(0, int)
+        if not len(filled):
+            return image[:0]
+        first, last = filled[0], filled[-1]
+        first, last = first + (first > 0), last - (last < len(image) - 1)
+        image = image[first : last + 1].T
+    return image
 
 
 def thresholds(image: Array) -> tuple[float | None, float | None]:

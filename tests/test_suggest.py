@@ -6,13 +6,14 @@ import tomllib
 
 import numpy as np
 import pytest
+from scipy import ndimage
 from stacks import images, make_project
 
 from pystack3d_dask.demo import DemoStack
 from pystack3d_dask.errors import ParameterError
 from pystack3d_dask.pipeline import Pipeline
 from pystack3d_dask.steps.vsnr_noise import Filter, noise_power
-from pystack3d_dask.suggest import registration_area, stripes, suggest, thresholds
+from pystack3d_dask.suggest import registration_area, stripes, suggest, thresholds, without_border
 
 SHAPE = (400, 420)
 
@@ -48,6 +49,35 @@ def test_the_curtains_of_the_demo_are_found_and_their_absence_too(texture):
     assert 0.4 < found.sigma[0] < 1.5
     assert found.sigma[1] > 20
     assert not stripes(demo(texture=texture).slice(1)).are_noticeable
+
+
+@pytest.mark.parametrize("border", [(12, 0, 0, 0), (0, 7, 0, 20), (9, 30, 40, 1)])
+@pytest.mark.parametrize("level", [0, 30])
+def test_the_border_of_an_aligned_slice_makes_no_difference(border, level):
+    top, bottom, left, right = border
+    image = demo(curtaining=0.05).slice(1)
+    whole = np.pad(image, ((top, bottom), (left, right)), constant_values=level)
+    found, wanted = stripes(whole), stripes(image)
+    assert found.are_noticeable
+    assert found.angle == wanted.angle
+    assert found.sigma == pytest.approx(wanted.sigma, rel=0.1)
+
+
+@pytest.mark.parametrize("shift", [(0.5, 0), (0, 0.5), (0.3, -0.4)])
+def test_stripes_are_found_behind_interpolation(shift):
+    image = demo(curtaining=0.05).slice(1).astype(float)
+    found, wanted = stripes(ndimage.shift(image, shift, order=1)), stripes(image)
+    assert found.are_noticeable
+    assert abs(found.angle) < 1
+    assert found.sigma[1] == pytest.approx(wanted.sigma[1], rel=0.35)
+
+
+def test_an_image_is_left_as_it_is_where_it_has_no_border():
+    image = np.arange(12).reshape(3, 4)
+    np.testing.assert_array_equal(without_border(image), image)
+    blank_inside = np.array([[1, 2, 3], [5, 5, 5], [4, 6, 8]])
+    np.testing.assert_array_equal(without_border(blank_inside), blank_inside)
+    assert not without_border(np.ones((3, 4))).size
 
 
 def test_an_image_of_one_grey_level_has_no_stripes():
