@@ -10,10 +10,11 @@ from dataclasses import dataclass
 from html import escape
 
 from pystack3d_dask.plan import Plan
-from pystack3d_dask.plan_text import duration, extent, in_units, sentence
+from pystack3d_dask.plan_text import sentence
 from pystack3d_dask.project import Project
 from pystack3d_dask.step import Step
 from pystack3d_dask.summary import RunSummary, bad_slice_note
+from pystack3d_dask.words import duration, extent, in_units
 
 STYLE = """
 .ps3d{border:1px solid rgba(128,128,128,.35);border-radius:8px;padding:12px 16px;max-width:980px;

@@ -121,13 +121,14 @@ def plan(project: Path, place: Place, gpu_use: GpuUse | None, steps: str | None)
 
     With options that say where to compute it tells how many workers of which kind that is.
     """
+    from pystack3d_dask.known import tasks_done
     from pystack3d_dask.placement import whereabouts
     from pystack3d_dask.plan_text import describe
 
     pipeline = _open(project, steps, gpu_use)
     _tell_changes(pipeline)
     where = partial(whereabouts, pipeline.gpu_use, workers=workers_of(place))
-    click.echo(describe(pipeline.plan(), where, pipeline.tasks_done))
+    click.echo(describe(pipeline.plan(), where, partial(tasks_done, pipeline)))
 
 
 @cli.command()

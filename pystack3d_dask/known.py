@@ -8,7 +8,7 @@ from pystack3d_dask.chain import Chain
 from pystack3d_dask.errors import ParameterError
 from pystack3d_dask.io.ome import is_complete, result_state
 from pystack3d_dask.io.work import attributes
-from pystack3d_dask.plan import Known, Plan, make_plan
+from pystack3d_dask.plan import Known, Pass, Plan, make_plan
 from pystack3d_dask.project import Project
 from pystack3d_dask.spec import Arrays
 
@@ -58,6 +58,11 @@ def known_work(project: Project) -> tuple[FitsByChannel, Known]:
 def known_fits(project: Project) -> FitsByChannel:
     """Return the complete fits on disk; no other records are looked at."""
     return _load_fits(project)[0]
+
+
+def tasks_done(project: Project, item: Pass) -> int:
+    """Return how many tasks of a planned pass are done, by a run that was interrupted."""
+    return len(project.workspace.finished(project.tokens.work(item.work, item.slab)))
 
 
 def _load_fits(project: Project) -> tuple[FitsByChannel, dict[str, int]]:

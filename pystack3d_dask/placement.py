@@ -13,7 +13,7 @@ from math import isnan, nan
 from time import monotonic
 from typing import Any, Literal
 
-from pystack3d_dask.plan_text import counted
+from pystack3d_dask.words import counted
 
 GpuUse = Literal["only", "prefer", "share", "off"]
 GPU = "GPU"  # the resource that workers with a GPU carry

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from pystack3d_dask.plan_text import duration
+from pystack3d_dask.words import duration
 
 if TYPE_CHECKING:
     from distributed import Client

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 from pystack3d_dask.chain import Chain
 from pystack3d_dask.errors import ParameterError, Problem, StackError
@@ -15,9 +15,6 @@ from pystack3d_dask.placement import GpuUse
 from pystack3d_dask.record import Tokens, Workspace
 from pystack3d_dask.spec import Arrays, Precision, StackSpec
 from pystack3d_dask.step import Step
-
-if TYPE_CHECKING:
-    from pystack3d_dask.plan import Pass
 
 Keep = Literal["ingested", "intermediates"]
 KEEP_ALL: tuple[Keep, ...] = ("ingested", "intermediates")
@@ -94,10 +91,6 @@ class Project:
     def tokens(self) -> Tokens:
         """Digests of what decides the values."""
         return Tokens(self.source.fingerprint, self.precision, self.steps, self.voxel_size)
-
-    def tasks_done(self, item: Pass) -> int:
-        """Return how many tasks of a planned pass are done, by a run that was interrupted."""
-        return len(self.workspace.finished(self.tokens.work(item.work, item.slab)))
 
     def chains(self, fits: Mapping[str, Sequence[Arrays]] | None = None) -> tuple[Chain, ...]:
         """Return the chain of each channel, with the fits given per step and channel."""

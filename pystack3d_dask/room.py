@@ -12,9 +12,10 @@ from typing import Any
 import dask
 
 from pystack3d_dask.errors import StackError
+from pystack3d_dask.known import tasks_done
 from pystack3d_dask.plan import Pass, Plan
-from pystack3d_dask.plan_text import counted, in_units
 from pystack3d_dask.project import Project
+from pystack3d_dask.words import counted, in_units
 
 HANDLES, HANDLES_PER_WORKER = 64, 12  # of open files; measured: 21 and 10, and stores need some
 LEAST = 0.25  # of the pixels are left by compression in any but very smooth stacks
@@ -50,7 +51,7 @@ def check_disk(project: Project, plan: Plan) -> None:
 
 
 def _share_left(project: Project, item: Pass) -> float:
-    return 1 - project.tasks_done(item) / item.tasks
+    return 1 - tasks_done(project, item) / item.tasks
 
 
 def check_memory(plan: Plan, workers: Mapping[str, Mapping[str, Any]]) -> None:
