@@ -27,6 +27,7 @@ BINS = 256
 SCALE = 2.0  # pixels over which gradients are averaged to tell corners from edges
 PLACES = 16  # tried along each axis
 LOOKED_AT = 3  # slices
+SMALLEST = 12  # rows or columns in which stripes are looked for
 
 
 @dataclass(frozen=True)
@@ -74,7 +75,7 @@ def stripes(image: Array) -> Stripes:
         ``sigma`` is at most a quarter of the shorter side: longer ones look the same.
     """
     image = without_border(np.asarray(image))
-    if not image.size:
+    if min(image.shape) < SMALLEST:
         return Stripes(0.0, (1.0, 1.0), 1.0)
     power, ky, kx = power_spectrum(image)
     radius = np.hypot(ky, kx)
@@ -252,9 +253,12 @@ def _destriping_lines(images: Array, step: Any) -> list[str]:
 
 
 def _ring_means(radius: Array, power: Array, counted: Array | None = None) -> Array:
-    """Return, for each point, the mean power at its frequency, of those that are counted."""
+    """Return, for each point, the mean power at its frequency, of those that are counted.
+
+    At a frequency where none is, as in small images, it is that of all.
+    """
     rings = np.rint(radius * 2 * SLOWEST).astype(np.intp)
-    some = slice(None) if counted is None else counted
+    some = slice(None) if counted is None else counted | ~np.isin(rings, rings[counted])
     number = np.bincount(rings[some], minlength=rings.max() + 1)
     total = np.bincount(rings[some], power[some], minlength=rings.max() + 1)
     means = total / np.maximum(number, 1)

@@ -80,6 +80,19 @@ def test_an_image_is_left_as_it_is_where_it_has_no_border():
     assert not without_border(np.ones((3, 4))).size
 
 
+@pytest.mark.parametrize("shape", [(16, 16), (20, 30), (12, 300)])
+def test_in_small_images_no_frequency_is_compared_with_nothing(shape):
+    for seed in range(8):
+        noise = np.random.default_rng(seed).random(shape)
+        assert not stripes(noise).energy > 1e3
+
+
+@pytest.mark.parametrize("shape", [(1, 60), (60, 3), (5, 60)])
+def test_what_is_left_of_a_blank_image_may_be_too_thin_for_stripes(shape):
+    image = np.pad(np.random.default_rng(0).random(shape), 40)
+    assert not stripes(image).are_noticeable
+
+
 def test_an_image_of_one_grey_level_has_no_stripes():
     assert not stripes(np.full((64, 80), 7, np.uint8)).are_noticeable
 
