@@ -90,7 +90,10 @@ class Project:
     @property
     def tokens(self) -> Tokens:
         """Digests of what decides the values."""
-        return Tokens(self.source.fingerprint, self.precision, self.steps, self.voxel_size)
+        given = self.voxel_size
+        if given is not None:  # the same slices lie elsewhere where others before them are gone
+            given = (*given, *(self.source.specs[0].z or ())[:1])
+        return Tokens(self.source.fingerprint, self.precision, self.steps, given)
 
     def chains(self, fits: Mapping[str, Sequence[Arrays]] | None = None) -> tuple[Chain, ...]:
         """Return the chain of each channel, with the fits given per step and channel."""

@@ -70,8 +70,9 @@ class Tokens:
     steps : tuple of Step
         The chain.
     voxel_size : tuple of float, optional
-        The size of voxels, if one was given. It decides the values of steps that measure in
-        micrometres, and the result, which tells it: what lies before those stays valid.
+        The size of voxels, if one was given, and where the first slice lies, if that is known.
+        It decides the values of steps that measure in micrometres, and the result, which tells
+        it: what lies before those stays valid.
     """
 
     fingerprint: str

@@ -79,6 +79,14 @@ def test_values_stay_and_only_the_last_pass_is_done_again(folder: Path) -> None:
     assert not project(folder, TWICE, voxel_size=SIZE).plan().passes
 
 
+def test_slices_lie_elsewhere_when_those_before_them_are_gone(folder: Path) -> None:
+    run(folder, ["cropping"], voxel_size=SIZE, ind_min=2)
+    for name in ("s00.tif", "s01.tif"):
+        (folder / name).unlink()
+    found = run(folder, ["cropping"], voxel_size=SIZE)
+    np.testing.assert_allclose(found.z, 0.05 * np.arange(COUNT - 2))
+
+
 def test_what_is_measured_in_micrometres_follows_it(folder: Path) -> None:
     with pytest.raises(ParameterError, match=r"size_unit: .*; voxel_size = \[x, y, z\] does"):
         project(folder, {"bkg_removal": LOCAL})
