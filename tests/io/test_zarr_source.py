@@ -318,7 +318,8 @@ class TestReading:
         with pytest.raises(PixelError, match=r"a\.zarr, slices 0 to 6: the pixels cannot be read"):
             whole(stack)
 
-    @pytest.mark.parametrize("nbytes", [2**20, 2**50])
+    @pytest.mark.parametrize("nbytes", [2**20, 2**50, 2**64 - 10])
+    @pytest.mark.filterwarnings("ignore:overflow encountered")
     def test_a_damaged_index_of_a_shard_asks_for_no_memory(
         self, tmp_path: Path, nbytes: int
     ) -> None:
