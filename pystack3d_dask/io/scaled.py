@@ -56,7 +56,7 @@ class Scaled(Wrapper):
                 f"{shown(told.pixel_size)}"
             )
         found, taken = told.spacing()[0], given.spacing()[0]
-        if told.z and len(told.z) > 1 and differ([found], [taken]):
+        if told.z and told.z[0] != told.z[-1] and differ([found], [taken]):
             yield (
                 f"slices {taken:.6g} µm apart are taken, names or metadata tell {found:.6g} µm on "
                 "average"

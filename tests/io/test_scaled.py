@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -64,6 +66,14 @@ def test_contradictions_are_told(tmp_path: Path) -> None:
         "pixels of 1 x 1.2 µm (x, y) are taken, the images tell 1 x 1 µm (x, y)",
         "slices 0.6 µm apart are taken, names or metadata tell 0.5 µm on average",
     ]
+
+
+def test_slices_that_all_lie_in_one_place_contradict_no_distance(tmp_path: Path) -> None:
+    plain = Scaled(tiff(tmp_path), (1, 1, 0.5))
+    together = [replace(spec, z=(0.0,) * 6) for spec in plain.specs]
+    stack = SimpleNamespace(specs=together)
+    told = Scaled(stack, (2, 2)).contradictions()  # type: ignore[arg-type]
+    assert list(told) == ["pixels of 2 x 2 µm (x, y) are taken, the images tell 1 x 1 µm (x, y)"]
 
 
 @given(st.lists(st.floats(SHORTEST, LONGEST), min_size=2, max_size=3))
