@@ -17,8 +17,6 @@ from math import prod
 from pathlib import Path, PurePosixPath
 from typing import TypeVar
 
-import numpy as np
-
 from pystack3d_dask.chain import Chain
 from pystack3d_dask.errors import ExportError
 from pystack3d_dask.io.chunk import remove_partials
@@ -37,6 +35,7 @@ from pystack3d_dask.io.tiff_writer import (
 )
 from pystack3d_dask.io.work import Level
 from pystack3d_dask.known import known_work
+from pystack3d_dask.preview import source_slice
 from pystack3d_dask.project import Project
 from pystack3d_dask.record import level_name
 from pystack3d_dask.spec import Array, StackSpec
@@ -85,6 +84,8 @@ class Channel:
         What the stack was made from, as it lies on disk.
     index : int
         Of the channel.
+    made_of : tuple of int
+        For each slice, the one of the source that it is, or that is nearest to it.
     read : callable
         Takes the index of a slice and returns it, shape (rows, columns).
     """
@@ -93,6 +94,7 @@ class Channel:
     spec: StackSpec
     source: Source
     index: int
+    made_of: tuple[int, ...]
     read: Callable[[int], Array]
 
     @property
@@ -111,7 +113,7 @@ class Channel:
         if not isinstance(self.source, TiffStack):
             return Style()
         files = self.source.files[self.index]
-        return read_style(files.folder, files.planes[self._origins[z]])
+        return read_style(files.folder, files.planes[self.made_of[z]])
 
     @cached_property
     def file_names(self) -> list[str]:
@@ -123,10 +125,6 @@ class Channel:
             When two slices have the same name, or one would lie in another directory.
         """
         return file_names(self.spec)
-
-    @cached_property
-    def _origins(self) -> list[int]:
-        return origins(self.spec, self.source.specs[self.index])
 
 
 def channel_folder(name: str) -> PurePosixPath:
@@ -378,20 +376,15 @@ def file_names(spec: StackSpec) -> list[str]:
     return list(names)
 
 
-def origins(spec: StackSpec, source: StackSpec) -> list[int]:
-    """Return which slice of the source each slice comes from.
+def origins(project: Project, chain: Chain, level: int) -> tuple[int, ...]:
+    """Return which slice of the acquisition each slice of a level is, or is nearest to.
 
-    That of its name; where the source has no such name the nearest one in z, or in the
-    same place between first and last where positions are not known.
+    Where they lie is what the steps in between go by: files may tell otherwise.
     """
-    own = {name: k for k, name in enumerate(source.names or ())}
-    count, of = spec.shape[0], source.shape[0]
-    nearest = np.rint(np.linspace(0, of - 1, count)).astype(int)
-    if spec.z is not None and source.z is not None:
-        positions = np.asarray(source.z)
-        nearest = np.array([int(np.abs(positions - z).argmin()) for z in spec.z])
-    names = spec.names or ("",) * count
-    return [own.get(name, int(k)) for name, k in zip(names, nearest, strict=True)]
+    own = {name: k for k, name in enumerate(acquisition(project.source).names)}
+    whole = chain.levels[level].region
+    nearest = (source_slice(chain, level, whole.with_z(z, z + 1)).start[0] for z in whole.z)
+    return tuple(own[project.source.names[k]] for k in nearest)
 
 
 def threads_for(channels: Sequence[Channel]) -> int:
@@ -464,6 +457,7 @@ def _channel(project: Project, chain: Chain, index: int, level: int) -> Channel:
         spec=replace(spec, dtype=dtype),
         source=acquisition(project.source),
         index=index,
+        made_of=origins(project, chain, level),
         read=read,
     )
 

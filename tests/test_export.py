@@ -6,7 +6,6 @@ import subprocess
 import sys
 import textwrap
 import tracemalloc
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -357,12 +356,33 @@ def test_names_that_cannot_be_those_of_files_are_refused(names: tuple[str, ...])
         file_names(spec(2, names=names))
 
 
-def test_slices_of_the_source_keep_their_tags_and_new_ones_take_the_nearest() -> None:
-    source = spec(4, names=("a", "b", "c", "d"), z=(0.0, 1.0, 2.0, 6.0))
-    assert origins(source.cropped(source.region.with_z(1, 3)), source) == [1, 2]
-    resampled = replace(source, names=("0", "1", "2", "3"), z=(0.0, 2.0, 3.9, 4.1))
-    assert origins(resampled, source) == [0, 2, 2, 3]
-    assert origins(spec(7), replace(source, z=None)) == [0, 0, 1, 2, 2, 2, 3]
+def test_slices_of_the_source_keep_their_tags_and_new_ones_take_the_nearest(tmp_path: Path) -> None:
+    steps = {"resampling": {"zpos_out": [0.03, 0.05, 0.054, 0.056]}}
+    directory = make_project(tmp_path, steps, images((7, 40, 50)), ind_min=3)
+    pipeline = Pipeline.from_toml(directory)
+    (chain,) = pipeline.chains()
+    assert origins(pipeline, chain, 0) == (0, 1, 2, 3)
+    assert origins(pipeline, chain, 1) == (0, 2, 2, 3)
+
+
+def test_tags_are_those_of_the_nearest_slice_by_the_size_of_voxels_that_is_given(
+    tmp_path: Path,
+) -> None:
+    for k, image in enumerate(images((6, 40, 50))):
+        tag = (65000, "s", 0, f"slice {k}", True)
+        name = f"slice_{k:04d}_z={k / 100:.4f}um.tif"
+        tifffile.imwrite(tmp_path / name, image, metadata=None, extratags=[tag])
+    with (tmp_path / "slice_0002_z=0.0200um.tif").open("r+b") as file:
+        file.truncate(2000)
+    steps = {"resampling": {"dz": 0.05, "z_source": "coordinates"}}
+    write_params(tmp_path, steps, {"voxel_size": [0.02, 0.03, 0.05], "bad_slices": "drop"})
+    pipeline = Pipeline.from_toml(tmp_path)
+    pipeline.run()
+    found = []
+    for path in pipeline.export_tiff(tmp_path / "out"):
+        with tifffile.TiffFile(path) as tif:
+            found.append(tif.pages[0].tags[65000].value)
+    assert found == [f"slice {k}" for k in (0, 1, 1, 3, 4, 5)]
 
 
 def test_channels_have_directories_inside_that_of_the_export() -> None:
