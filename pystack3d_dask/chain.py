@@ -241,9 +241,32 @@ def _depth(chain: Chain, index: int) -> int:
     return max((region.shape[0] for region in regions), default=0)
 
 
+def source_slice(chain: Chain, end: int, region: Region) -> Region:
+    """Return the part of the acquisition that a region of a level shows."""
+    first, last, z = chain.source, chain.levels[end], region.start[0]
+    for index in reversed(range(end)):
+        if not chain.steps[index].keeps_slices:
+            one = chain.levels[index + 1].region.with_z(z, z + 1)
+            z = _nearest(chain.step_source(index, one).z, chain.levels[index].z, last.z, region)
+    shift = [a - b for a, b in zip(last.origin, first.origin, strict=True)]
+    return region.shifted((0, *shift)).with_z(z, z + 1)
+
+
 def _whole_axes(region: Region, whole: Sequence[str], spec: StackSpec) -> Region:
     start, stop = list(region.start), list(region.stop)
     for axis in whole:
         index = AXES.index(axis)
         start[index], stop[index] = 0, spec.shape[index]
     return Region((start[0], start[1], start[2]), (stop[0], stop[1], stop[2]))
+
+
+def _nearest(
+    candidates: range,
+    z: tuple[float, ...] | None,
+    wanted: tuple[float, ...] | None,
+    region: Region,
+) -> int:
+    """Return the slice that is nearest to the one shown, the first if positions are not known."""
+    if not z or not wanted:
+        return candidates[0]
+    return min(candidates, key=lambda k: abs(z[k] - wanted[region.start[0]]))

@@ -17,7 +17,7 @@ from math import prod
 from pathlib import Path, PurePosixPath
 from typing import TypeVar
 
-from pystack3d_dask.chain import Chain
+from pystack3d_dask.chain import Chain, source_slice
 from pystack3d_dask.errors import ExportError
 from pystack3d_dask.io.chunk import remove_partials
 from pystack3d_dask.io.mended import acquisition
@@ -35,7 +35,6 @@ from pystack3d_dask.io.tiff_writer import (
 )
 from pystack3d_dask.io.work import Level
 from pystack3d_dask.known import known_work
-from pystack3d_dask.preview import source_slice
 from pystack3d_dask.project import Project
 from pystack3d_dask.record import level_name
 from pystack3d_dask.spec import Array, StackSpec

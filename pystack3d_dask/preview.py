@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from pystack3d_dask.chain import Chain
+from pystack3d_dask.chain import Chain, source_slice
 from pystack3d_dask.errors import ParameterError, Problem
 from pystack3d_dask.io.source import Source
 from pystack3d_dask.project import Project
@@ -21,8 +21,6 @@ from pystack3d_dask.workbench import Estimate, Fitted, Workbench, in_threads, le
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
-
-Positions = tuple[float, ...] | None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -156,27 +154,9 @@ def chosen_region(spec: StackSpec, area: Area | None) -> Region:
     return area_region(area, spec)
 
 
-def source_slice(chain: Chain, end: int, region: Region) -> Region:
-    """Return the part of the acquisition that a region of a level shows."""
-    first, last, z = chain.source, chain.levels[end], region.start[0]
-    for index in reversed(range(end)):
-        if not chain.steps[index].keeps_slices:
-            one = chain.levels[index + 1].region.with_z(z, z + 1)
-            z = _nearest(chain.step_source(index, one).z, chain.levels[index].z, last.z, region)
-    shift = [a - b for a, b in zip(last.origin, first.origin, strict=True)]
-    return region.shifted((0, *shift)).with_z(z, z + 1)
-
-
 def rounded(image: Array, chain: Chain) -> Array:
     """Return an image of any level in the type of the acquisition."""
     return cast(image, chain.result_dtype, chain.source.precision)
-
-
-def _nearest(candidates: range, z: Positions, wanted: Positions, region: Region) -> int:
-    """Return the slice that is nearest to the one shown, the first if positions are not known."""
-    if not z or not wanted:
-        return candidates[0]
-    return min(candidates, key=lambda k: abs(z[k] - wanted[region.start[0]]))
 
 
 def _rounded(images: Sequence[Array], fitted: Fitted) -> Array:

@@ -11,11 +11,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pystack3d_dask.chain import Chain
+from pystack3d_dask.chain import Chain, source_slice
 from pystack3d_dask.io.ome import ResultReader
 from pystack3d_dask.io.pyramid import pooled
 from pystack3d_dask.io.work import Level
-from pystack3d_dask.preview import source_slice
 from pystack3d_dask.report.known import RunKnown
 from pystack3d_dask.spec import Array, StackSpec, Triple
 
