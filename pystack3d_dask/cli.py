@@ -101,10 +101,15 @@ for look in (cli_look.preview, cli_look.sweep, cli_look.suggest):
 def init(directory: Path) -> None:
     """Write a commented params.toml for the slices in DIRECTORY."""
     from pystack3d_dask.acquisition import describe
-    from pystack3d_dask.template import write_params
+    from pystack3d_dask.evidence import look, take_sample
+    from pystack3d_dask.template import refuse_existing, write_params
 
+    refuse_existing(directory)
     acquisition = describe(directory)
-    click.echo(f"wrote {write_params(directory, acquisition)}")
+    findings = look(take_sample(acquisition.source, acquisition.area.value))
+    click.echo(f"wrote {write_params(directory, acquisition, findings)}")
+    for name, finding in findings.items():
+        click.echo(f"  {name} is {'on' if finding.is_found else 'off'}: {finding.reason}")
     for line in acquisition.taken:
         click.echo(f"  {line}")
     for note in acquisition.notes:

@@ -3,23 +3,26 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 
-from pystack3d_dask.acquisition import Acquisition, Found, describe
+from pystack3d_dask.acquisition import Acquisition, Found
 from pystack3d_dask.config import PARAMS_NAME
 from pystack3d_dask.errors import ParameterError, Problem
+from pystack3d_dask.evidence.finding import Finding
 from pystack3d_dask.io.tiff_metadata import shown
 from pystack3d_dask.step import registry
 
+CAUTIOUS_FILTER = {"name": "Gabor", "noise_level": 1, "sigma": [1, 30], "theta": 0}
 SAMPLES = 16  # at least, along each axis, for the fit of a background
-OPTIONAL = (  # listed, but not switched on
-    "intensity_rescaling_area",
-    "percentile_clipping",
-    "gamma",
-    "equalisation",
-    "clahe",
-    "cropping_final",
-)
+OPTIONAL = {  # listed, never switched on by itself, and what each is for
+    "intensity_rescaling_area": "one area gets the same mean in every slice",
+    "percentile_clipping": "contrast between two percentiles",
+    "gamma": "contrast by a power law",
+    "equalisation": "contrast by the histogram",
+    "clahe": "contrast by the histogram of the surroundings",
+    "cropping_final": "cuts off what the other steps spoil at the borders",
+}
 
 UNKNOWN_SIZE = "The images do not tell the size of pixels: voxel_size, below, does."
 HEAD = """\
@@ -30,7 +33,8 @@ channels = {channels}{channels_origin}
 # ind_min = 0                   # first slice kept
 # ind_max = {last:<19} # last slice kept
 
-# The corrections, in this order; each may stand anywhere, once, or be left out.
+# The corrections, in this order; each may stand anywhere, once, or be left out. Active are those
+# that a look at some slices gives evidence for. It cannot show what single slices elsewhere have.
 process_steps = [
 {process_steps}
 ]
@@ -52,7 +56,7 @@ TABLES = {
 area = {area}{area_origin}
 """,
     "bkg_removal": """\
-orders = [1, 2, 1]              # largest powers of x, y, z; [1, 2]: a fit for each slice
+orders = {orders:<22} # largest powers of x, y, z; [1, 2]: a fit for each slice
 cross_terms = true              # their products too
 skip_factors = {skips:<16} # every how many pixels in x, y and slices in z is sampled
 # poly_basis = "1 + x + x*y + z**2"   # the terms, in place of orders
@@ -65,7 +69,8 @@ preserve_avg = true             # keep the mean, not the constant of the polynom
 """,
     "intensity_rescaling": """\
 nbins = 256
-filter_size = -1                # slices averaged to make the target; -1: all
+filter_size = 10                # slices averaged to make the target; -1: all, which also removes
+                                # what really changes along z
 # range_bins = [0, 255]         # the stack's minimum and maximum by default
 """,
     "intensity_rescaling_area": """\
@@ -79,7 +84,7 @@ factors_range = [0.8, 1.2]
 # threshold = 60                # compare which pixels are at most this, not their values
 # nb_blocks = [1, 1]            # rows and columns of blocks that move each for itself
 transformation = "TRANSLATION"  # or "RIGID_BODY", "SCALED_ROTATION", "AFFINE"
-# method = "phase"              # for TRANSLATION: many times faster than StackReg
+method = "phase"                # for TRANSLATION; or "stackreg", slower and less exact
 """,
     "registration_transformation": """\
 # constant_drift = [0.0, 0.0]   # real motion in pixels per slice, to the right and down
@@ -90,7 +95,8 @@ cropping = true                 # keep what every slice covers
 """,
     "destriping": """\
 # along is the length of a stripe; theta = 0: upright ones; sigma = [across, along] in pixels
-filters = [{{ name = "Gabor", noise_level = 20, sigma = [1, 30], theta = 0 }}]
+# noise_level: the higher, the more is removed, of the specimen too: look at `sweep` and `preview`
+filters = [{filters}]
 maxit = 100
 cvg_threshold = 1e-2            # stop where the largest change falls to it; 0: never
 # wavelet_decomposition = {{ wavelet = "db15", sigma = 2.5 }}   # in place of filters
@@ -124,15 +130,19 @@ area = {kept}    # in pixels of what the other steps leave
 }
 
 
-def write_params(directory: Path, acquisition: Acquisition | None = None) -> Path:
+def write_params(
+    directory: Path, acquisition: Acquisition, findings: Mapping[str, Finding]
+) -> Path:
     """Write ``params.toml`` for the slices in a directory.
 
     Parameters
     ----------
     directory : Path
         With slices in itself, or in sub-directories, one per channel.
-    acquisition : Acquisition, optional
+    acquisition : Acquisition
         What `describe` found there.
+    findings : mapping of str to Finding
+        Evidence for corrections, by their names, as `pystack3d_dask.evidence.look` returns it.
 
     Returns
     -------
@@ -147,19 +157,38 @@ def write_params(directory: Path, acquisition: Acquisition | None = None) -> Pat
         When there are no slices, or they do not agree.
     """
     path = directory / PARAMS_NAME
-    text = render(acquisition or describe(directory))
+    text = render(acquisition, findings)
     try:
         with path.open("x", encoding="utf-8") as file:
             file.write(text)
     except FileExistsError:
-        problem = Problem("", "is there already and is not overwritten; rename or remove it")
-        raise ParameterError([problem], str(path)) from None
+        raise _existing(path) from None
     return path
 
 
-def render(acquisition: Acquisition) -> str:
+def refuse_existing(directory: Path) -> None:
+    """Raise the error of `write_params` before anything is read.
+
+    Raises
+    ------
+    ParameterError
+        When there is a ``params.toml``.
+    """
+    if (directory / PARAMS_NAME).exists():
+        raise _existing(directory / PARAMS_NAME)
+
+
+def _existing(path: Path) -> ParameterError:
+    problem = Problem("", "is there already and is not overwritten; rename or remove it")
+    return ParameterError([problem], str(path))
+
+
+def render(acquisition: Acquisition, findings: Mapping[str, Finding]) -> str:
     """Return the text for an acquisition, with the corrections that there are."""
-    known = {name: body for name, body in tables(acquisition).items() if name in registry()}
+    known = {
+        name: body for name, body in tables(acquisition, findings).items() if name in registry()
+    }
+    verdicts = {name: _verdict(name, acquisition, findings) for name in known}
     spec = acquisition.source.specs[0]
     slices, height, width = spec.shape
     size = acquisition.pixel_size
@@ -169,17 +198,21 @@ def render(acquisition: Acquisition) -> str:
         channels=json.dumps(acquisition.channels.value, ensure_ascii=False),
         channels_origin=_remark(acquisition.channels.origin),
         last=slices - 1,
-        process_steps="\n".join(_listed(name, acquisition) for name in known),
+        process_steps="\n".join(_listed(name, *verdicts[name]) for name in known),
     )
     return "\n".join([head, *(f"[{name}]\n{body}" for name, body in known.items())])
 
 
-def tables(acquisition: Acquisition) -> dict[str, str]:
+def tables(acquisition: Acquisition, findings: Mapping[str, Finding]) -> dict[str, str]:
     """Return the table of each correction, whether there is one of this name or not."""
     spec, area = acquisition.source.specs[0], acquisition.area
     width, height = area.value[1] - area.value[0], area.value[3] - area.value[2]
     skips = [max(1, min(10, extent // SAMPLES)) for extent in (width, height, spec.shape[0])]
+    found = {key: value for each in findings.values() for key, value in each.values.items()}
+    filters = found.get("filters", [CAUTIOUS_FILTER])
     values = {
+        "orders": str(found.get("orders", [1, 2, 0])),
+        "filters": ", ".join(_inline(each) for each in filters),
         "area": list(area.value),
         "area_origin": _remark(area.origin),
         "kept": [0, width, 0, height],
@@ -197,10 +230,30 @@ def _distance(dz: Found[float] | None) -> str:
     return f"{key:<31} # distance of slices in µm" + (f": {_plain(origin)}" if origin else "")
 
 
-def _listed(name: str, acquisition: Acquisition) -> str:
-    needs_z = name == "resampling" and (acquisition.dz is None or acquisition.z_source is None)
-    line = f'"{name}",'
-    return f"    # {line}" if name in OPTIONAL or needs_z else f"    {line}"
+def _verdict(
+    name: str, acquisition: Acquisition, findings: Mapping[str, Finding]
+) -> tuple[bool, str]:
+    """Return whether a correction is switched on, and why."""
+    if name in OPTIONAL:
+        return False, OPTIONAL[name]
+    if name == "cropping":
+        _, rows, columns = acquisition.source.specs[0].shape
+        is_part = tuple(acquisition.area.value) != (0, columns, 0, rows)
+        return is_part, acquisition.area.origin if is_part else "no part to be cut off is known"
+    if name == "resampling" and (acquisition.dz is None or acquisition.z_source is None):
+        return False, "the distance of slices is not known"
+    finding = findings.get(name)
+    return (finding.is_found, finding.reason) if finding else (False, "not tested")
+
+
+def _listed(name: str, is_on: bool, reason: str) -> str:
+    line = f'"{name}",' if is_on else f'# "{name}",'
+    return f"    {line:<35} {_comment(reason)}"
+
+
+def _inline(values: Mapping[str, object]) -> str:
+    """Return an inline table of TOML."""
+    return "{ " + ", ".join(f"{key} = {json.dumps(value)}" for key, value in values.items()) + " }"
 
 
 def _remark(origin: str) -> str:

@@ -1,0 +1,43 @@
+"""Evidence for each correction, from a look at some slices: a correction needs a reason.
+
+Every test has the same form: measure a defect, and compare it with what the specimen itself
+could show. Where the two cannot be told apart, the correction stays off, and the reason says so.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from pystack3d_dask.evidence.background import look_for_background
+from pystack3d_dask.evidence.brightness import look_for_jumps
+from pystack3d_dask.evidence.drift import look_for_drift
+from pystack3d_dask.evidence.finding import Finding
+from pystack3d_dask.evidence.sample import Sample, take_sample
+from pystack3d_dask.evidence.spacing import look_for_uneven_spacing
+from pystack3d_dask.evidence.stripes import look_for_stripes
+
+__all__ = ["Finding", "Sample", "look", "take_sample"]
+
+
+def look(sample: Sample) -> Mapping[str, Finding]:
+    """Return the evidence for the corrections that ``init`` may switch on.
+
+    Parameters
+    ----------
+    sample : Sample
+        Some slices of the stack.
+
+    Returns
+    -------
+    dict of str to Finding
+        By the name of the correction.
+    """
+    drift = look_for_drift(sample)
+    return {
+        "bkg_removal": look_for_background(sample),
+        "intensity_rescaling": look_for_jumps(sample),
+        "registration_calculation": drift,
+        "registration_transformation": drift,
+        "destriping": look_for_stripes(sample),
+        "resampling": look_for_uneven_spacing(sample.positions),
+    }
