@@ -42,7 +42,7 @@ def setup(folder: Path, *args: Any, name: str = "Atlas3D.a3d-setup", **told: Any
 
 
 def params(folder: Path) -> dict[str, Any]:
-    return tomllib.loads(render(describe(folder)))
+    return tomllib.loads(render(describe(folder), {}))
 
 
 @needs(ATLAS)
@@ -59,7 +59,7 @@ def test_real_slices_beside_a_set_up_of_another_acquisition() -> None:
     assert "it tells 4224 x 4224 pixels, the images have 9600 x 9600" in note
     assert "it tells pixels of 0.01 x 0.01 µm (x, y), the slices 0.00799881 x" in note
     size = "# Pixels of 0.00799881 x 0.00799881 µm (x, y): TIFF metadata of slice_00767"
-    assert size in render(found)
+    assert size in render(found, {})
 
 
 def test_a_set_up_names_channels_and_slice_thickness(tmp_path: Path) -> None:
@@ -72,7 +72,7 @@ def test_a_set_up_names_channels_and_slice_thickness(tmp_path: Path) -> None:
     assert found.channels == (("SE2", "ESB"), "Atlas3D.a3d-setup")
     assert found.dz == (0.0101, "slice thickness, Atlas3D.a3d-setup")
     assert found.notes == ("Atlas3D.a3d-setup has no such detectors: keyframes are left out",)
-    text = render(found)
+    text = render(found, {})
     assert 'channels = ["SE2", "ESB"]  # Atlas3D.a3d-setup' in text
     assert f"area = {AREA}  # region of interest and 20 pixels around it, TIFF metadata of " in text
     assert found.taken[0] == "channels SE2, ESB: Atlas3D.a3d-setup"

@@ -48,7 +48,8 @@ def unreadable(folder, plane, *arguments):
 def test_init_writes_what_runs_as_it_is(call, make_project):
     project = make_project(None, channels=["ESB", "SE2"])
     written = call("init", project)
-    assert (written.status, written.out) == (0, f"wrote {project / 'params.toml'}\n")
+    assert written.status == 0
+    assert written.out.startswith(f"wrote {project / 'params.toml'}\n")
     done = call("run", project, "--workers", 0)
     assert done.status == 0, done.err
     assert f"result: {project.resolve() / 'process' / 'result.zarr'}" in done.out
@@ -61,7 +62,7 @@ def test_init_says_what_it_took_from_where_and_what_it_did_not(call, tmp_path):
     (tmp_path / "Atlas3D.a3d-setup").write_text(setup_xml((99, 99)))
     done = call("init", tmp_path)
     assert done.status == 0
-    first, size, area = done.out.splitlines()
+    first, *_, size, area = done.out.splitlines()
     assert first == f"wrote {tmp_path / 'params.toml'}"
     assert size == "  pixels of 0.008 x 0.008 µm (x, y): TIFF metadata of slice_00000.tif"
     assert area.startswith("  cropping area [0, 41, 0, 36]: region of interest and 20 pixels")

@@ -13,13 +13,28 @@ from stacks import WHOLE_CHAIN
 from pystack3d_dask import Pipeline
 from pystack3d_dask.acquisition import describe
 from pystack3d_dask.errors import ParameterError, SourceError
+from pystack3d_dask.evidence import Finding
 from pystack3d_dask.step import registry
 from pystack3d_dask.template import render, tables, write_params
+
+SEEN = Finding(True, "seen in the images")
+TESTED = (
+    "bkg_removal",
+    "intensity_rescaling",
+    "registration_calculation",
+    "registration_transformation",
+    "destriping",
+    "resampling",
+)
+
+
+def written(project):
+    return write_params(project, describe(project), {})
 
 
 def test_it_describes_the_slices_and_is_read_without_a_word(make_project):
     project = make_project(None)
-    path = write_params(project)
+    path = written(project)
     assert path == project / "params.toml"
     params = tomllib.loads(path.read_text(encoding="utf-8"))
     assert "# ind_max = 6 " in path.read_text(encoding="utf-8")
@@ -31,7 +46,7 @@ def test_it_describes_the_slices_and_is_read_without_a_word(make_project):
 
 def test_channels_are_found_in_sub_directories(make_project):
     project = make_project(None, channels=["SE2", "ESB"])
-    params = tomllib.loads(write_params(project).read_text(encoding="utf-8"))
+    params = tomllib.loads(written(project).read_text(encoding="utf-8"))
     assert params["channels"] == ["ESB", "SE2"]
     assert Pipeline.from_toml(project).source.channels == ("ESB", "SE2")
 
@@ -39,27 +54,27 @@ def test_channels_are_found_in_sub_directories(make_project):
 def test_names_of_channels_may_hold_anything(make_project):
     names = ['a "b"', "c é", "'d'"]
     project = make_project(None, channels=names)
-    params = tomllib.loads(write_params(project).read_text(encoding="utf-8"))
+    params = tomllib.loads(written(project).read_text(encoding="utf-8"))
     assert params["channels"] == sorted(names)
 
 
 def test_what_is_there_is_never_overwritten(make_project):
     project = make_project("# mine\n")
     with pytest.raises(ParameterError, match="not overwritten; rename or remove it"):
-        write_params(project)
+        written(project)
     assert (project / "params.toml").read_text() == "# mine\n"
 
 
 def test_without_slices_nothing_is_written(tmp_path):
     (tmp_path / "notes.txt").write_text("mine")
     with pytest.raises(SourceError, match=r"no slices; expected .*; found 'notes.txt'"):
-        write_params(tmp_path)
+        written(tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["notes.txt"]
 
 
 def test_parameters_shown_as_comments_exist(make_project):
     """Uncommented one at a time, every line is a parameter that its table knows."""
-    text = write_params(make_project(None)).read_text(encoding="utf-8")
+    text = written(make_project(None)).read_text(encoding="utf-8")
     table, seen = "", 0
     for line in text.splitlines():
         if heading := re.fullmatch(r"\[(\w+)\]", line):
@@ -74,7 +89,7 @@ def test_parameters_shown_as_comments_exist(make_project):
 
 
 def test_every_correction_that_is_mentioned_exists(make_project):
-    text = write_params(make_project(None)).read_text(encoding="utf-8")
+    text = written(make_project(None)).read_text(encoding="utf-8")
     listed = text.partition("process_steps = [")[2].partition("]")[0]
     assert set(re.findall(r'"(\w+)"', listed)) <= set(registry())
     assert set(re.findall(r"^\[(\w+)\]", text, re.MULTILINE)) <= set(registry())
@@ -84,11 +99,14 @@ def test_every_table_has_the_parameters_that_are_documented(make_project):
     """Also those of corrections that this version does not have."""
     found = {
         name: tomllib.loads(body)
-        for name, body in tables(describe(make_project(None, shape=(7, 36, 42)))).items()
+        for name, body in tables(describe(make_project(None, shape=(7, 36, 42))), {}).items()
     }
-    assert found["registration_calculation"] == {"transformation": "TRANSLATION"}
+    assert found["registration_calculation"] == {
+        "transformation": "TRANSLATION",
+        "method": "phase",
+    }
     assert found["registration_transformation"] == {"cropping": True}
-    gabor = {"name": "Gabor", "noise_level": 20, "sigma": [1, 30], "theta": 0}
+    gabor = {"name": "Gabor", "noise_level": 1, "sigma": [1, 30], "theta": 0}
     assert found["destriping"] == {"filters": [gabor], "maxit": 100, "cvg_threshold": 1e-2}
     policy = "slice_{slice_nb}_z={z_coord}um.tif"
     assert found["resampling"] == {"policy": policy, "dz": 0.01, "z_source": "names"}
@@ -98,23 +116,43 @@ def listed(text):
     return tomllib.loads(text)["process_steps"]
 
 
-def test_steps_are_listed_in_the_usual_order_when_there_are_any(make_project, monkeypatch):
-    usual = list(WHOLE_CHAIN)
-    project = make_project(None)
-    text = render(describe(project))
-    assert listed(text) == [name for name in usual if name in registry()]
-    assert set(tomllib.loads(text)) & set(tables(describe(project))) <= set(registry())
+def test_steps_without_evidence_stand_as_comments_with_the_reason(make_project):
+    findings = {"destriping": Finding(False, "no stripes"), "bkg_removal": SEEN}
+    text = render(describe(make_project(None)), findings)
+    assert listed(text) == ["bkg_removal"]
+    assert re.search(r'^    # "destriping", +# no stripes$', text, re.MULTILINE)
+    assert re.search(r'^    "bkg_removal", +# seen in the images$', text, re.MULTILINE)
 
-    steps = dict.fromkeys([*reversed(usual), "cropping_final", "of_another_package"])
+
+def test_what_was_measured_fills_the_tables(make_project):
+    gabor = {"name": "Gabor", "noise_level": 0.5, "sigma": [0.6, 17.0], "theta": 3.5}
+    findings = {
+        "destriping": Finding(True, "stripes", {"filters": [gabor]}),
+        "bkg_removal": Finding(True, "a field", {"orders": [2, 2, 0]}),
+    }
+    params = tomllib.loads(render(describe(make_project(None)), findings))
+    assert params["destriping"]["filters"] == [gabor]
+    assert params["bkg_removal"]["orders"] == [2, 2, 0]
+
+
+def test_steps_are_listed_in_the_usual_order_when_there_are_any(make_project, monkeypatch):
+    usual = [name for name in WHOLE_CHAIN if name in TESTED]
+    findings = dict.fromkeys(TESTED, SEEN)
+    project = make_project(None)
+    text = render(describe(project), findings)
+    assert listed(text) == [name for name in usual if name in registry()]
+    assert set(tomllib.loads(text)) & set(tables(describe(project), {})) <= set(registry())
+
+    steps = dict.fromkeys([*reversed(WHOLE_CHAIN), "cropping_final", "of_another_package"])
     monkeypatch.setattr("pystack3d_dask.template.registry", lambda: steps)
-    assert listed(render(describe(project))) == usual
+    assert listed(render(describe(project), findings)) == usual
     for path in project.glob("*.tif"):  # resampling needs positions
         path.rename(path.with_name(path.name.replace("z=", "")))
-    assert listed(render(describe(project))) == usual[:-1]
+    assert listed(render(describe(project), findings)) == usual[:-1]
 
 
 def test_names_of_files_may_hold_what_comments_may_not(tmp_path):
     xml = slice_xml((36, 42), box=(9, 20, 9, 20))
     write_slices(tmp_path, textured((2, 36, 42)), [xml] * 2, name="a\nb\x7f{0}.tif")
-    assert "TIFF metadata of a?b?0.tif" in write_params(tmp_path).read_text(encoding="utf-8")
+    assert "TIFF metadata of a?b?0.tif" in written(tmp_path).read_text(encoding="utf-8")
     assert Pipeline.from_toml(tmp_path).notes == ()

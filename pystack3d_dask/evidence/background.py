@@ -1,9 +1,9 @@
 """Evidence for background removal: a field that all gray levels and distant slices share.
 
 A background lifts dark and bright phases alike and stays where it is along z; the specimen
-changes. So the fields seen by the dark, middle and bright gray levels of tiles, in the first
-and in the last slices of the stack, have to agree; and the mean field, which a fit would
-remove, has to agree with them. Otherwise a fit would remove a gradient of the specimen.
+changes. So the mean gray levels of the dark and of the bright part of tiles, in the first and in
+the last slices of the stack, have to show the same field; and the field of all pixels, which a
+fit would remove, has to agree with it. Otherwise a fit would remove a gradient of the specimen.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from pystack3d_dask.quality import correlation
 from pystack3d_dask.spec import Array
 
 TILES = 6  # along each axis
-QUANTILES = (0.15, 0.5, 0.85)
+EXTREMES = (0.02, 0.98)  # quantiles of a tile: halfway between them, dark and bright part
 NOTICEABLE = 0.15  # rms of the field over the contrast
 CLEAR = 3.0  # rms of the field over the disagreement
 UNLIKE = 0.3  # correlation of detail, below which distant slices show other structure
@@ -38,11 +38,11 @@ def look_for_background(sample: Sample) -> Finding:
             "not tested: first and last slices show the same structure, so that a background "
             "cannot be told from the specimen",
         )
-    fields = np.stack([_field(group, q) for group in groups for q in QUANTILES])
+    fields = np.concatenate([_fields(group) for group in groups])
     field = fields.mean(axis=0)
     size = float(np.sqrt(np.mean(field**2)))
     spread = float(np.sqrt(np.mean((fields - field) ** 2)))
-    removed = np.mean([_smooth(_means(image)) for image in images], axis=0)
+    removed = _smooth(np.mean([_tiled(image, np.mean) for image in images], axis=0))
     error = float(np.sqrt(np.mean((removed - field) ** 2)))
     share = size / sample.contrast if sample.contrast else 0.0
     if share < NOTICEABLE:
@@ -61,17 +61,22 @@ def look_for_background(sample: Sample) -> Finding:
     )
 
 
-def _field(images: list[Array], quantile: float) -> Array:
-    maps = [_tiled(image, lambda tile: np.quantile(tile, quantile)) for image in images]
-    return _smooth(np.mean(maps, axis=0))
+def _fields(images: list[Array]) -> Array:
+    """Return the fields of the dark and of the bright part, shape (2, TILES, TILES)."""
+    maps = np.mean([_tiled(image, _dark_and_bright) for image in images], axis=0)
+    return np.stack([_smooth(each) for each in np.moveaxis(maps, -1, 0)])
 
 
-def _means(image: Array) -> Array:
-    return _tiled(image, np.mean)
+def _dark_and_bright(tile: Array) -> Array:
+    """Return the mean gray levels below and above the middle of those of a tile."""
+    middle = np.mean(np.quantile(tile, EXTREMES))
+    is_bright = tile > middle
+    parts = (tile[~is_bright], tile[is_bright])
+    return np.array([part.mean() if part.size else middle for part in parts])
 
 
 def _tiled(image: Array, measure: Callable[[Array], Any]) -> Array:
-    """Return a figure of each tile, shape (TILES, TILES)."""
+    """Return what is measured of each tile, shape (TILES, TILES, ...)."""
     rows, columns = (np.array_split(np.arange(extent), TILES) for extent in image.shape)
     return np.array([[measure(image[np.ix_(r, c)]) for c in columns] for r in rows])
 

@@ -12,6 +12,7 @@ from scipy import ndimage
 
 from pystack3d_dask.errors import PixelError
 from pystack3d_dask.io.source import Source
+from pystack3d_dask.quality import correlation
 from pystack3d_dask.spec import Array, Region
 from pystack3d_dask.steps.area import Area
 from pystack3d_dask.steps.phase import register_shift
@@ -20,7 +21,7 @@ RUNS, LENGTH = 8, 5  # runs of neighboring slices
 WINDOW = 768  # rows and columns in which neighbors are compared
 SMALLEST = 48  # rows and columns: less shows nothing
 BLUR = 2.0  # pixels: neighbors are compared without their noise
-ALIKE = 0.3  # correlation of neighbors, above which they show the same
+ALIKE = 0.3  # correlation of the detail of neighbors, above which they show the same
 
 
 class Pair(NamedTuple):
@@ -112,7 +113,8 @@ def aligned(one: Array, other: Array) -> Pair | None:
     first, second = overlapping(first, second, dy, dx)
     if min(first.shape) < SMALLEST or not (first.std() and second.std()):
         return None
-    likeness = np.corrcoef(first[::2, ::2].ravel(), second[::2, ::2].ravel())[0, 1]
+    # without slow variations, which slices of different structure may share
+    likeness = correlation(first[::2, ::2], second[::2, ::2])
     return Pair(first, second, shift) if likeness > ALIKE else None
 
 

@@ -1,0 +1,72 @@
+"""Evidence that generated stacks with a single defect, and without any, give."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from pystack3d_dask.demo.stack import DemoStack
+from pystack3d_dask.evidence import Sample, look
+
+CLEAN = dict.fromkeys(("border", "shift", "uneven", "curtaining", "shading", "flicker"), 0.0)
+
+
+def sampled(seed: int = 1, **defects: float) -> Sample:
+    stack = DemoStack((20, 320, 320), seed=seed, texture="cellular", noise=0.011, **CLEAN | defects)
+    slices = np.stack([stack.slice(k) for k in range(20)]).astype(np.float32)
+    return Sample((slices,), tuple(slices[::3]), tuple(stack.z))
+
+
+def found(sample: Sample) -> set[str]:
+    return {name for name, finding in look(sample).items() if finding.is_found}
+
+
+def test_a_stack_without_defects_asks_for_no_correction():
+    assert found(sampled()) == set()
+
+
+@pytest.mark.parametrize(
+    ("defect", "steps"),
+    [
+        ({"flicker": 0.06}, {"intensity_rescaling"}),
+        ({"shift": 3.0}, {"registration_calculation", "registration_transformation"}),
+        ({"curtaining": 0.04}, {"destriping"}),
+        ({"uneven": 0.5}, {"resampling"}),
+    ],
+)
+def test_a_single_defect_asks_for_its_correction_alone(defect, steps):
+    assert found(sampled(**defect)) == steps
+
+
+def test_the_filter_has_the_angle_of_the_stripes():
+    (gabor,) = look(sampled(curtaining=0.04))["destriping"].values["filters"]
+    assert abs(gabor["theta"]) < 1
+    assert gabor["sigma"][1] > 5 * gabor["sigma"][0]
+
+
+def test_a_background_is_found_where_the_specimen_changes():
+    random = np.random.default_rng(0)
+    y, x = np.mgrid[-1:1:240j, -1:1:240j]
+    field = 60 * x * x + 30 * y
+    images = [random.normal(100, 20, (240, 240)).astype(np.float32) for _ in range(8)]
+    with_field = tuple((image + field).astype(np.float32) for image in images)
+    assert found(Sample((np.stack(images[:5]),), with_field)) == {"bkg_removal"}
+    assert found(Sample((np.stack(images[:5]),), tuple(images))) == set()
+
+
+def test_a_gradient_of_the_share_of_dark_material_is_no_background():
+    random = np.random.default_rng(0)
+    share = np.linspace(0.05, 0.95, 240)
+    images = [
+        np.where(random.uniform(size=(240, 240)) < share, 60.0, 180.0).astype(np.float32)
+        + random.normal(0, 4, (240, 240)).astype(np.float32)
+        for _ in range(8)
+    ]
+    assert found(Sample((np.stack(images[:5]),), tuple(images))) == set()
+
+
+@pytest.mark.parametrize("shape", [(1, 40, 40), (2, 100, 100), (5, 1, 3), (6, 64, 2000)])
+@pytest.mark.parametrize("make", [np.zeros, np.ones])
+def test_stacks_that_show_nothing_ask_for_nothing(shape, make):
+    slices = make(shape, np.float32)
+    assert found(Sample((slices,), tuple(slices))) == set()
