@@ -66,7 +66,7 @@ preserve_avg = true             # keep the mean, not the constant of the polynom
     "intensity_rescaling": """\
 nbins = 256
 filter_size = -1                # slices averaged to make the target; -1: all
-# range_bins = [0, 255]         # the stack's minimum and maximum by default
+# range_bins = [0, 255]         # by default the stack's, without fill values and outliers
 """,
     "intensity_rescaling_area": """\
 area = {kept}
