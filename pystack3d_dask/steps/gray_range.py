@@ -128,5 +128,5 @@ def _is_fill(level: float, slices: Iterable[Counted]) -> bool:
         rest = _without(each, level)
         if own > LEAST_SHARE * each.counts.sum() and rest.counts.any():
             filled += 1
-            textured += np.count_nonzero(rest.counts) > 2
+            textured += int(np.count_nonzero(rest.counts) > 2)
     return 2 * textured > filled

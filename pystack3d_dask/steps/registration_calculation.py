@@ -28,6 +28,7 @@ LEAST_JUMP = 1.0  # pixel: smaller ones are jitter
 UNLIKE = "it has little in common with the one before"
 NEAR = 1  # slices before and after those shown whose motion an estimate knows
 FAINT = 1e-4  # contrast over the mean: below, digits of single precision count
+MARKED = 5.0  # correlation times the root of a mask's pixels: a few stray ones reach less
 ALIKE = 0.05  # correlation after registration from which two slices show the same
 
 
@@ -311,6 +312,8 @@ class RegistrationCalculation(Step):
         seen = images if self.threshold is None else images <= limit
         image = seen[-1]
         foreground = 0.0 if self.threshold is None else float(np.mean(image))
+        marked = image.size * min(foreground, 1 - foreground)
+        least = ALIKE if self.threshold is None else max(ALIKE, MARKED / np.sqrt(max(marked, 1)))
         contrast = _contrast(image)
         best = Compared(np.eye(3), 1, 1.0 if len(images) == 1 else 0.0, foreground, contrast)
         if image.min() == image.max():
@@ -324,7 +327,7 @@ class RegistrationCalculation(Step):
             ):
                 matrix = self._register(reference, image)
                 correlation = aligned_correlation(reference, image, matrix)
-                if correlation >= max(ALIKE, best.correlation):
+                if correlation >= max(least, best.correlation):
                     best = best._replace(matrix=matrix, distance=distance, correlation=correlation)
         return best
 
