@@ -16,6 +16,7 @@ import numpy as np
 
 from pystack3d_dask.backend import NoRoomError, Send, namespace, to_host
 from pystack3d_dask.chain import Chain, Gather, Work, demands, halo_depth
+from pystack3d_dask.clipping import clipping
 from pystack3d_dask.errors import StackError
 from pystack3d_dask.spec import Array, Arrays, Region
 from pystack3d_dask.values import cast_level, cast_measured, repair
@@ -36,7 +37,8 @@ class BlockReport:
     ----------
     figures : dict
         By level and slice: ``raw`` and ``cast``, the statistics before and after casting,
-        ``bad_pixels`` on level 0, and the figures of the step that made the level.
+        what `clipping` returns, ``bad_pixels`` and ``blank`` on level 0, and the figures of the
+        step that made the level.
     summaries : dict
         By step name and slice: what the step's `summarise` returned.
     """
@@ -112,8 +114,10 @@ def _emit(stream: _Stream, level: int, frame: Region, slices: range, emit: Emit)
     for z in slices:
         image = stream.take(level, frame.with_z(z, z + 1))[0]
         if is_result and spec.dtype != chain.result_dtype:
-            image, _, measured = stream.cast_result(image)
-            stream.figures[level][z]["cast"] = measured
+            own = stream.figures[level][z]
+            raw = image
+            image, before, own["cast"] = stream.cast_result(raw)
+            own |= clipping(raw, image, before, spec.precision)
         emit(level, z, to_host(image))
 
 
@@ -275,7 +279,8 @@ class _Stream:
         counts = np.array([count for _, count in repaired])
         if counts.any():
             values = np.stack([image for image, _ in repaired])
-        return values, {"bad_pixels": counts}
+        pixels = values.shape[1] * values.shape[2]
+        return values, {"bad_pixels": counts, "blank": counts == pixels}
 
     def _apply(self, level: int, out: Region, send: Send) -> None:
         """Compute slices of a level where ``send`` sends their input."""
@@ -299,6 +304,7 @@ class _Stream:
             if level in self._measured and z in self._block[level].owned:
                 own = {name: array[offset] for name, array in figures.items()}
                 image, own["raw"], own["cast"] = cast_measured(raw, spec.dtype, spec.precision)
+                own |= clipping(raw, image, own["raw"], spec.precision)
                 self.figures.setdefault(level, {})[z] = own
             else:
                 image = cast_level(raw, spec)

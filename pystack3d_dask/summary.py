@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from pystack3d_dask.clipped import clipped_remarks
 from pystack3d_dask.io.arrays import load_arrays, save_arrays
 from pystack3d_dask.io.chunk import replacing
 from pystack3d_dask.io.mended import acquisition
@@ -50,9 +51,11 @@ class RunSummary:
         Empty when the result was there already.
     bad_slices : tuple of dict
         Channel and slice; with the reason and what was done where the slice cannot be read,
-        with the number of pixels where NaN and infinity were replaced.
+        with the number of pixels where NaN and infinity were replaced, and whether the slice
+        is blank since no other pixel was valid.
     remarks : tuple of str
-        What users should know about the fits, such as slices that had no part in one.
+        What users should know about the fits, such as slices that had no part in one, and
+        about pixels that were clipped.
     """
 
     result: Path
@@ -115,6 +118,11 @@ def bad_slice_note(bad: Mapping[str, Any]) -> str:
     where = f"{bad['channel']}, {bad['slice']}"
     if "reason" in bad:
         return f"{where}: unreadable and {bad['done']}: {bad['reason']}"
+    if bad.get("blank"):
+        return (
+            f"{where}: blank, all of it is 0: none of its {bad['bad_pixels']} pixels is valid, "
+            "all are NaN or infinite"
+        )
     return (
         f"{where}: {bad['bad_pixels']} pixels were NaN or infinite and took the nearest valid value"
     )
@@ -135,8 +143,10 @@ def _stood_in_for(project: Project) -> Iterator[dict[str, Any]]:
 
 
 def _repaired(project: Project) -> Iterator[dict[str, Any]]:
+    blank = {(channel, z) for channel, z, _ in _marked(project, "blank")}
     for channel, z, count in _marked(project, "bad_pixels"):
-        yield {**_place(project, channel, z), "bad_pixels": count}
+        found = {"bad_pixels": count, "blank": (channel, z) in blank}
+        yield {**_place(project, channel, z), **found}
 
 
 def _marked(project: Project, figure: str) -> Iterator[tuple[int, int, int]]:
@@ -151,15 +161,19 @@ def _place(project: Project, channel: int, z: int) -> dict[str, Any]:
 
 
 def remarks(project: Project) -> list[str]:
-    """Return what the steps have to say about the fits that are known."""
+    """Return what the steps have to say about the fits that are known, and what was clipped."""
     found: dict[str, None] = {}
     channels = project.source.channels
-    for channel, chain in zip(channels, project.chains(known_work(project)[0]), strict=True):
+    figures = [load_figures(project, level) for level in range(len(project.steps) + 1)]
+    chains = project.chains(known_work(project)[0])
+    for index, (channel, chain) in enumerate(zip(channels, chains, strict=True)):
         where = f"{channel}: " if len(channels) > 1 else ""
         for step, spec in zip(chain.steps, chain.levels, strict=False):
             if step.name in chain.fits and step.name not in chain.borrowed:
                 texts = step.remarks(chain.fits[step.name], spec)
                 found.update(dict.fromkeys(where + text for text in texts))
+        own = [{name: values[index] for name, values in known.items()} for known in figures]
+        found.update(dict.fromkeys(where + text for text in clipped_remarks(chain, own)))
     return list(found)
 
 

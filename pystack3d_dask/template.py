@@ -71,7 +71,7 @@ preserve_avg = true             # keep the mean, not the constant of the polynom
 nbins = 256
 filter_size = 10                # slices averaged to make the target; -1: all, which also removes
                                 # what really changes along z
-# range_bins = [0, 255]         # the stack's minimum and maximum by default
+# range_bins = [0, 255]         # by default the stack's, without fill values and outliers
 """,
     "intensity_rescaling_area": """\
 area = {kept}

@@ -21,7 +21,7 @@ from pystack3d_dask import open_result
 from pystack3d_dask.errors import ParameterError, RunError
 from pystack3d_dask.pipeline import Pipeline
 from pystack3d_dask.run import BlockDone
-from pystack3d_dask.summary import RunSummary
+from pystack3d_dask.summary import RunSummary, bad_slice_note
 from pystack3d_dask.task import run_task
 
 CHAINS = [
@@ -296,6 +296,21 @@ def test_bad_pixels_take_the_nearest_valid_value_and_are_reported(tmp_path: Path
     summary = json.loads((project / "process" / "summary.json").read_text())
     found = [(entry["slice"], entry["bad_pixels"]) for entry in summary["bad_slices"]]
     assert found == [("slice_0003_z=0.0300um.tif", 1), ("slice_0004_z=0.0400um.tif", 1)]
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_a_slice_without_any_valid_pixel_is_told_to_be_blank(tmp_path: Path, value: float) -> None:
+    stack = images(dtype="float32")
+    stack[3] = value
+    stack[4, 20, 20] = value
+    done = run(make_project(tmp_path, {"cropping": {"area": [2, 30, 0, 30]}}, stack))
+    notes = [bad_slice_note(bad) for bad in done.bad_slices]
+    assert len(notes) == 2
+    assert "slice_0003" in notes[0]
+    assert "blank" in notes[0]
+    assert "nearest" not in notes[0]
+    assert "nearest valid value" in notes[1]
+    assert not result(tmp_path)[0, 3].any()
 
 
 def test_only_the_kept_slices_are_corrected(tmp_path: Path) -> None:

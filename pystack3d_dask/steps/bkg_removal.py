@@ -45,7 +45,8 @@ class BackgroundRemoval(Step):
     skip_averaging : bool
         Samples are the means of the pixels of a cell instead of its first pixel.
     threshold_min, threshold_max : float, optional
-        Pixels outside take no part in the fit and stay unchanged.
+        Pixels outside take no part in the fit and stay unchanged. Inclusive; of an acquisition of
+        integers, values are judged clipped and truncated to its type.
     weight_func : {"HuberT", "Hampel", "None"}
         How outliers are weighted down.
     preserve_avg : bool
@@ -61,6 +62,7 @@ class BackgroundRemoval(Step):
     """
 
     name: ClassVar[str] = "bkg_removal"
+    version: ClassVar[int] = 2
     nanoseconds: ClassVar[float] = 2.0
 
     method: Literal["polynomial", "local"] = "polynomial"
@@ -187,7 +189,7 @@ class BackgroundRemoval(Step):
 
     def _on(self, spec: StackSpec) -> PolynomialBackground | LocalBackground:
         """Return the chosen method on a stack."""
-        low, high = limits(self.threshold_min, self.threshold_max)
+        low, high = limits(self.threshold_min, self.threshold_max, spec)
         if self.method == "local":
             return LocalBackground(spec=spec, window=self._window(spec), low=low, high=high)
         return PolynomialBackground(

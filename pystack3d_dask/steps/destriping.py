@@ -63,6 +63,7 @@ class Destriping(Step):
     name: ClassVar[str] = "destriping"
     cost: ClassVar[Literal["light", "heavy"]] = "heavy"
     nanoseconds: ClassVar[float] = 500.0
+    version: ClassVar[int] = 2
 
     filters: tuple[Filter, ...] = ()
     maxit: int = 100
@@ -248,6 +249,6 @@ def _check_range(path: str, limits: tuple[float, float], *found: float) -> Itera
 
 
 def _positive(values: Array, spec: StackSpec) -> Array:
-    """Return the values without negative ones where they are to be truncated to integers."""
-    is_truncated = spec.precision == "source" and spec.is_integer
-    return values.clip(0) if is_truncated else values
+    """Return the values without negative ones where unsigned integers are to be made of them."""
+    is_unsigned = spec.precision == "source" and spec.source_dtype.kind == "u"
+    return values.clip(0) if is_unsigned else values

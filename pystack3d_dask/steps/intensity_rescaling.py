@@ -19,7 +19,9 @@ from pystack3d_dask.compiled import compiled
 from pystack3d_dask.errors import Problem
 from pystack3d_dask.spec import Array, Arrays, Precision, Region, StackSpec
 from pystack3d_dask.step import FitScope, Step, Summaries, every, known
+from pystack3d_dask.steps.gray_range import Counted, GrayRange, gray_range, sample
 from pystack3d_dask.steps.histograms import (
+    added_counts,
     bin_centres,
     check_bins,
     count_levels,
@@ -27,6 +29,7 @@ from pystack3d_dask.steps.histograms import (
     limits_of,
     widest,
 )
+from pystack3d_dask.steps.levels import Limits
 from pystack3d_dask.steps.windows import check_window, running_window
 
 ALL_SLICES = -1
@@ -43,8 +46,11 @@ class IntensityRescaling(Step):
     nbins : int
         Bins of the histograms.
     range_bins : tuple of float, optional
-        Grey levels that the bins cover; values outside count in the outer bins. The
-        minimum and maximum of the stack by default.
+        Gray levels that the bins cover. Values outside are left out of the histograms, and
+        mapped by going on from the outer bins. By default the range of the stack without
+        outliers, such as hot pixels, and without fill values, such as black borders, see
+        `pystack3d_dask.steps.gray_range.gray_range`. In precision "source" the minimum and
+        maximum of the stack, and values outside count in the outer bins.
     filter_size : int
         Slices in the running mean that makes the target; -1 for all of them.
 
@@ -56,6 +62,7 @@ class IntensityRescaling(Step):
 
     name: ClassVar[str] = "intensity_rescaling"
     nanoseconds: ClassVar[float] = 3.0
+    version: ClassVar[int] = 2
 
     nbins: int = 256
     range_bins: tuple[float, float] | None = None
@@ -116,22 +123,37 @@ class IntensityRescaling(Step):
     def finalize(
         self, summaries: Summaries, spec: StackSpec, partial: Arrays | None = None
     ) -> Arrays:
-        limits = self._range(summaries, spec, partial)
+        found = self._range(summaries, spec, partial)
+        limits = found.limits
+        known_range = {
+            "range": np.array(limits),
+            "fill": np.array(found.fill),
+            "fill_share": np.array(found.share),
+        }
         if self.fit_rounds(spec) == 2 and partial is None:
-            return {"range": np.array(limits)}
+            return known_range
         histograms = np.zeros((spec.shape[0], self.nbins), np.int64)
         for z, summary in summaries.items():
             histograms[z] = (
-                _histogram(summary["first"], summary["counts"], limits, self.nbins)
+                _histogram(_counted(summary), limits, self.nbins, spec.precision)
                 if spec.is_integer
                 else summary["counts"]
             )
         target = targets(histograms, self.filter_size, spec.precision)
         return {
-            "range": np.array(limits),
+            **known_range,
             "histograms": histograms,
             "maps": match(histograms, target, limits),
         }
+
+    def remarks(self, fitted: Arrays, spec: StackSpec) -> Iterator[str]:
+        if len(fitted["fill"]):
+            levels = " and ".join(f"{level:g}" for level in fitted["fill"])
+            yield (
+                f"{self.name}: gray level {levels}, of {float(fitted['fill_share']):.2g} of all "
+                "pixels, is taken for fill (a border, padding) and left out of the histograms; "
+                "range_bins = [min, max] says otherwise"
+            )
 
     def apply(
         self,
@@ -231,24 +253,31 @@ class IntensityRescaling(Step):
             return count_levels(image, spec.source_dtype)
         limits = self.range_bins if partial is None else limits_of(partial)
         if limits is None:
-            return extremes(image)
+            is_plain = spec.precision == "source"
+            return extremes(image) if is_plain else {"sample": sample(image)}
         low, high = limits
         if not low < high:
             return {"counts": np.zeros(self.nbins, np.int64)}
-        clipped = np.clip(image, low, high)
-        return {"counts": np.histogram(clipped, self.nbins, (low, high))[0]}
+        counted = np.clip(image, low, high) if spec.precision == "source" else image
+        return {"counts": np.histogram(counted, self.nbins, (low, high))[0]}
 
-    def _range(
-        self, summaries: Summaries, spec: StackSpec, partial: Arrays | None
-    ) -> tuple[float, float]:
+    def _range(self, summaries: Summaries, spec: StackSpec, partial: Arrays | None) -> GrayRange:
         if self.range_bins is not None:
-            return self.range_bins
+            return GrayRange(self.range_bins, (), 0.0)
         if partial is not None:
-            return limits_of(partial)
-        if not spec.is_integer:
-            return limits_of(widest(summaries.values()))
-        ends = [(int(s["first"]), int(s["first"]) + len(s["counts"])) for s in summaries.values()]
-        return float(min(first for first, _ in ends)), float(max(end for _, end in ends) - 1)
+            fill = tuple(float(level) for level in partial["fill"])
+            return GrayRange(limits_of(partial), fill, float(partial["fill_share"]))
+        if spec.precision == "source" and not spec.is_integer:
+            return GrayRange(limits_of(widest(summaries.values())), (), 0.0)
+        if spec.is_integer:
+            whole = Counted(*added_counts(summaries.values(), spec.source_dtype))
+        else:
+            samples = np.concatenate([summary["sample"] for summary in summaries.values()])
+            whole = Counted(*np.unique(samples, return_counts=True))
+        if spec.precision == "source":
+            ends = whole.levels[whole.counts > 0][[0, -1]]
+            return GrayRange((float(ends[0]), float(ends[1])), (), 0.0)
+        return gray_range(whole, lambda: map(_counted, summaries.values()))
 
 
 def targets(histograms: Array, filter_size: int, precision: Precision) -> Array:
@@ -350,12 +379,20 @@ def _cumulative(histogram: Array) -> Array:
     return np.asarray(total / total[-1])
 
 
-def _histogram(first: Array, counts: Array, limits: tuple[float, float], nbins: int) -> Array:
+def _counted(summary: Arrays) -> Counted:
+    """Return the gray levels of a slice: all of integers, a sample of floats."""
+    if "sample" in summary:
+        return Counted(*np.unique(summary["sample"], return_counts=True))
+    counts = summary["counts"]
+    return Counted(int(summary["first"]) + np.arange(len(counts)), counts)
+
+
+def _histogram(found: Counted, limits: Limits, nbins: int, precision: Precision) -> Array:
     low, high = limits
     if not low < high:
         return np.zeros(nbins, np.int64)
-    levels = np.clip(int(first) + np.arange(len(counts)), low, high)
-    return np.histogram(levels, nbins, (low, high), weights=counts)[0].astype(np.int64)
+    levels = np.clip(found.levels, low, high) if precision == "source" else found.levels
+    return np.histogram(levels, nbins, (low, high), weights=found.counts)[0].astype(np.int64)
 
 
 def _map_slice(

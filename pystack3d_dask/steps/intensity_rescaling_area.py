@@ -17,7 +17,7 @@ from pystack3d_dask.errors import Problem
 from pystack3d_dask.spec import Array, Arrays, Region, StackSpec
 from pystack3d_dask.step import FitScope, Step, Summaries, known
 from pystack3d_dask.steps.area import Area, area_region, check_area
-from pystack3d_dask.steps.thresholds import check_thresholds, within
+from pystack3d_dask.steps.thresholds import check_thresholds, limits, within
 
 LARGEST_FACTOR = 1e6
 FITTED = ("means", "factors")
@@ -37,12 +37,14 @@ class IntensityRescalingArea(Step):
         ``[xmin, xmax, ymin, ymax]`` in pixels, origin bottom left; the whole image by
         default.
     threshold_min, threshold_max : float, optional
-        Only pixels between them, inclusive, are averaged.
+        Only pixels between them, inclusive, are averaged. Of an acquisition of integers, values
+        are judged clipped and truncated to its type.
     factors_range : tuple of float
         Factors are clipped to this range.
     """
 
     name: ClassVar[str] = "intensity_rescaling_area"
+    version: ClassVar[int] = 2
     nanoseconds: ClassVar[float] = 1.0
 
     area: Area | None = None
@@ -80,8 +82,9 @@ class IntensityRescalingArea(Step):
         partial: Arrays | None = None,
     ) -> dict[int, Arrays]:
         summaries = {}
+        low, high = limits(self.threshold_min, self.threshold_max, spec)
         for z, image in zip(source.z, block, strict=True):
-            mask = within(image, self.threshold_min, self.threshold_max)
+            mask = within(image, low, high)
             pixels = image if mask is None else image[mask]
             summaries[z] = {
                 "count": np.array(pixels.size),

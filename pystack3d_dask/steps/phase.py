@@ -27,7 +27,6 @@ MOST_STEPS = 30
 FARTHEST = 2.0  # pixels, of its size, by which least squares may change a shift
 LEAST_SHARED = 0.2  # of the pixels that both images show
 CHANCE = 8.0  # correlation times the root of shared pixels: what is less, noise reaches, too
-SAFE = (1e-6, 1e6)  # contrasts whose products, summed, single precision can hold
 FINITE = {"nnan", "ninf", "nsz", "contract", "reassoc"}
 
 
@@ -145,11 +144,16 @@ def _halved(image: Array) -> list[Array]:
 
 
 def _centred(image: Array) -> Array:
+    """Return an image of mean 0 and a standard deviation of about 1, as float32.
+
+    About, since a power of two changes no digit. All that follows would depend on a contrast
+    otherwise: equations that mix it with counts, sums that single precision has to hold.
+    """
     values = np.ascontiguousarray(image, np.float32)
     centred = np.asarray(values - values.mean(dtype=np.float64).astype(np.float32))
-    largest = np.abs(centred).max()
-    if largest and not SAFE[0] < largest < SAFE[1]:
-        centred /= largest
+    deviation = float(np.sqrt(np.mean(np.square(centred, dtype=np.float64))))
+    if deviation > 0:
+        centred = np.ldexp(centred, -round(np.log2(deviation)))
     return centred
 
 

@@ -15,6 +15,7 @@ from pystack3d_dask.step import FitScope, Step, Summaries, known
 from pystack3d_dask.steps.area import Area, area_region, check_area
 from pystack3d_dask.steps.phase import register_shift
 from pystack3d_dask.steps.stackreg import SMALLEST, Transformation, register
+from pystack3d_dask.steps.thresholds import limits
 from pystack3d_dask.steps.transforms import cumulated, identities, motion_panels, moved
 from pystack3d_dask.steps.warp import aligned_correlation
 
@@ -26,6 +27,8 @@ HARDLY_ALIKE = 0.15  # below, all earlier slices within reach are tried
 LEAST_JUMP = 1.0  # pixel: smaller ones are jitter
 UNLIKE = "it has little in common with the one before"
 NEAR = 1  # slices before and after those shown whose motion an estimate knows
+FAINT = 1e-4  # contrast over the mean: below, digits of single precision count
+MARKED = 5.0  # correlation times the root of a mask's pixels: a few stray ones reach less
 ALIKE = 0.05  # correlation after registration from which two slices show the same
 
 
@@ -42,12 +45,15 @@ class Compared(NamedTuple):
         How alike the two are once registered.
     foreground : float
         Share of the pixels up to the threshold, 0 without one.
+    contrast : float
+        Standard deviation of what is compared over its mean's magnitude; infinite for a mean of 0.
     """
 
     matrix: Array
     distance: int
     correlation: float
     foreground: float
+    contrast: float
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,7 +74,8 @@ class RegistrationCalculation(Step):
         ``[xmin, xmax, ymin, ymax]`` in pixels, half-open, origin bottom left: the part of
         the slices that is compared. The whole image by default.
     threshold : float, optional
-        Compare masks in place of grey levels: pixels up to this value against those above.
+        Compare masks in place of gray levels: pixels up to this value against those above. Of an
+        acquisition of integers, values are judged clipped and truncated to its type.
     nb_blocks : tuple of int
         Rows and columns of equal blocks that the area is cut into, each with a
         transformation of its own.
@@ -87,6 +94,10 @@ class RegistrationCalculation(Step):
     of its predecessor, and the slice after it is compared with the last one that it looks
     like, up to three before; so one bad slice does not displace all later ones. Such
     slices are told of.
+
+    Images are judged by their contrast about the mean, whatever their offset and scale; so are
+    slices of floats whose contrast is below 1e-4 of the mean, but with a note, since single
+    precision hardly holds it.
     """
 
     name: ClassVar[str] = "registration_calculation"
@@ -94,6 +105,7 @@ class RegistrationCalculation(Step):
     reference_per_channel: ClassVar[bool] = False
     keeps_values: ClassVar[bool] = True
     only_moves: ClassVar[bool] = True
+    version: ClassVar[int] = 2
 
     transformation: Transformation
     method: Literal["stackreg", "phase"] = "stackreg"
@@ -164,6 +176,7 @@ class RegistrationCalculation(Step):
         partial: Arrays | None = None,
     ) -> dict[int, Arrays]:
         parts = [part.relative_to(source).slices[1:] for part in self._blocks(spec)]
+        _, limit = limits(None, self.threshold, spec)
         found = {}
         for z in out.z:
             last = z - source.start[0]
@@ -172,7 +185,9 @@ class RegistrationCalculation(Step):
                 key: np.array(values)
                 for key, values in zip(
                     Compared._fields,
-                    zip(*(self._compare(images[:, ys, xs]) for ys, xs in parts), strict=True),
+                    zip(
+                        *(self._compare(images[:, ys, xs], limit) for ys, xs in parts), strict=True
+                    ),
                     strict=True,
                 )
             }
@@ -184,9 +199,10 @@ class RegistrationCalculation(Step):
         blocks = self._blocks(spec)
         shape = (spec.shape[0], len(blocks))
         pairwise, correlation = identities(*shape), np.ones(shape)
-        foreground = np.zeros(shape)
+        foreground, contrast = np.zeros(shape), np.full(shape, np.inf)
         for z, summary in summaries.items():
             correlation[z], foreground[z] = summary["correlation"], summary["foreground"]
+            contrast[z] = summary["contrast"]
             for index, (block, distance) in enumerate(
                 zip(blocks, summary["distance"], strict=True)
             ):
@@ -199,6 +215,7 @@ class RegistrationCalculation(Step):
             "pairwise": pairwise,
             "correlation": correlation,
             "foreground": foreground,
+            "contrast": contrast,
             "origin": np.array(spec.origin),
             "grid": np.array(self.nb_blocks),
             "first": np.array(blocks[0].start[1:]),
@@ -215,6 +232,14 @@ class RegistrationCalculation(Step):
                         f"{spec.listed(empty)}, which cannot be registered so: choose one "
                         "between the grey levels there"
                     )
+        least = fitted["contrast"].min(axis=1)
+        faint = np.flatnonzero((least > 0) & (least < FAINT))
+        if len(faint) and not spec.is_integer:
+            yield (
+                f"{self.name}: the contrast of {spec.listed(faint)} is only "
+                f"{least[faint].min():.1g} of the mean gray level, which single precision hardly "
+                "holds: shifts may be off; subtract an offset from the slices"
+            )
         alone = np.flatnonzero((fitted["correlation"] < ALIKE).any(axis=1))
         if len(alone):
             yield (
@@ -277,16 +302,20 @@ class RegistrationCalculation(Step):
         _, rows, columns = area_region(self.area, spec).shape
         return rows // self.nb_blocks[0], columns // self.nb_blocks[1]
 
-    def _compare(self, images: Array) -> Compared:
+    def _compare(self, images: Array, limit: float) -> Compared:
         """Return how the last image lies on the one before it, or on an earlier one.
 
+        ``limit`` is the largest value that the threshold, if there is one, counts as foreground.
         Earlier ones are tried if the one before is hardly like it, or not much while they
         are, even as they lie.
         """
-        seen = images if self.threshold is None else images <= self.threshold
+        seen = images if self.threshold is None else images <= limit
         image = seen[-1]
         foreground = 0.0 if self.threshold is None else float(np.mean(image))
-        best = Compared(np.eye(3), 1, 1.0 if len(images) == 1 else 0.0, foreground)
+        marked = image.size * min(foreground, 1 - foreground)
+        least = ALIKE if self.threshold is None else max(ALIKE, MARKED / np.sqrt(max(marked, 1)))
+        contrast = _contrast(image)
+        best = Compared(np.eye(3), 1, 1.0 if len(images) == 1 else 0.0, foreground, contrast)
         if image.min() == image.max():
             return best
         for distance, reference in enumerate(seen[-2::-1], start=1):
@@ -298,14 +327,20 @@ class RegistrationCalculation(Step):
             ):
                 matrix = self._register(reference, image)
                 correlation = aligned_correlation(reference, image, matrix)
-                if correlation >= max(ALIKE, best.correlation):
-                    best = Compared(matrix, distance, correlation, foreground)
+                if correlation >= max(least, best.correlation):
+                    best = best._replace(matrix=matrix, distance=distance, correlation=correlation)
         return best
 
     def _register(self, reference: Array, image: Array) -> Array:
         if self.method == "phase":
             return register_shift(reference, image)
         return register(reference, image, self.transformation)
+
+
+def _contrast(image: Array) -> float:
+    """Return the standard deviation over the mean's magnitude; infinite for a mean of 0."""
+    mean = abs(float(image.mean(dtype=np.float64)))
+    return float(image.std(dtype=np.float64)) / mean if mean else np.inf
 
 
 def _jumps(panels: Mapping[str, Mapping[str, Array]]) -> set[int]:

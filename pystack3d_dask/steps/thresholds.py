@@ -1,27 +1,53 @@
-"""Thresholds on grey levels: inclusive, and open where not given."""
+"""Thresholds on gray levels: inclusive, and open where not given.
+
+A threshold is chosen by looking at images of the acquisition's type. So values are judged as
+they would be in that type, clipped and truncated, also where they are real numbers between two
+steps: 0.3 is not above a threshold of 0.5 that parts 0 from 1, nor 255.2 above 255. PyStack3D,
+which truncates after every step, thus finds the same pixels.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from math import ceil
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pystack3d_dask.errors import Problem
-from pystack3d_dask.spec import Array
+from pystack3d_dask.spec import Array, StackSpec
 
 
-def within(values: Array, low: float | None, high: float | None) -> NDArray[np.bool_] | None:
-    """Return where ``low <= values <= high``; None when there is no limit at all."""
-    above, below = limits(low, high)
-    if above == -np.inf and below == np.inf:
+def within(values: Array, low: float, high: float) -> NDArray[np.bool_] | None:
+    """Return where ``low <= values <= high``; None when both are infinite."""
+    if low == -np.inf and high == np.inf:
         return None
-    return np.asarray((values >= above) & (values <= below))
+    return np.asarray((values >= low) & (values <= high))
 
 
-def limits(low: float | None, high: float | None) -> tuple[float, float]:
-    """Return the thresholds with infinity where they are not given."""
-    return -np.inf if low is None else low, np.inf if high is None else high
+def limits(low: float | None, high: float | None, spec: StackSpec) -> tuple[float, float]:
+    """Return the smallest and the largest value that thresholds let pass.
+
+    Parameters
+    ----------
+    low, high : float, optional
+        Thresholds, inclusive.
+    spec : StackSpec
+        Of an acquisition of integers, values are judged as if clipped to its type and
+        truncated towards 0. Floats are judged as they are, in single precision.
+
+    Returns
+    -------
+    tuple of float
+        Of real values, inclusive; infinite where there is no limit.
+    """
+    # the largest value is the smallest one of the negated values
+    upper = None if high is None else -high
+    if not spec.is_integer:
+        return _single(low), -_single(upper)
+    ends = np.iinfo(spec.source_dtype)
+    least, most = int(ends.min), int(ends.max)
+    return _smallest(low, least, most), -_smallest(upper, -most, -least)
 
 
 def check_thresholds(name: str, low: float | None, high: float | None) -> Iterator[Problem]:
@@ -31,3 +57,19 @@ def check_thresholds(name: str, low: float | None, high: float | None) -> Iterat
             f"{name}.threshold_min",
             f"{low} is above threshold_max = {high}: no pixel is left; exchange them",
         )
+
+
+def _smallest(threshold: float | None, least: int, most: int) -> float:
+    """Return the smallest single that, clipped and truncated, is not below a threshold."""
+    if threshold is None or threshold <= least:
+        return -np.inf
+    if threshold > most:
+        return np.inf
+    integer = ceil(threshold)
+    # truncated to 0 and to negative integers is whatever is above the integer before
+    return float(integer if integer > 0 else np.nextafter(np.float32(integer - 1), np.float32(1)))
+
+
+def _single(threshold: float | None) -> float:
+    with np.errstate(over="ignore"):
+        return -np.inf if threshold is None else float(np.float32(threshold))

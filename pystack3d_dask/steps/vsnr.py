@@ -127,11 +127,10 @@ def _fastest_solver(u0: Array, filters: Filters, scale: float, beta: float) -> S
 
 
 def normalised(image: Array) -> tuple[Array, float]:
-    """Return the image divided by its maximum, as float32, and that maximum.
+    """Return the image divided by its largest magnitude, as float32, and that magnitude.
 
-    Where nothing is above 0 it is the largest magnitude instead, 0 for an image of zeros.
+    Without negative values that is the maximum. Of others the maximum may be next to 0, and says
+    nothing about their scale.
     """
-    top = float(image.max())
-    if top <= 0:
-        top = -float(image.min())
+    top = max(float(image.max()), -float(image.min()))
     return (image.astype(np.float32) / np.float32(top or 1.0)), top

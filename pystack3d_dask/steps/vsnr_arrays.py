@@ -143,15 +143,14 @@ def noise_power_on(xp: ModuleType, shape: tuple[int, int], filters: tuple[Filter
 
 
 def _normalised(images: Any) -> tuple[Any, Array, Array]:
-    """Return images divided by their maxima; on the host these, and root mean squares.
+    """Return images divided by their largest magnitudes; on the host these, and root mean squares.
 
-    Where nothing is above 0 it is the largest magnitude instead. The root mean square of an
-    image of one grey level is given as 0.
+    The root mean square of an image of one gray level is given as 0.
     """
     xp = namespace(images)
     values = images.astype(np.float32)
     low, high = values.min(axis=(1, 2)), values.max(axis=(1, 2))
-    tops = xp.where(high > 0, high, -low)
+    tops = xp.maximum(high, -low)
     u0 = values / xp.where(tops > 0, tops, np.float32(1))[:, None, None]
     is_flat = u0.min(axis=(1, 2)) == u0.max(axis=(1, 2))
     roots = xp.sqrt(xp.square(u0).mean(axis=(1, 2), dtype=np.float64))

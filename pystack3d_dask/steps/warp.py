@@ -15,6 +15,7 @@ from pystack3d_dask.steps.warp_arrays import (
     warp_piecewise_on_arrays,
 )
 
+ROUNDING = 1e-9  # of the mean: deviations up to this are those of a constant image
 MODES: dict[Mode, int] = {"constant": 0, "edge": 1, "symmetric": 2, "reflect": 3, "wrap": 4}
 
 
@@ -93,15 +94,25 @@ def aligned_correlation(reference: Array, image: Array, matrix: Array) -> float:
     Returns
     -------
     float
-        -1 to 1; 0 where one is constant, or where they share less than a tenth.
+        -1 to 1, whatever their offsets and scales; 0 where one is constant, or where they
+        share less than a tenth.
     """
     if not np.isfinite(matrix).all():
         return 0.0
-    count, a, b, aa, bb, ab = _sums(reference, image, matrix)
-    spread = (count * aa - a * a) * (count * bb - b * b)
-    if count < reference.size / 10 or spread <= 1e-12 * max(count * aa * count * bb, 1e-300):
+    # about the means: squares of an offset would swallow those of a faint contrast
+    middles = float(reference.mean(dtype=np.float64)), float(image.mean(dtype=np.float64))
+    count, a, b, aa, bb, ab = _sums(reference, image, matrix, *middles)
+    if count < reference.size / 10:
         return 0.0
-    return float((count * ab - a * b) / np.sqrt(spread))
+    deviations = [
+        np.sqrt(max(squares - total * total / count, 0.0) / count)
+        for total, squares in ((a, aa), (b, bb))
+    ]
+    rounding = [ROUNDING * abs(middle) for middle in middles]
+    if any(each <= least for each, least in zip(deviations, rounding, strict=True)):
+        return 0.0
+    covariance = (ab - a * b / count) / count
+    return float(covariance / deviations[0] / deviations[1])
 
 
 def _rounded(matrix: Array) -> Array:
@@ -243,8 +254,9 @@ def _piecewise(xs: Array, ys: Array, points: Array, row: int, column: int) -> tu
 
 @compiled()
 def _sums(
-    reference: Array, image: Array, matrix: Array
+    reference: Array, image: Array, matrix: Array, middle: float, image_middle: float
 ) -> tuple[float, float, float, float, float, float]:
+    """Return how many pixels both show, and sums of their distances from two middles."""
     rows, columns = image.shape
     count, a, b, aa, bb, ab = 0.0, 0.0, 0.0, 0.0, 0.0, 0.0
     for row in range(reference.shape[0]):
@@ -252,8 +264,8 @@ def _sums(
             x = matrix[0, 0] * column + matrix[0, 1] * row + matrix[0, 2]
             y = matrix[1, 0] * column + matrix[1, 1] * row + matrix[1, 2]
             if 0 <= x <= columns - 1 and 0 <= y <= rows - 1:
-                one = np.float64(reference[row, column])
-                other = _sample(image, y, x, 1)
+                one = np.float64(reference[row, column]) - middle
+                other = _sample(image, y, x, 1) - image_middle
                 count += 1
                 a += one
                 b += other

@@ -160,3 +160,22 @@ def test_wavelets_too_long_for_the_slices_are_told_of(how, path):
     (problem,) = step.check(spec_of(images))
     assert (problem.path, problem.severity) == (path, "warning")
     assert correct(step, images).shape == images.shape
+
+
+@every_way
+@pytest.mark.parametrize("precision", ["float32", "source"])
+@pytest.mark.parametrize(("dtype", "offset"), [("int8", -90), ("int16", -2000), ("int16", -90)])
+def test_negative_values_of_signed_types_stay(how, dtype, offset, precision):
+    images = (striped().astype(np.int16) + offset).clip(-128 if dtype == "int8" else -4000, 127)
+    images = images.astype(dtype)
+    found = correct(Destriping(**how), images, spec_of(images, precision))
+    negative = images < -30
+    assert negative.any()
+    assert np.mean(found[negative] < 0) > 0.95
+    assert abs(found.mean() - images.mean()) < 2
+
+
+def test_stripes_of_values_below_zero_are_those_above_upside_down():
+    images = striped("int16")
+    below = correct(Destriping(**WAYS["native"]), -images)
+    np.testing.assert_allclose(below, -correct(Destriping(**WAYS["native"]), images), atol=0.01)

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy import ndimage
 from stack_tools import correct, fit, spec_of
 
 from pystack3d_dask.steps.histograms import bin_centres
@@ -79,19 +80,31 @@ def test_values_are_those_of_the_specification(dtype, size, precision):
         np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-3)
 
 
-@pytest.mark.parametrize("precision", ["float32", "source"])
-def test_a_given_range_counts_what_is_outside_in_the_outer_bins(precision):
+def test_precision_source_counts_what_is_outside_a_given_range_in_the_outer_bins():
     images = jumping()
     step = IntensityRescaling(nbins=32, filter_size=3, range_bins=(40.0, 160.0))
-    spec = spec_of(images, precision)
+    spec = spec_of(images, "source")
     found = fit(step, images, spec)
     np.testing.assert_array_equal(found["histograms"].sum(axis=1), images[0].size)
     assert found["histograms"][0, 0] >= np.sum(images[0] < 40)
     assert found["histograms"][0, -1] >= np.sum(images[0] > 160)
-    expected = plain(images, 32, (40.0, 160.0), 3, precision)
-    if precision == "source":
-        expected = np.trunc(expected.clip(0, 255))
-    np.testing.assert_allclose(correct(step, images, spec), expected, atol=1e-3)
+    expected = plain(images, 32, (40.0, 160.0), 3, "source")
+    np.testing.assert_allclose(
+        correct(step, images, spec), np.trunc(expected.clip(0, 255)), atol=1e-3
+    )
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "float32"])
+def test_what_is_outside_a_given_range_is_not_counted_and_goes_on_from_the_outer_bins(dtype):
+    images = jumping("uint8").astype(dtype)
+    step = IntensityRescaling(nbins=32, filter_size=3, range_bins=(40.0, 160.0))
+    found = fit(step, images, spec_of(images))
+    inside = (images >= 40) & (images <= 160)
+    np.testing.assert_array_equal(found["histograms"].sum(axis=1), inside.sum(axis=(1, 2)))
+    moved = correct(step, images) - images
+    for image, shift in zip(images, moved, strict=True):
+        for beyond in (image < 40, image > 162):
+            np.testing.assert_allclose(shift[beyond], shift[beyond][0], atol=1e-3)
 
 
 @pytest.mark.parametrize("size", [-1, 3])
@@ -192,3 +205,86 @@ def test_histograms_after_are_those_of_the_pixels_after(nbins):
     spread_out = spread(found["histograms"], found["maps"], limits)
     np.testing.assert_allclose(spread_out.sum(axis=1), 200 * 200)
     assert np.abs(spread_out - expected).max() < 0.02 * 200 * 200
+
+
+def material(slices=12, shape=(72, 84), seed=1):
+    """Return slices that show the same, of mean 0 and standard deviation 1."""
+    noise = ndimage.gaussian_filter(np.random.default_rng(seed).normal(size=shape), 2)
+    return np.tile((noise - noise.mean()) / noise.std(), (slices, 1, 1))
+
+
+def bordered(values, fill):
+    """Return slices with a border of varying width at the left."""
+    values = values.copy()
+    for k, width in enumerate(np.random.default_rng(0).integers(0, 25, len(values))):
+        values[k, :, :width] = fill
+    return values
+
+
+KINDS = [
+    ("uint8", 20, 128, 0),
+    ("uint8", 20, 128, 255),
+    ("uint16", 300, 2000, 0),
+    ("uint16", 300, 40_000, 65_535),
+    ("int16", 300, -2000, 32_767),
+    ("float32", 0.001, 1.337, 0),
+    ("float32", 1e-8, 0, -1e30),
+    ("float32", 1e4, 1e7, 0),
+]
+
+
+@pytest.mark.parametrize(("dtype", "contrast", "offset", "fill"), KINDS)
+def test_a_border_of_varying_width_makes_no_jumps(dtype, contrast, offset, fill):
+    clean = material() * contrast + offset
+    images = bordered(clean, fill)
+    images = (np.rint(images) if np.dtype(dtype).kind in "iu" else images).astype(dtype)
+    step = IntensityRescaling(filter_size=-1)
+    means = correct(step, images)[:, :, 26:].mean(axis=(1, 2), dtype=np.float64)
+    assert means.std() < 0.05 * contrast
+    (note,) = step.remarks(fit(step, images, spec_of(images)), spec_of(images))
+    assert f"{fill:g}" in note
+    assert "fill" in note
+
+
+@pytest.mark.parametrize("dtype", ["uint16", "float32"])
+def test_a_hot_pixel_does_not_change_what_is_done_to_the_others(dtype):
+    images = ((material() * 300 + 2000) * np.linspace(0.9, 1.1, 12)[:, None, None]).astype(dtype)
+    step = IntensityRescaling(filter_size=-1)
+    expected = correct(step, images)
+    hot = images.copy()
+    hot[3, 5, 5] = 65_535
+    found = correct(step, hot)
+    found[3, 5, 5] = expected[3, 5, 5]
+    assert np.quantile(np.abs(found - expected), 0.99) < 3
+    assert found.mean(axis=(1, 2)).std() < 0.1 * images.mean(axis=(1, 2)).std()
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.floats(-8, 4), st.floats(-3, 3))
+def test_an_offset_and_a_scale_only_move_what_comes_out(scale, ratio):
+    gains = np.linspace(0.9, 1.1, 12)[:, None, None]
+    images = bordered(material() * gains, -50).astype(np.float32)
+    step = IntensityRescaling(filter_size=-1)
+    contrast = 10.0**scale
+    offset = contrast * 10.0**ratio
+    other = (images * contrast + offset).astype(np.float32)
+    found = (correct(step, other) - offset) / contrast
+    np.testing.assert_allclose(found, correct(step, images), atol=0.02)
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "float32"])
+def test_pores_and_noiseless_phases_are_no_fill(dtype):
+    soft = np.clip(material() * 60 + 60, 0, 127).astype(dtype)  # many pixels at both ends
+    phases = np.where(material() > 0, 100, 0).astype(dtype)
+    for images in (soft, phases):
+        spec = spec_of(images)
+        found = fit(IntensityRescaling(), images, spec)
+        np.testing.assert_array_equal(found["range"], [images.min(), images.max()])
+        assert not [*IntensityRescaling().remarks(found, spec)]
+
+
+def test_precision_source_leaves_nothing_out():
+    images = bordered(material() * 20 + 128, 0).astype(np.uint8)
+    found = fit(IntensityRescaling(), images, spec_of(images, "source"))
+    np.testing.assert_array_equal(found["range"], [0, images.max()])
+    np.testing.assert_array_equal(found["histograms"].sum(axis=1), images[0].size)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from stack_tools import correct, fit, largest_error, posed, spec_of, turned
 
 from pystack3d_dask.spec import Region
@@ -210,3 +212,48 @@ def test_phases_know_shifts_alone():
     (problem,) = step.check(spec_of(SHIFTING))
     assert problem.path == "registration_calculation.method"
     assert "translations" in problem.message
+
+
+SCALES_AND_OFFSETS = [
+    ("uint8", 25, 128),
+    ("uint16", 25, 30_000),
+    ("int16", 25, -20_000),
+    ("float32", 0.001, 1.337),
+    ("float32", 1e-8, 0),
+    ("float32", 1e-8, 1e-4),
+    ("float32", 1e4, -1e8),
+]
+
+
+def of_contrast(dtype, contrast, offset):
+    """Return shifted slices of a standard deviation, about an offset."""
+    values = (SHIFTING - SHIFTING.mean()) / SHIFTING.std() * contrast + offset
+    return (np.rint(values) if np.dtype(dtype).kind in "iu" else values).astype(dtype)
+
+
+@METHODS
+@pytest.mark.parametrize(("dtype", "contrast", "offset"), SCALES_AND_OFFSETS)
+def test_an_offset_and_a_scale_do_not_change_what_is_found(dtype, contrast, offset, method):
+    fitted = found(of_contrast(dtype, contrast, offset), method=method)
+    expected = found(SHIFTING.astype(np.float32), method=method)
+    np.testing.assert_allclose(fitted["pairwise"], expected["pairwise"], atol=0.02)
+    np.testing.assert_allclose(fitted["correlation"], expected["correlation"], atol=0.01)
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.floats(-8, 4), st.floats(-4, 4), st.booleans())
+def test_phases_find_a_shift_whatever_the_scale_and_the_offset(scale, ratio, is_negative):
+    contrast = 10.0**scale
+    offset = contrast * 10.0**ratio * (-1 if is_negative else 1)
+    fitted = found(of_contrast("float32", contrast, offset), method="phase")
+    expected = found(SHIFTING.astype(np.float32), method="phase")
+    np.testing.assert_allclose(fitted["pairwise"], expected["pairwise"], atol=2e-3)
+
+
+@METHODS
+def test_a_contrast_that_single_precision_hardly_holds_is_reported(method):
+    faint = of_contrast("float32", 3e-6, 1)
+    (text,) = remarks(faint, method=method)
+    assert "subtract an offset" in text
+    for fine in (of_contrast("float32", 3e-4, 1), of_contrast("uint16", 2, 60_000)):
+        assert not remarks(fine, method=method)
