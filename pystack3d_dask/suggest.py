@@ -134,6 +134,8 @@ def thresholds(image: Array) -> tuple[float | None, float | None]:
     """
     image = np.asarray(image).astype(np.float64)
     low, high = np.percentile(image, [0.1, 99.9])
+    if low == high:  # and no bins between them
+        return None, None
     counts, edges = np.histogram(image, BINS, (float(low), float(high)))
     centres = (edges[:-1] + edges[1:]) / 2
     smooth = ndimage.gaussian_filter1d(counts.astype(np.float64), BINS / 64)
