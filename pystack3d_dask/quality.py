@@ -208,7 +208,7 @@ def correlation(image: Array, neighbour: Array) -> float:
         Equal shapes, any real type. 0 if one of them has a single grey level.
     """
     one, other = (detail(tame(each)) for each in (image, neighbour))
-    norm = float(np.sqrt(np.vdot(one, one) * np.vdot(other, other)))
+    norm = float(np.sqrt(float(np.vdot(one, one)) * float(np.vdot(other, other))))
     return float(np.vdot(one, other)) / norm if norm else 0.0
 
 
