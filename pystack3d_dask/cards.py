@@ -113,7 +113,7 @@ def summary_card(summary: RunSummary) -> str:
         for item in summary.passes
     ]
     head = ["pass", "tasks", "read", "wrote", "memory", "time", ""]
-    notes = [*map(bad_slice_note, summary.bad_slices), *summary.remarks]
+    notes = [*summary.notes, *map(bad_slice_note, summary.bad_slices), *summary.remarks]
     listed = "".join(f"<li>{escape(note)}</li>" for note in notes)
     done = _table(head, rows) if rows else "<p>Nothing was left to do.</p>"
     return _card("Result", _pairs(facts) + done + (f"<ul>{listed}</ul>" if listed else ""))

@@ -28,5 +28,5 @@ def open_pipeline(project: Path, steps: str | None, gpu_use: GpuUse | None = Non
     if gpu_use is not None:
         pipeline = replace(pipeline, gpu_use=gpu_use)
     for note in pipeline.notes:
-        click.echo(f"note: {note}", err=True)
+        click.echo(f"{note.severity}: {note}", err=True)
     return pipeline

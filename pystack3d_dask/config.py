@@ -23,7 +23,7 @@ from pydantic import BaseModel, ConfigDict, NonNegativeInt, TypeAdapter, Validat
 from pystack3d_dask.errors import ParameterError, Problem, SourceError
 from pystack3d_dask.io.content import by_content
 from pystack3d_dask.io.mended import Mended
-from pystack3d_dask.io.scaled import Scaled, check_voxel_size
+from pystack3d_dask.io.scaled import Scaled, check_voxel_size, doubt_size
 from pystack3d_dask.io.scan import Scan, scan, without_unreadable
 from pystack3d_dask.io.source import Source
 from pystack3d_dask.io.sources import open_source
@@ -252,7 +252,7 @@ def _replace_deprecated(
     else:
         cleaned["project_dir"] = value
         why = "and taken as project_dir"
-    problems.append(Problem(key, f"deprecated {why}; use project_dir", "warning"))
+    problems.append(Problem(key, f"deprecated {why}; use project_dir", "note"))
 
 
 def _tables(cleaned: dict[str, Any], problems: list[Problem]) -> dict[str, Any]:
@@ -286,7 +286,7 @@ def _without_empty(
 ) -> dict[str, Any]:
     for key in (key for key, value in values.items() if value == ""):
         path = f"{table}.{key}" if table else key
-        problems.append(Problem(path, 'the empty string is taken as "not set"', "warning"))
+        problems.append(Problem(path, 'the empty string is taken as "not set"', "note"))
     return {key: value for key, value in values.items() if value != ""}
 
 
@@ -414,7 +414,7 @@ def _directory(beside: Path, project_dir: str | None, problems: list[Problem]) -
 def _open_source(directory: Path, settings: Settings, problems: list[Problem]) -> Source | None:
     try:
         source = open_source(directory, channels=settings.channels, samples=settings.samples)
-        problems += [Problem("", note, "warning") for note in source.notes]
+        problems += [Problem("", note, "note") for note in source.notes]
         source = _selected_slices(source, settings, problems)
         source = by_content(source) if settings.fingerprint == "content" else source
         return _scaled(source, settings, problems)
@@ -449,6 +449,9 @@ def _scaled(source: Source, settings: Settings, problems: list[Problem]) -> Sour
     except ValueError as error:
         problems.append(Problem("voxel_size", str(error)))
         return source
+    problems += [
+        Problem("voxel_size", doubt, "warning") for doubt in doubt_size(size, source.specs[0])
+    ]
     given = Scaled(source, size, max(settings.ind_min, 0))
     problems += [Problem("voxel_size", note, "warning") for note in given.contradictions()]
     return given

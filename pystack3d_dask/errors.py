@@ -134,13 +134,13 @@ class Problem:
         TOML path of the culprit, such as ``bkg_removal.orders``.
     message : str
         What was found, what was expected and what to do.
-    severity : {"error", "warning"}
-        Warnings are shown and the run goes on.
+    severity : {"error", "warning", "note"}
+        Warnings, of what is hardly meant, and notes are shown and the run goes on.
     """
 
     path: str
     message: str
-    severity: Literal["error", "warning"] = "error"
+    severity: Literal["error", "warning", "note"] = "error"
 
     def __str__(self) -> str:
         return f"{self.path}: {self.message}" if self.path else self.message

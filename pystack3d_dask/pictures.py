@@ -28,7 +28,9 @@ SWEEP_INCHES = 12.5  # width of all columns of a sweep
 SCREEN_DPI, FILE_DPI = 100, 150
 COMPRESSION = 1  # of PNG files: the highest takes three times as long for a few percent
 BINS = 128
+LONGEST = 12  # times as wide as high, or as high as wide: what is longer is drawn stretched
 ENOUGH = 800  # pixels along the longer side of a picture
+FEW = 10  # pixels along a side that are all drawn
 SAMPLES = 2**18  # pixels from which the contrast is taken
 QUICKLY: dict[str, Any] = {"pil_kwargs": {"compress_level": COMPRESSION}}
 BEFORE, AFTER, BEST, WARNING = "0.55", "C0", "C2", "C1"
@@ -38,8 +40,8 @@ MOST_COLUMNS = 5
 
 def preview_figure(preview: Preview) -> Figure:
     """Return before, after, difference and histograms of a preview, a row for each channel."""
-    rows, (height, width) = len(preview.channels), preview.before.shape[1:]
-    tall = INCHES * min(max(height / width, 0.4), 2.5)
+    rows, shape = len(preview.channels), preview.before.shape[1:]
+    tall = INCHES * _height(shape)
     foot = FOOT if preview.labels else 0.0
     across = 4 * INCHES + 4 * GAP + BAR + NUMBERS
     # places by arithmetic, not a layout: that would have to draw all of it twice
@@ -72,35 +74,45 @@ def _row(figure: Figure, bottom: float, height: float) -> list[Any]:
 
 
 def sweep_figure(sweep: Sweep) -> Figure:
-    """Return one picture per cell of a sweep, the best one framed: its first slice and channel."""
+    """Return one picture per cell of a sweep, the best one framed: its first slice and channel.
+
+    Where there are no scores, none is framed, and the first picture is of what comes to the
+    first step that changes.
+    """
     rows, columns, cells = _arranged(sweep)
-    height, width = cells[0].images.shape[-2:]
+    shape = cells[0].images.shape[-2:]
     side = SWEEP_INCHES / max(columns, 3)
-    tall = side * min(max(height / width, 0.4), 2.5)
+    tall = side * _height(shape)
     lines = 1 + len(sweep.grid)
     figure = _figure(columns * side + 0.3, rows * (tall + 0.17 * lines + 0.1) + 0.9)
     _title(figure, f"slice {sweep.z[0]}, after {sweep.step}", sweep.labels)
     limits = _limits(*(cell.images[0, 0] for cell in cells))
     grid = figure.subplots(rows, columns, squeeze=False).ravel()
-    for axes, cell in zip(grid, cells, strict=False):
+    first = 0 if sweep.before is None else 1
+    if sweep.before is not None:
+        _show(grid[0], sweep.before, _limits(sweep.before), None)
+        grid[0].set_title("input", fontsize="small")
+        grid[0].set_frame_on(False)
+    for axes, cell in zip(grid[first:], cells, strict=False):
         _show(axes, cell.images[0, 0], limits, None)
         name = "\n".join(f"{_short(path)} = {value}" for path, value in cell.values.items())
         is_best = cell is sweep.best
         mark, colour = (" (best)", BEST) if is_best else ("", "black")
-        text = f"{name}\nscore {cell.score:.4f}{mark}"
+        text = name if cell.score is None else f"{name}\nscore {cell.score:.4f}{mark}"
         axes.set_title(text, fontsize="small", color=colour)
         for edge in axes.spines.values():
             edge.set(visible=is_best, color=BEST, linewidth=3)
-    for axes in grid[len(cells) :]:
+    for axes in grid[first + len(cells) :]:
         axes.set_axis_off()
-    _scale_bar(grid[0], width * sweep.pixel, sweep.unit)
+    _scale_bar(grid[0], shape[1] * sweep.pixel, sweep.unit)
     return figure
 
 
 def _arranged(sweep: Sweep) -> tuple[int, int, Sequence[Cell]]:
     """Return rows and columns of the picture of a sweep, and the cells row by row.
 
-    Of two parameters the one with more values goes along the columns.
+    Without scores there is one picture more than cells. Of two parameters the one with more
+    values goes along the columns.
     """
     counts = [len(values) for values in sweep.grid.values()]
     cells = sweep.cells
@@ -108,8 +120,9 @@ def _arranged(sweep: Sweep) -> tuple[int, int, Sequence[Cell]]:
     if len(counts) == 2 and counts[0] > counts[1]:
         across = counts[0]
         cells = tuple(cell for k in range(counts[1]) for cell in cells[k :: counts[1]])
-    columns = min(across, MOST_COLUMNS)
-    return -(-len(cells) // columns), columns, cells
+    pictures = len(cells) + (sweep.before is not None)
+    columns = min(across if pictures == len(cells) else pictures, MOST_COLUMNS)
+    return -(-pictures // columns), columns, cells
 
 
 def save_figure(figure: Figure, path: Path | str) -> Path:
@@ -156,6 +169,7 @@ def _draw_channel(
     where = f"{channel}, " if len(preview.channels) > 1 else ""
     limits = _limits(before, after)
     spread = float(np.percentile(np.abs(_some(difference)), CONTRAST[1])) or 1.0
+    stretched = ", stretched" if _is_extreme(before.shape) else ""
     _show(axes[0], before, limits, preview.extent)
     _show(axes[1], after, limits, preview.extent)
     shown = _show(axes[2], difference, (-spread, spread), preview.extent, "RdBu_r")
@@ -164,7 +178,7 @@ def _draw_channel(
     _scale_bar(axes[0], right - left, preview.unit)
     _histograms(axes[3], before, after)
     change = "after - before" + ", aligned" * (preview.moved is not None)
-    titles = ("before", "after", change, "grey levels")
+    titles = (*(f"{each}{stretched}" for each in ("before", "after", change)), "grey levels")
     for axis, title in zip(axes, titles, strict=False):
         axis.set_title(f"{where}{title}", fontsize="medium")
 
@@ -183,30 +197,33 @@ def _show(
         cmap=colours,
         vmin=low,
         vmax=high,
-        extent=extent,
+        extent=extent or (0, image.shape[1], image.shape[0], 0),
+        aspect="auto" if _is_extreme(image.shape) else "equal",
         interpolation_stage="data",  # a quarter of the work of reducing colours
     )
 
 
 def _reduced(image: Array) -> Array:
-    """Return an image with no more pixels than can be seen: means over squares of them."""
+    """Return an image with no more pixels than can be seen: means over squares of them.
+
+    Of a side with few pixels, more are kept.
+    """
     factor = max(image.shape) // ENOUGH
-    if factor < 2:
-        return image
-    rows, columns = (extent // factor * factor for extent in image.shape)
-    total = np.zeros((rows // factor, columns // factor), np.float32)
-    for y, x in product(range(factor), repeat=2):  # many times as fast as a mean over short axes
-        total += image[y:rows:factor, x:columns:factor]
-    return total / np.float32(factor**2)
+    down, across = (max(1, min(factor, extent // FEW)) for extent in image.shape)
+    rows, columns = image.shape[0] // down * down, image.shape[1] // across * across
+    # float64: matplotlib takes the difference of grey levels in the type that it is given
+    if down == across == 1:
+        return image.astype(np.float64) if image.dtype.kind == "f" else image
+    total = np.zeros((rows // down, columns // across))
+    for y, x in product(range(down), range(across)):  # faster than a mean over short axes
+        total += image[y:rows:down, x:columns:across]
+    total /= down * across
+    return total
 
 
 def _histograms(axes: Any, before: Array, after: Array) -> None:
     """Draw the grey levels of both, as shares of the pixels."""
-    low = min(float(before.min()), float(after.min()))
-    high = max(float(before.max()), float(after.max()))
-    is_integer = before.dtype.kind in "iu"
-    step = max(1.0, np.ceil((high - low) / BINS)) if is_integer else (high - low) / BINS or 1.0
-    edges = np.arange(low - 0.5 * is_integer, high + 1.5 * step, step)
+    edges = _bins(before, after)
     bins, ends = len(edges) - 1, (edges[0], edges[-1])  # not edges: pixels would be sorted
     for image, name, colour in ((before, "before", BEFORE), (after, "after", AFTER)):
         counts, _ = np.histogram(image, bins, ends)
@@ -218,6 +235,27 @@ def _histograms(axes: Any, before: Array, after: Array) -> None:
     axes.legend(frameon=False, fontsize="small")
     for side in ("top", "right", "left"):
         axes.spines[side].set_visible(False)
+
+
+def _bins(*images: Array) -> Array:
+    """Return the edges of equal bins, of integers a whole number of grey levels wide."""
+    low = min(float(image.min()) for image in images)
+    high = max(float(image.max()) for image in images)
+    if images[0].dtype.kind in "iu":
+        width = max(1.0, np.ceil((high - low) / BINS))
+        return np.arange(low - 0.5, high + 1.5 * width, width)
+    half = (high - low) / 2 or max(0.5, abs(low) / BINS)
+    return (low + high) / 2 + np.linspace(-half, half, BINS + 1)
+
+
+def _height(shape: Sequence[int]) -> float:
+    """Return the height of a picture over its width, for an image of so many rows and columns."""
+    return float(min(max(shape[0] / shape[1], 0.4), 2.5))
+
+
+def _is_extreme(shape: Sequence[int]) -> bool:
+    """Return whether an image is so long that it is but a line unless it is stretched."""
+    return max(shape) > LONGEST * min(shape)
 
 
 def _scale_bar(axes: Any, width: float, unit: str) -> None:
@@ -269,13 +307,14 @@ def _limits(*images: Array) -> tuple[float, float]:
     """Return the grey levels that are black and white in all of some images."""
     ends = np.array([np.percentile(_some(image), CONTRAST) for image in images])
     low, high = float(ends[:, 0].min()), float(ends[:, 1].max())
-    return low, high if high > low else low + 1
+    return low, high if high > low else low + max(1.0, abs(low) / BINS)
 
 
 def _some(image: Array) -> Array:
-    """Return every n-th pixel along both axes, no more than contrast takes."""
+    """Return every n-th pixel along both axes, no more than contrast takes, as floats."""
     step = max(1, int(np.sqrt(image.size / SAMPLES)))
-    return image[::step, ::step]
+    down, across = (min(step, extent) for extent in image.shape)
+    return image[::down, ::across].astype(np.float64)
 
 
 def _short(path: str) -> str:

@@ -16,7 +16,7 @@ from pystack3d_dask.project import Project
 from pystack3d_dask.quality import Quality
 from pystack3d_dask.spec import Array, Region, StackSpec
 from pystack3d_dask.steps.area import Area, area_region, check_area
-from pystack3d_dask.values import cast
+from pystack3d_dask.values import cast, repair
 from pystack3d_dask.workbench import Estimate, Fitted, Workbench, in_threads, level_after
 
 if TYPE_CHECKING:
@@ -46,6 +46,9 @@ class Preview:
     estimated : mapping
         By step name, from how many slices its fit was estimated, where no run had found it.
         What a run does may then differ.
+    bad_pixels : tuple of int
+        By channel, how many pixels of ``before`` have no finite value in the acquisition and
+        are shown as the nearest valid one, which a run makes of them, too.
     """
 
     name: str
@@ -57,6 +60,7 @@ class Preview:
     unit: str
     moved: Array | None = None
     estimated: Mapping[str, Estimate] = field(default_factory=dict)
+    bad_pixels: tuple[int, ...] = ()
 
     @property
     def difference(self) -> Array:
@@ -65,12 +69,22 @@ class Preview:
         ``after`` less ``before``, the latter aligned and resampled alike: what moves alone is 0.
         """
         before = self.before if self.moved is None else self.moved
-        return self.after.astype(np.float32) - before.astype(np.float32)
+        with np.errstate(over="ignore"):
+            change = self.after.astype(np.float32) - before.astype(np.float32)
+        return np.nan_to_num(change, copy=False)  # beyond what float32 holds: the largest it holds
 
     @property
     def labels(self) -> tuple[str, ...]:
-        """What is estimated, in words."""
-        return tuple(f"{name} {estimate}" for name, estimate in self.estimated.items())
+        """What to know before one judges by the pictures: what is estimated, and bad pixels."""
+        several = len(self.channels) > 1
+        return (
+            *(f"{name} {estimate}" for name, estimate in self.estimated.items()),
+            *(
+                f"{channel}: " * several + _bad(count, self.before[0].size)
+                for channel, count in zip(self.channels, self.bad_pixels, strict=False)
+                if count
+            ),
+        )
 
     def figures(self) -> dict[str, dict[str, tuple[float, float]]]:
         """Return figures of the slice before and after, by channel and name.
@@ -124,17 +138,19 @@ def preview(
     source = source_slice(chain, end, region)
     (images,) = bench.images(fitted, end, [region])
     moved = bench.moved(fitted, end, region)
+    before, bad_pixels = acquired(project.source, source)
     spec = chain.levels[end]
     return Preview(
         name=(spec.names or project.source.names)[z],
         step=project.steps[end - 1].name if end else "nothing",
         channels=project.source.channels,
-        before=_before(project.source, source),
+        before=before,
         after=_rounded(images, fitted),
         moved=None if moved is None else _rounded(moved, fitted),
         extent=_extent(spec, region),
         unit="pixels" if spec.pixel_size is None else "µm",
         estimated=fitted.estimates,
+        bad_pixels=bad_pixels,
     )
 
 
@@ -165,8 +181,17 @@ def _rounded(images: Sequence[Array], fitted: Fitted) -> Array:
     )
 
 
-def _before(source: Source, region: Region) -> Array:
-    return np.stack([source.read(k, region)[0] for k in range(len(source.channels))])
+def acquired(source: Source, region: Region) -> tuple[Array, tuple[int, ...]]:
+    """Return part of a slice as a run takes it, and by channel how many pixels were bad."""
+    found = [repair(source.read(k, region)[0]) for k in range(len(source.channels))]
+    return np.stack([image for image, _ in found]), tuple(count for _, count in found)
+
+
+def _bad(count: int, pixels: int) -> str:
+    if count == pixels:
+        return "no pixel has a finite value: shown as 0"
+    what = "pixel has" if count == 1 else "pixels have"
+    return f"{count} {what} no finite value: shown as the nearest valid one"
 
 
 def _extent(spec: StackSpec, region: Region) -> tuple[float, float, float, float]:
@@ -181,8 +206,8 @@ def _extent(spec: StackSpec, region: Region) -> tuple[float, float, float, float
 def _figures(image: Array) -> dict[str, float]:
     own = Quality.of(image)
     return {
-        "mean": float(image.mean()),
-        "deviation": float(image.std()),
+        "mean": float(image.mean(dtype=np.float64)),
+        "deviation": float(image.std(dtype=np.float64)),
         "along": own.along,
         "across": own.across,
         "sharpness": own.sharpness,

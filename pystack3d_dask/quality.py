@@ -17,6 +17,7 @@ from pystack3d_dask.spec import Array
 WEDGE = 5.0  # degrees to each side of a direction that count as that direction
 SLOWEST = 50  # pixels of a period
 NOTHING = 1e-8  # of the energy of the strongest ring: where there is less, windows leak
+SMALLEST, LARGEST = 1e-12, 1e12  # grey levels whose squares, summed, float32 can hold
 LEVELS = 1024  # quantiles by which grey levels are compared
 
 
@@ -98,7 +99,8 @@ def power_spectrum(image: Array) -> tuple[Array, Array, Array]:
         Cycles per pixel.
     """
     rows, columns = image.shape
-    values = image.astype(np.float32) - np.float32(image.mean())
+    values = tame(image)
+    values -= np.float32(values.mean(dtype=np.float64))
     values *= np.hanning(rows + 2)[1:-1, None].astype(np.float32)
     values *= np.hanning(columns + 2)[1:-1].astype(np.float32)
     power = np.square(np.abs(fft.rfft2(values)))
@@ -158,10 +160,26 @@ def sharpness(image: Array) -> float:
     image : ndarray, shape (rows, columns)
         Any real type.
     """
-    values = image.astype(np.float32)
+    values = tame(image)
     variance = float(values.var())
-    energy = sum(float(np.mean(np.square(np.diff(values, axis=axis)))) for axis in (0, 1))
+    gradients = [np.diff(values, axis=axis) for axis in (0, 1) if image.shape[axis] > 1]
+    energy = sum(float(np.mean(np.square(each))) for each in gradients)
     return energy / variance if variance else 0.0
+
+
+def tame(image: Array) -> Array:
+    """Return an image as float32, divided by a power of two where its squares are out of range.
+
+    Parameters
+    ----------
+    image : ndarray
+        Any real type, finite.
+    """
+    values = image.astype(np.float32)
+    largest = max(abs(float(values.max())), abs(float(values.min()))) if values.size else 0.0
+    if not largest or SMALLEST <= largest <= LARGEST:
+        return values
+    return np.ldexp(values, -int(np.frexp(largest)[1]))
 
 
 def histogram_distance(image: Array, neighbour: Array) -> float:
@@ -177,7 +195,7 @@ def histogram_distance(image: Array, neighbour: Array) -> float:
     """
     places = (np.arange(LEVELS) + 0.5) / LEVELS
     one, other = (np.quantile(each.astype(np.float32), places) for each in (image, neighbour))
-    deviation = float(neighbour.std())
+    deviation = float(neighbour.std(dtype=np.float64))
     return float(np.mean(np.abs(one - other))) / deviation if deviation else 0.0
 
 
@@ -189,8 +207,8 @@ def correlation(image: Array, neighbour: Array) -> float:
     image, neighbour : ndarray
         Equal shapes, any real type. 0 if one of them has a single grey level.
     """
-    one, other = (detail(each) for each in (image, neighbour))
-    norm = float(np.sqrt(np.vdot(one, one) * np.vdot(other, other)))
+    one, other = (detail(tame(each)) for each in (image, neighbour))
+    norm = float(np.sqrt(float(np.vdot(one, one)) * float(np.vdot(other, other))))
     return float(np.vdot(one, other)) / norm if norm else 0.0
 
 

@@ -134,6 +134,7 @@ def _run(project: Project, client: Client | None, on_block: OnBlock | None) -> R
         passes=tuple(passes),
         bad_slices=tuple(bad_slices(project)),
         remarks=tuple(remarks(project)),
+        notes=tuple(map(str, project.notes)),
     )
     if passes or not is_summarised(project):
         write_summary(project, summary)

@@ -132,8 +132,10 @@ def thresholds(image: Array) -> tuple[float | None, float | None]:
         None where the histogram has no valley: grey levels are then not told apart by a
         threshold.
     """
-    image = np.asarray(image)
+    image = np.asarray(image).astype(np.float64)
     low, high = np.percentile(image, [0.1, 99.9])
+    if low == high:  # and no bins between them
+        return None, None
     counts, edges = np.histogram(image, BINS, (float(low), float(high)))
     centres = (edges[:-1] + edges[1:]) / 2
     smooth = ndimage.gaussian_filter1d(counts.astype(np.float64), BINS / 64)

@@ -56,6 +56,9 @@ class RunSummary:
     remarks : tuple of str
         What users should know about the fits, such as slices that had no part in one, and
         about pixels that were clipped.
+    notes : tuple of str
+        What was worth saying when the project was opened, such as parameters that can hardly
+        be meant; ``summary.json`` has them first among its remarks.
     """
 
     result: Path
@@ -63,6 +66,7 @@ class RunSummary:
     passes: tuple[PassSummary, ...]
     bad_slices: tuple[dict[str, Any], ...] = ()
     remarks: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
 
     def _repr_html_(self) -> str:
         from pystack3d_dask.cards import summary_card
@@ -206,7 +210,7 @@ def write_summary(project: Project, summary: RunSummary) -> None:
         "seconds": summary.seconds,
         "passes": [asdict(item) for item in summary.passes],
         "bad_slices": list(summary.bad_slices),
-        "remarks": list(summary.remarks),
+        "remarks": [*summary.notes, *summary.remarks],
     }
     with replacing(project.workspace.summary) as file:
         file.write((json.dumps(content, indent=2, default=str) + "\n").encode())

@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from pystack3d_dask.chain import source_slice
 from pystack3d_dask.errors import ParameterError, Problem
 from pystack3d_dask.parameters import ORIGIN, step_index, with_parameters
-from pystack3d_dask.preview import chosen_region, chosen_slice, rounded
+from pystack3d_dask.preview import acquired, chosen_region, chosen_slice, rounded
 from pystack3d_dask.project import Project
 from pystack3d_dask.quality import Quality
 from pystack3d_dask.spec import Array
@@ -51,9 +52,15 @@ class Cell:
     estimated: Mapping[str, Estimate]
 
     @property
-    def score(self) -> float:
-        """The mean of `Quality.score` over slices and channels."""
-        return float(np.mean([each.score for row in self.quality for each in row]))
+    def score(self) -> float | None:
+        """The mean of `Quality.score` over slices and channels; None without neighbors."""
+        return self.figures().get("score")
+
+    def figures(self) -> dict[str, float]:
+        """Return the figures that there are by name, means over slices and channels."""
+        found = [each.by_name() for row in self.quality for each in row]
+        means = {name: float(np.mean([each[name] for each in found])) for name in found[0]}
+        return {name: mean for name, mean in means.items() if np.isfinite(mean)}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,6 +81,8 @@ class Sweep:
         The last correction that they went through.
     pixel, unit : float, str
         Width of a pixel, in "µm" or "pixels".
+    before : ndarray, shape (rows, columns), optional
+        The first slice and channel as acquired, where there are no scores to choose by.
     """
 
     grid: Mapping[str, tuple[Any, ...]]
@@ -83,19 +92,35 @@ class Sweep:
     step: str
     pixel: float
     unit: str
+    before: Array | None = None
 
     @property
-    def best(self) -> Cell:
-        """The cell of the highest score, see `Quality.score`; the first one of equals."""
-        return max(self.cells, key=lambda cell: np.nan_to_num(cell.score, nan=-np.inf))
+    def scores(self) -> tuple[float, ...]:
+        """The score of each cell; none where a stack of one slice leaves nothing to compare."""
+        return tuple(cell.score for cell in self.cells if cell.score is not None)
+
+    @property
+    def best(self) -> Cell | None:
+        """The cell of the highest score, see `Quality.score`; the first one of equals.
+
+        None where there are no scores, and where all of several are the same.
+        """
+        scores = self.scores
+        if not scores or (len(scores) > 1 and min(scores) == max(scores)):
+            return None
+        return self.cells[scores.index(max(scores))]
 
     @property
     def labels(self) -> tuple[str, ...]:
         """What to know before one is chosen: what is estimated, and scores that hardly differ."""
         found = {name: each for cell in self.cells for name, each in cell.estimated.items()}
         labels = [f"{name} {estimate}" for name, estimate in found.items()]
-        scores = [cell.score for cell in self.cells]
-        if len(scores) > 1 and max(scores) - min(scores) < ALIKE:
+        scores = self.scores
+        if not scores:
+            labels.append(
+                "no scores, for there is no slice to compare with: choose by the pictures"
+            )
+        elif len(scores) > 1 and max(scores) - min(scores) < ALIKE:
             labels.append(f"all scores lie within {ALIKE}: choose by the pictures")
         return tuple(labels)
 
@@ -117,12 +142,15 @@ class Sweep:
         return xr.Dataset(variables, coords)
 
     def table(self) -> list[list[str]]:
-        """Return the figures as text, means over slices and channels, with a line of titles."""
-        names = list(self.cells[0].quality[0][0].by_name())
+        """Return the figures as text, means over slices and channels, with a line of titles.
+
+        Figures that take a neighbor are left out where there is none.
+        """
+        names = list(self.cells[0].figures())
         lines = [[*self.grid, *names, ""]]
         for cell in self.cells:
-            found = [each.by_name() for row in cell.quality for each in row]
-            means = [f"{np.mean([each[name] for each in found]):.4f}" for name in names]
+            figures = cell.figures()
+            means = [f"{figures[name]:.4f}" for name in names]
             values = [str(_coordinate(value)) for value in cell.values.values()]
             lines.append([*values, *means, "best" if cell is self.best else ""])
         return lines
@@ -134,7 +162,7 @@ class Sweep:
             "  ".join(text.rjust(width) for text, width in zip(line, widths, strict=True)).rstrip()
             for line in table
         ]
-        return "\n".join([*lines, *self.labels])
+        return "\n".join([*lines, *(f"note: {label}" for label in self.labels)])
 
     def plot(self) -> Figure:
         """Draw the first slice and channel of all cells in the same grey levels."""
@@ -183,15 +211,22 @@ def sweep(
         _cell(bench, end, slices, area, each, angle)
         for bench, each in zip(looks, combinations, strict=True)
     )
-    spec = project.chains()[0].levels[end]
+    chain = projects[0].chains()[0]
+    spec = chain.levels[end]
+    shown = tuple(chosen_slice(spec.shape[0], each) for each in slices)
+    before = None
+    if all(cell.score is None for cell in cells):
+        region = chosen_region(spec, area).with_z(shown[0], shown[0] + 1)
+        before = acquired(project.source, source_slice(chain, end, region))[0][0]
     return Sweep(
         grid=values,
         cells=cells,
-        z=tuple(chosen_slice(spec.shape[0], each) for each in slices),
+        z=shown,
         channels=project.source.channels,
         step=project.steps[end - 1].name,
         pixel=1.0 if spec.pixel_size is None else spec.pixel_size[1],
         unit="pixels" if spec.pixel_size is None else "µm",
+        before=before,
     )
 
 

@@ -50,7 +50,7 @@ def test_sweep_prints_a_table_and_draws_a_picture(project, call, tmp_path):
         ["50", "4"],
     ]
     assert sum(line.endswith("best") for line in lines) == 1
-    assert lines[5] == "bkg_removal estimated from 3 of 7 slices"
+    assert lines[5] == "note: bkg_removal estimated from 3 of 7 slices"
     assert imread(tmp_path / "b.png").shape[1] > 500
 
 

@@ -100,7 +100,7 @@ def test_a_table_marks_the_best(project):
 
 def test_scores_that_hardly_differ_are_told(project):
     pipeline = Pipeline.from_toml(project)
-    told = "all scores lie within 0.005: choose by the pictures"
+    told = "note: all scores lie within 0.005: choose by the pictures"
     assert told in str(pipeline.sweep({NOISE_LEVEL: [20.0, 20.001]})).splitlines()
     assert told not in str(pipeline.sweep({NOISE_LEVEL: [1, 300]}))
     assert told not in str(pipeline.sweep({NOISE_LEVEL: [20]}))
@@ -110,8 +110,28 @@ def test_a_sweep_of_one_slice_has_no_score_but_pictures(tmp_path):
     steps = {"destriping": WHOLE_CHAIN["destriping"]}
     pipeline = Pipeline.from_toml(make_project(tmp_path, steps, images((1, 50, 64))))
     found = pipeline.sweep({MAXIT: [1, 2]})
-    assert np.isnan(found.best.score)
+    assert found.best is None
+    head, *lines = str(found).splitlines()
+    assert head.split() == [MAXIT, "along", "across", "sharpness"]
+    assert "nan" not in str(found)
+    assert not any(line.endswith("best") for line in lines)
+    assert (
+        lines[-1]
+        == "note: no scores, for there is no slice to compare with: choose by the pictures"
+    )
+    figure = found.plot()
+    assert [axes.get_title() for axes in figure.axes] == ["input", "maxit = 1", "maxit = 2"]
+    np.testing.assert_array_equal(figure.axes[0].images[0].get_array(), images((1, 50, 64))[0])
+    assert not any(axes.spines["left"].get_visible() for axes in figure.axes[1:])
     assert found.save(tmp_path / "one.png").exists()
+
+
+def test_nothing_is_best_where_all_cells_are_the_same(tmp_path):
+    steps = {"destriping": WHOLE_CHAIN["destriping"]}
+    stack = np.full((3, 50, 64), 7, np.uint8)
+    found = Pipeline.from_toml(make_project(tmp_path, steps, stack)).sweep({MAXIT: [1, 2]})
+    assert found.best is None
+    assert "best" not in str(found)
 
 
 def test_the_picture_has_a_frame_around_the_best(project, tmp_path):

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from pystack3d_dask.errors import StackError
 from pystack3d_dask.explore.boxes import Box, mark_plane
 from pystack3d_dask.explore.drawing import COLOURS, INK, Limits, Picture, draw_plane, draw_scale_bar
-from pystack3d_dask.explore.volume import Plane, Volume, as_volume, grey_limits, load
+from pystack3d_dask.explore.volume import Plane, Volume, as_volume, grey_limits, load, spans
 from pystack3d_dask.spec import AXES
 
 if TYPE_CHECKING:
@@ -69,7 +69,8 @@ class _Browser:
         self._plane = self._load("z", None)
         found = self._plane.image
         low, high = limits or grey_limits([found])
-        least, largest = min(low, float(found.min())), max(high, float(found.max()))
+        ends = grey_limits([found], (0, 100))
+        least, largest = min(low, ends[0]), max(high, ends[1])
         step = 1.0 if found.dtype.kind in "iu" else (largest - least) / GREYS
         self._axis = widgets.ToggleButtons(
             options=[("xy", "z"), ("xz", "y"), ("zy", "x")],
@@ -123,7 +124,7 @@ class _Browser:
 
 def _picture(volume: Volume, plane: Plane, limits: Limits) -> Picture:
     """Draw a plane, and beside it where it lies."""
-    wide, high = plane.columns.span, plane.rows.span
+    high, wide = spans(plane.rows, plane.columns)
     scale = min(WIDTH / wide, HEIGHT / high)
     left, bottom, top = 0.75, 0.6, 0.35
     figure = Picture(left + WIDTH + BOX + 0.2, bottom + HEIGHT + top)

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.offsetbox import AnchoredOffsetbox, AuxTransformBox, TextArea, VPacker
 from matplotlib.patches import Rectangle
 
-from pystack3d_dask.explore.volume import MICROMETRES, Axis, Plane
+from pystack3d_dask.explore.volume import MICROMETRES, SLIMMEST, Axis, Plane
 
 # Okabe and Ito, told apart by everyone, one for the planes across each axis
 COLOURS = {"z": "#E69F00", "y": "#56B4E9", "x": "#009E73"}
@@ -46,14 +46,15 @@ class Picture(Figure):
 
 
 def draw_plane(axes: Any, plane: Plane, limits: Limits) -> Any:
-    """Draw an image at its place, in grey, as wide and high as it is."""
+    """Draw an image at its place, in grey, as wide and high as it is unless it is too slim."""
+    wide, high = plane.columns.span, plane.rows.span
     shown = axes.imshow(
         plane.even(),
         cmap="gray",
         vmin=limits[0],
         vmax=limits[1],
         extent=plane.extent,
-        aspect="equal",
+        aspect="equal" if max(wide, high) <= SLIMMEST * min(wide, high) else "auto",
         interpolation="antialiased",
     )
     axes.tick_params(labelsize=8, colors=INK, length=3)

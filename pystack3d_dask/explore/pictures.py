@@ -19,12 +19,14 @@ from pystack3d_dask.explore.drawing import (
     label,
 )
 from pystack3d_dask.explore.grey import Histogram, histogram_of, ordinal, sample
-from pystack3d_dask.explore.volume import Plane, Volume, as_volume, grey_limits, load
+from pystack3d_dask.explore.volume import Plane, Volume, as_volume, grey_limits, load, spans
 
 MOST = 1000  # voxels along an axis of a picture
 PANELS = 20  # of a montage
 GAP = 0.08  # inches between panels
 READABLE = 0.55  # inches that a panel needs for what is written at it
+TITLE = 4.0  # inches that the title of a montage needs
+TALLEST = 12.0  # inches
 SIDE = 8.0  # inches, of all panels together
 TAIL = "#D55E00"  # of a cumulative distribution
 
@@ -76,7 +78,7 @@ def planes(
     xy, xz, zy = load(cuts)
     zy = zy.turned()
     limits = limits or grey_limits([plane.image for plane in (xy, xz, zy)])
-    depth, height, width = (axis.span for axis in volume.axes)
+    depth, height, width = spans(*volume.axes)
     scale = SIDE / max(width + depth, height + depth)
     left, bottom, margin = 0.8, 0.65, 0.15
     across, below = scale * width, scale * depth
@@ -138,7 +140,7 @@ def montage(
             raise StackError(message)
     every = every or -(-slices // PANELS)
     shown = range(0, slices, every)
-    _, height, width = (axis.span for axis in volume.axes)
+    height, width = spans(*volume.axes[1:])
     columns = min(columns or _columns(len(shown), width / height), len(shown))
     rows = -(-len(shown) // columns)
     across = min(11.0 / columns, 7.5 / rows * width / height)
@@ -146,7 +148,8 @@ def montage(
     pixels = max(64, round(200 * max(across, up)))  # of a panel, at twice the usual resolution
     found = [load([volume.cut("z", k, pixels)])[0] for k in shown]
     limits = limits or grey_limits([plane.image for plane in found])
-    figure = Picture(columns * (across + GAP) + GAP, rows * (up + GAP) + GAP + 0.35)
+    wide = max(columns * (across + GAP) + GAP, TITLE)
+    figure = Picture(wide, rows * (up + GAP) + GAP + 0.35)
     for number, plane in enumerate(found):
         row, column = divmod(number, columns)
         spot = (GAP + column * (across + GAP), GAP + (rows - 1 - row) * (up + GAP), across, up)
@@ -208,7 +211,8 @@ def box(
     limits = limits or grey_limits([plane.image for plane in found])
     shape = Box.of(volume)
     left, right, bottom, top = shape.bounds
-    figure = Picture(8.0, 8.0 * abs(top - bottom) / (right - left))
+    tall = 8.0 * abs(top - bottom) / (right - left)
+    figure = Picture(8.0, min(tall, TALLEST))
     draw_box(figure.add_axes((0.0, 0.0, 1.0, 1.0)), shape, found, limits)
     return figure
 
@@ -299,9 +303,10 @@ def compare(
         raise StackError(message)
     volumes = {name: as_volume(stack, channel) for name, stack in stacks.items()}
     found = load([volume.cut("z", z, most) for volume in volumes.values()])
-    shape = max(plane.rows.span / plane.columns.span for plane in found)
+    shape = max(high / wide for high, wide in (spans(each.rows, each.columns) for each in found))
     across = min(3.4, 13.0 / len(found) - 0.4)
     up, below, gap = across * shape, 0.45 * across + 0.2, 0.45
+    up = min(up, TALLEST)
     figure = Picture(0.3 + len(found) * (across + gap), 0.35 + up + 0.2 + below + 0.5)
     for column, (name, plane) in enumerate(zip(volumes, found, strict=True)):
         at = 0.3 + column * (across + gap)

@@ -19,6 +19,7 @@ from pystack3d_dask.spec import AXES, Array
 
 MICROMETRES = "µm"
 PIXELS = "px"
+SLIMMEST = 200.0  # times as long as wide that a picture is drawn, at most
 FINEST_ROWS = 4000  # of a picture in which slices are as thick as they are
 
 
@@ -228,8 +229,12 @@ class Plane:
         return replace(self, image=self.image.T, rows=self.columns, columns=self.rows)
 
     def even(self) -> Array:
-        """Return the image with rows and columns at equal distances, for drawing."""
-        return np.asarray(self.image[np.ix_(self.rows.even(), self.columns.even())])
+        """Return the image with rows and columns at equal distances, for drawing.
+
+        Of floats, as float64: matplotlib takes differences of grey levels in the type that it gets.
+        """
+        image = np.asarray(self.image[np.ix_(self.rows.even(), self.columns.even())])
+        return image.astype(np.float64) if image.dtype.kind == "f" else image
 
 
 def as_volume(stack: Any, channel: int | str = 0) -> Volume:
@@ -281,8 +286,14 @@ def grey_limits(
         pixels = pixels[np.isfinite(pixels)]
     if not pixels.size:
         return 0.0, 1.0
-    low, high = (float(value) for value in np.percentile(pixels, percentiles))
-    return low, high if high > low else low + 1.0
+    low, high = (float(value) for value in np.percentile(pixels.astype(np.float64), percentiles))
+    return low, high if high > low else low + max(1.0, 1e-3 * abs(low))
+
+
+def spans(*axes: Axis) -> tuple[float, ...]:
+    """Return how long axes are drawn: none is so thin that it vanishes beside the longest."""
+    longest = max(axis.span for axis in axes)
+    return tuple(max(axis.span, longest / SLIMMEST) for axis in axes)
 
 
 def _pooled(values: Array, cut: Cut) -> Plane:
@@ -290,6 +301,8 @@ def _pooled(values: Array, cut: Cut) -> Plane:
         axis.pooled(factor)
         for axis, factor in zip((cut.rows, cut.columns), cut.factors, strict=True)
     )
+    if values.dtype.kind == "f":  # what is infinite has no mean either, and no place among greys
+        values = np.where(np.isfinite(values), values, np.float32(np.nan))
     for axis, factor in enumerate(cut.factors):
         if factor > 1:
             values = _means(values, axis, factor)

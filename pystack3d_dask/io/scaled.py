@@ -11,6 +11,8 @@ from pystack3d_dask.io.tiff_metadata import differ, shown
 from pystack3d_dask.spec import StackSpec
 
 SHORTEST, LONGEST = 1e-6, 1e6  # micrometres: smaller than atoms, larger than microscopes
+WIDEST = 10_000.0  # micrometers of a field: none of an electron microscope is as wide
+APART = 100.0  # widths of a pixel that slices lie apart, at most
 VoxelSize = tuple[float, float] | tuple[float, float, float]
 
 
@@ -68,6 +70,22 @@ class Scaled(Wrapper):
         if not distance:
             return spec
         return replace(spec, z=tuple((self.first + k) * distance[0] for k in range(spec.shape[0])))
+
+
+def doubt_size(given: VoxelSize, spec: StackSpec) -> Iterator[str]:
+    """Yield what makes a size of voxels unlikely to be one in micrometers."""
+    width, height, *distance = given
+    field = width * spec.shape[2], height * spec.shape[1]
+    if max(field) >= WIDEST:
+        yield (
+            f"pixels of {width:g} x {height:g} µm make a field of {field[0] / 1000:.3g} x "
+            f"{field[1] / 1000:.3g} mm; for nanometers write [{width / 1000:g}, {height / 1000:g}]"
+        )
+    if distance and not 1 / APART <= distance[0] / width <= APART:
+        yield (
+            f"slices {distance[0]:g} µm apart with pixels {width:g} µm wide are unlikely: are "
+            "all of them micrometers?"
+        )
 
 
 def check_voxel_size(given: Sequence[float]) -> VoxelSize:

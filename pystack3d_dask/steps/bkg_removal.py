@@ -15,6 +15,7 @@ from pystack3d_dask.errors import Problem
 from pystack3d_dask.spec import Array, Arrays, Region, StackSpec
 from pystack3d_dask.step import FitScope, Step, Summaries, every
 from pystack3d_dask.steps.local_background import LocalBackground, Window
+from pystack3d_dask.steps.plausible import doubt_neighborhood, doubt_thresholds
 from pystack3d_dask.steps.polynomial import Basis, BasisError
 from pystack3d_dask.steps.polynomial_background import PolynomialBackground
 from pystack3d_dask.steps.robust import WeightFunction
@@ -121,6 +122,7 @@ class BackgroundRemoval(Step):
 
     def check(self, spec: StackSpec) -> Iterator[Problem]:
         yield from check_thresholds(self.name, self.threshold_min, self.threshold_max)
+        yield from doubt_thresholds(self.name, self.threshold_min, self.threshold_max, spec)
         if self.method == "local":
             yield from self._check_local(spec)
         else:
@@ -311,6 +313,8 @@ class BackgroundRemoval(Step):
                 "'um' needs the size of the pixels and the z of the slices, and these images do "
                 "not tell them; voxel_size = [x, y, z] does, or give the size in pixels",
             )
+        else:
+            yield from doubt_neighborhood(path, self.size_unit, self._window(spec).size, spec)
 
     def _window(self, spec: StackSpec) -> Window:
         x, y, z = self.size or (1.0, 1.0, 1.0)

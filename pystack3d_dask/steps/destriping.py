@@ -14,6 +14,7 @@ from pystack3d_dask.charts import Chart, Lines
 from pystack3d_dask.errors import Problem
 from pystack3d_dask.spec import Array, Arrays, Region, StackSpec
 from pystack3d_dask.step import Step
+from pystack3d_dask.steps.plausible import doubt_stripe
 from pystack3d_dask.steps.vsnr_noise import Filter
 from pystack3d_dask.steps.wavelets import WaveletDecomposition, remove_stripes
 
@@ -93,7 +94,7 @@ class Destriping(Step):
                 "or wavelet_decomposition",
             )
         for index, each in enumerate(self.filters):
-            yield from self._check_filter(f"{self.name}.filters[{index}]", each)
+            yield from self._check_filter(f"{self.name}.filters[{index}]", each, spec)
         if not 1 <= self.maxit <= MOST_ITERATIONS:
             yield Problem(
                 f"{self.name}.maxit",
@@ -200,12 +201,13 @@ class Destriping(Step):
         solve = pyvsnr_solution if self.backend == "pyvsnr" else remove_noise
         return [solve(image, self.filters, **how) for image in block]
 
-    def _check_filter(self, path: str, each: Filter) -> Iterator[Problem]:
+    def _check_filter(self, path: str, each: Filter, spec: StackSpec) -> Iterator[Problem]:
         yield from _check_range(f"{path}.noise_level", NOISE_LEVEL, each.noise_level)
         if each.name == "Gabor" and each.sigma is None:
             yield Problem(f"{path}.sigma", "missing: [across, along] in pixels")
         else:
             yield from _check_range(f"{path}.sigma", SIGMA, *(each.sigma or ()))
+        yield from doubt_stripe(path, each.sigma, each.noise_level, spec)
 
     def _check_wavelet(self, how: WaveletDecomposition, spec: StackSpec) -> Iterator[Problem]:
         path = f"{self.name}.wavelet_decomposition"

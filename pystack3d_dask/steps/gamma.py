@@ -15,6 +15,7 @@ from pystack3d_dask.errors import Problem
 from pystack3d_dask.spec import Array, Arrays, Region, StackSpec
 from pystack3d_dask.step import Step
 from pystack3d_dask.steps.levels import Limits, check_range, full_range
+from pystack3d_dask.steps.plausible import doubt_range
 
 STRONGEST = 100.0  # power or root: anything beyond leaves black and white alone
 
@@ -52,6 +53,7 @@ class Gamma(Step):
                 "in_range = [min, max]",
             )
         yield from check_range(path, self.in_range)
+        yield from doubt_range(path, self.in_range, spec)
 
     def output_spec(self, spec: StackSpec, fitted: Arrays | None = None) -> StackSpec:
         return spec.computed()

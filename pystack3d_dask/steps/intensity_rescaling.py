@@ -30,9 +30,11 @@ from pystack3d_dask.steps.histograms import (
     widest,
 )
 from pystack3d_dask.steps.levels import Limits
+from pystack3d_dask.steps.plausible import doubt_range, doubt_window
 from pystack3d_dask.steps.windows import check_window, running_window
 
 ALL_SLICES = -1
+USUAL = 10  # slices of a running mean, also in stacks that have fewer
 LARGEST_LEVEL = float(np.finfo(np.float32).max)
 FINEST_RANGE = 1e-9  # of the levels themselves, for which doubles can tell bins apart
 
@@ -66,7 +68,7 @@ class IntensityRescaling(Step):
 
     nbins: int = 256
     range_bins: tuple[float, float] | None = None
-    filter_size: int = 10
+    filter_size: int = USUAL
 
     @property
     def devices(self) -> tuple[str, ...]:
@@ -84,6 +86,8 @@ class IntensityRescaling(Step):
                 f"1 or more slices, or -1 for all, expected, found {self.filter_size}",
             )
         yield from check_window(f"{self.name}.filter_size", self.filter_size)
+        yield from doubt_window(f"{self.name}.filter_size", self.filter_size, spec, USUAL)
+        yield from doubt_range(f"{self.name}.range_bins", self.range_bins, spec)
         if self.range_bins is not None:
             yield from self._check_range(*self.range_bins)
 

@@ -17,6 +17,7 @@ from pystack3d_dask.errors import Problem
 from pystack3d_dask.spec import Array, Arrays, Region, StackSpec
 from pystack3d_dask.step import FitScope, Step, Summaries, known
 from pystack3d_dask.steps.area import Area, area_region, check_area
+from pystack3d_dask.steps.plausible import doubt_thresholds
 from pystack3d_dask.steps.thresholds import check_thresholds, limits, within
 
 LARGEST_FACTOR = 1e6
@@ -59,6 +60,7 @@ class IntensityRescalingArea(Step):
     def check(self, spec: StackSpec) -> Iterator[Problem]:
         yield from check_area(f"{self.name}.area", self.area, spec)
         yield from check_thresholds(self.name, self.threshold_min, self.threshold_max)
+        yield from doubt_thresholds(self.name, self.threshold_min, self.threshold_max, spec)
         low, high = self.factors_range
         if not 0 < low <= high <= LARGEST_FACTOR:
             yield Problem(

@@ -14,6 +14,7 @@ from pystack3d_dask.spec import Array, Arrays, Region, StackSpec
 from pystack3d_dask.step import FitScope, Step, Summaries, known
 from pystack3d_dask.steps.area import Area, area_region, check_area
 from pystack3d_dask.steps.phase import register_shift
+from pystack3d_dask.steps.plausible import doubt_compared, doubt_mask
 from pystack3d_dask.steps.stackreg import SMALLEST, Transformation, register
 from pystack3d_dask.steps.thresholds import limits
 from pystack3d_dask.steps.transforms import cumulated, identities, motion_panels, moved
@@ -151,6 +152,9 @@ class RegistrationCalculation(Step):
                 f"blocks of {SMALLEST} x {SMALLEST} pixels or more are needed to register, "
                 f"found {width} x {height} (x, y): take a larger area, or fewer nb_blocks",
             )
+        elif area_region(self.area, spec).size:
+            yield from doubt_compared(f"{self.name}.area", height, width)
+        yield from doubt_mask(f"{self.name}.threshold", self.threshold, spec)
 
     def summary_source(self, out: Region, spec: StackSpec) -> Region:
         area = area_region(self.area, spec)

@@ -13,6 +13,7 @@ from pystack3d_dask.charts import Chart, Lines, Table
 from pystack3d_dask.errors import Problem, RunError
 from pystack3d_dask.spec import Array, Arrays, Region, StackSpec
 from pystack3d_dask.step import Step, known
+from pystack3d_dask.steps.plausible import doubt_drift, doubt_window
 from pystack3d_dask.steps.rectangle import largest_rectangle
 from pystack3d_dask.steps.registration_calculation import RegistrationCalculation
 from pystack3d_dask.steps.stackreg import transform
@@ -101,7 +102,11 @@ class RegistrationTransformation(Step):
                 f"[dx, dy], {FARTHEST:g} pixels at most, expected, found "
                 f"{list(self.constant_drift or ())}",
             )
-        yield from check_window(f"{self.name}.box_size_averaging", self.box_size_averaging or 1)
+        else:
+            yield from doubt_drift(f"{self.name}.constant_drift", self.constant_drift, spec)
+        path, size = f"{self.name}.box_size_averaging", self.box_size_averaging or 1
+        yield from check_window(path, size)
+        yield from doubt_window(path, size, spec)
         if self.interpolation == "spline" and self.mode != "constant":
             yield Problem(
                 f"{self.name}.interpolation",

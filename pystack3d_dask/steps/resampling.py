@@ -14,6 +14,7 @@ from pystack3d_dask.compiled import compiled
 from pystack3d_dask.errors import Problem
 from pystack3d_dask.spec import Array, Arrays, Region, StackSpec
 from pystack3d_dask.step import Step, known
+from pystack3d_dask.steps.plausible import doubt_distance
 from pystack3d_dask.steps.positions import (
     POLICY,
     SLICE_NB,
@@ -112,6 +113,9 @@ class Resampling(Step):
                 f"{made:.3g} of {len(positions)}",
             )
             return
+        if self.dz is not None and not self.zpos_out:
+            own = [positions[k] for k in kept]
+            yield from doubt_distance(f"{self.name}.dz", self.dz, own)
         names = self.output_spec(spec).names or ()
         if len(set(names)) < len(names):
             yield Problem(
