@@ -1,5 +1,5 @@
 """``python -m pystack3d_dask``."""
 
-from pystack3d_dask.cli import main
+from pystack3d_dask.command import main
 
 main()

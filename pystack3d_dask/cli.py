@@ -34,7 +34,7 @@ from pystack3d_dask.cli_project import open_pipeline as _open
 from pystack3d_dask.cores import leave_cores_to_blocks
 from pystack3d_dask.errors import StackError, explain
 from pystack3d_dask.progress import bars, show_progress
-from pystack3d_dask.stopping import INTERRUPTED, STOPPED, stoppable
+from pystack3d_dask.stopping import INTERRUPTED, STOPPED, orderly, stoppable
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -174,7 +174,7 @@ def run(
     anew = restart and _may_clear(pipeline, yes)
     if not anew and not pipeline.plan().passes:
         if not pipeline.is_done():  # an earlier run was killed when it had only to clear up
-            pipeline.run()
+            _run(pipeline, None)
         click.echo(f"nothing to do: {pipeline.workspace.result} is complete")
         if not no_report and not pipeline.workspace.report.exists():
             _write_report(pipeline)
@@ -239,7 +239,7 @@ def export(
         raise click.UsageError(message)
     pipeline = _open(project, steps)
     try:
-        with bars("slices") as show:
+        with orderly(), bars("slices") as show:
 
             def on_slice(event: Any) -> None:
                 show("export", "export", event.done, event.total)
@@ -285,7 +285,7 @@ def verify(project: Path) -> None:
 
     from pystack3d_dask.verify import verify
 
-    with bars("files") as show:
+    with orderly(), bars("files") as show:
         found = verify(_open(project, None), lambda done, count: show(0, "verify", done, count))
     click.echo(f"compared {found.files} files, {format_bytes(found.bytes)}, with their records")
     for damage in found.damages:
@@ -303,7 +303,9 @@ def clean(project: Path) -> None:
     """Free the ingested stack and what is stored between passes; the result stays."""
     from dask.utils import format_bytes
 
-    freed = _open(project, None).clean()
+    pipeline = _open(project, None)
+    with orderly():
+        freed = pipeline.clean()
     for name, size in freed.items():
         click.echo(f"freed {format_bytes(size)}: {name}")
     if not freed:
@@ -394,7 +396,7 @@ def _may_clear(pipeline: Pipeline, yes: bool) -> bool:
 
 
 def _run(pipeline: Pipeline, client: Client | None, restart: bool = False) -> RunSummary:
-    with show_progress(client) as on_block:
+    with orderly(), show_progress(client) as on_block:
         return pipeline.run(client, on_block, restart=restart)
 
 

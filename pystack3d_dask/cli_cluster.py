@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import dataclass, fields
 from functools import wraps
 from pathlib import Path
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from pystack3d_dask.cli_print import show_warning
-from pystack3d_dask.stopping import INTERRUPTED
+from pystack3d_dask.stopping import INTERRUPTED, orderly
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -252,22 +252,26 @@ def join_as_workers(place: Place, cores: int | None) -> None:
     others = max(0 if gpus else 1, left // place.threads_per_worker)
     host = place.host and listening_address(place.host, place.certificates, "workers")
 
+    ending = ExitStack()
+
     def tell(scheduler: str) -> None:
+        ending.enter_context(orderly())  # from now on there are workers to be stopped
         kinds = f"{len(gpus)} with a GPU, {others} without"
         click.echo(f"workers of {scheduler}: {kinds}; Ctrl-C ends them", err=True)
 
     try:
-        join(
-            scheduler,
-            place.scheduler_file,
-            gpus=gpus,
-            others=others,
-            threads_per_worker=place.threads_per_worker,
-            host=host,
-            certificates=place.certificates,
-            debug=is_debugging(),
-            on_start=tell,
-        )
+        with ending:
+            join(
+                scheduler,
+                place.scheduler_file,
+                gpus=gpus,
+                others=others,
+                threads_per_worker=place.threads_per_worker,
+                host=host,
+                certificates=place.certificates,
+                debug=is_debugging(),
+                on_start=tell,
+            )
     except KeyboardInterrupt:
         click.echo("interrupted: the workers have ended", err=True)
         click.get_current_context().exit(INTERRUPTED)
