@@ -2,4 +2,5 @@
 
 from pystack3d_dask.command import main
 
-main()
+if __name__ == "__main__":  # workers import it, too
+    main()

@@ -20,6 +20,7 @@ from distributed import Client, Nanny, Scheduler, SpecCluster
 from distributed.system import MEMORY_LIMIT
 from distributed.versions import VersionMismatchWarning
 from tornado.ioloop import IOLoop
+from tornado.platform.asyncio import BaseAsyncIOLoop
 
 from pystack3d_dask.access import LOOPBACK, Certificates, is_loopback, own_address
 from pystack3d_dask.cores import ONE_THREAD
@@ -208,7 +209,7 @@ def _started(
 
 
 @contextmanager
-def unreached_by_interrupts() -> Iterator[IOLoop]:
+def unreached_by_interrupts() -> Iterator[BaseAsyncIOLoop]:
     """Run an event loop in a thread of its own; Ctrl-C does not reach processes that it starts.
 
     A terminal sends the signal to all of them: this process is to stop the others in order. They
@@ -217,7 +218,7 @@ def unreached_by_interrupts() -> Iterator[IOLoop]:
     """
     if hasattr(signal, "pthread_sigmask"):
         resource_tracker.ensure_running()  # the first to need it would take the signals again
-    found: Future[tuple[IOLoop, asyncio.Event]] = Future()
+    found: Future[tuple[Any, asyncio.Event]] = Future()
 
     async def serve() -> None:
         stop = asyncio.Event()

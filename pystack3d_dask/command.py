@@ -2,11 +2,10 @@
 
 from pystack3d_dask.stopping import listen
 
-listen()
-
 
 def main() -> None:
     """Run the command line."""
+    listen()  # not above: workers import this module, too
     from pystack3d_dask.cli import main
 
     main()
