@@ -5,7 +5,6 @@ imported from its modules.
 """
 
 from importlib import import_module
-from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -38,7 +37,8 @@ if TYPE_CHECKING:
     from pystack3d_dask.pipeline import Pipeline
     from pystack3d_dask.progress import show_progress
 
-__version__ = version("pystack3d-dask")
+    __version__: str
+
 __all__ = [
     "Fit",
     "Pipeline",
@@ -82,6 +82,10 @@ _MODULES = {"Pipeline": "pipeline", "show_progress": "progress"} | dict.fromkeys
 
 def __getattr__(name: str) -> Any:
     """Import on first use: workers and the command line start without xarray and pydantic."""
+    if name == "__version__":
+        from importlib.metadata import version
+
+        return version("pystack3d-dask")
     if name in __all__:
         return getattr(import_module(f"pystack3d_dask.{_MODULES.get(name, 'corrections')}"), name)
     message = f"module {__name__!r} has no attribute {name!r}"

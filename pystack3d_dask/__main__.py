@@ -1,5 +1,6 @@
 """``python -m pystack3d_dask``."""
 
-from pystack3d_dask.cli import main
+from pystack3d_dask.command import main
 
-main()
+if __name__ == "__main__":  # workers import it, too
+    main()

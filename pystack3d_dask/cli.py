@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import atexit
 import gc
+import logging
 import sys
 import warnings
 from functools import partial
@@ -28,13 +29,21 @@ from pystack3d_dask.cli_cluster import (
     place_options,
     workers_of,
 )
-from pystack3d_dask.cli_print import print_summary, show_warning
+from pystack3d_dask.cli_print import (
+    ShowRecord,
+    print_summary,
+    show_error,
+    show_usage_error,
+    show_warning,
+)
 from pystack3d_dask.cli_project import PROJECT, STEPS
 from pystack3d_dask.cli_project import open_pipeline as _open
 from pystack3d_dask.cores import leave_cores_to_blocks
 from pystack3d_dask.errors import StackError, explain
 from pystack3d_dask.progress import bars, show_progress
-from pystack3d_dask.stopping import INTERRUPTED, STOPPED, stoppable
+from pystack3d_dask.stopping import INTERRUPTED, STOPPED, orderly, stoppable
+from pystack3d_dask.waiting import waiting
+from pystack3d_dask.words import counted, in_units
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -49,13 +58,16 @@ def main() -> None:
     debug = "--debug" in sys.argv
     arguments = ["--debug"] * debug + [each for each in sys.argv[1:] if each != "--debug"]
     warnings.showwarning = show_warning
+    log = logging.getLogger("pystack3d_dask")
+    if not any(isinstance(each, ShowRecord) for each in log.handlers):
+        log.addHandler(ShowRecord())
     leave_cores_to_blocks()
     atexit.register(gc.freeze)  # else the interpreter looks through all that it ever imported
     try:
         with stoppable():
             status = cli.main(arguments, prog_name="pystack3d-dask", standalone_mode=False)
     except click.ClickException as error:
-        error.show()
+        show_usage_error(error)
         status = error.exit_code
     except (click.Abort, KeyboardInterrupt):
         click.echo(STOPPED, err=True)
@@ -63,20 +75,19 @@ def main() -> None:
     except StackError as error:
         if debug:
             raise
-        click.echo(f"error: {error}", err=True)
+        show_error(error)
         status = error.exit_status
     except OSError as error:
         if debug:
             raise
-        click.echo(f"error: {explain(error)}", err=True)
+        show_error(explain(error))
         status = 1
     except Exception as error:
         if debug:
             raise
-        click.echo(
-            f"error: {type(error).__name__}: {error}\n"
-            "This was not foreseen; with --debug the command shows where it comes from.",
-            err=True,
+        show_error(
+            f"{type(error).__name__}: {error}\n"
+            "This was not foreseen; with --debug the command shows where it comes from."
         )
         status = 1
     sys.exit(status)
@@ -105,9 +116,11 @@ def init(directory: Path) -> None:
     from pystack3d_dask.template import refuse_existing, write_params
 
     refuse_existing(directory)
-    acquisition = describe(directory)
-    findings = look(take_sample(acquisition.source, acquisition.area.value))
-    click.echo(f"wrote {write_params(directory, acquisition, findings)}")
+    with waiting(f"looking at slices in {directory}"):
+        acquisition = describe(directory)
+        findings = look(take_sample(acquisition.source, acquisition.area.value))
+        written = write_params(directory, acquisition, findings)
+    click.echo(f"wrote {written}")
     for name, finding in findings.items():
         click.echo(f"  {name} is {'on' if finding.is_found else 'off'}: {finding.reason}")
     for line in acquisition.taken:
@@ -133,7 +146,9 @@ def plan(project: Path, place: Place, gpu_use: GpuUse | None, steps: str | None)
     pipeline = _open(project, steps, gpu_use)
     _tell_changes(pipeline)
     where = partial(whereabouts, pipeline.gpu_use, workers=workers_of(place))
-    click.echo(describe(pipeline.plan(), where, partial(tasks_done, pipeline)))
+    with waiting("planning"):
+        described = describe(pipeline.plan(), where, partial(tasks_done, pipeline))
+    click.echo(described)
 
 
 @cli.command()
@@ -179,7 +194,7 @@ def run(
     anew = restart and _may_clear(pipeline, yes)
     if not anew and not pipeline.plan().passes:
         if not pipeline.is_done():  # an earlier run was killed when it had only to clear up
-            pipeline.run()
+            _run(pipeline, None)
         click.echo(f"nothing to do: {pipeline.workspace.result} is complete")
         if not no_report and not pipeline.workspace.report.exists():
             _write_report(pipeline)
@@ -244,7 +259,7 @@ def export(
         raise click.UsageError(message)
     pipeline = _open(project, steps)
     try:
-        with bars("slices") as show:
+        with orderly(), bars("slices") as show:
 
             def on_slice(event: Any) -> None:
                 show("export", "export", event.done, event.total)
@@ -277,7 +292,10 @@ def export(
 @STEPS
 def report(project: Path, files: Path | None, steps: str | None) -> None:
     """Write process/report.html: what runs have found out and done, also interrupted ones."""
-    click.echo(f"report: {_open(project, steps).report(files)}")
+    pipeline = _open(project, steps)
+    with waiting("drawing the report"):
+        written = pipeline.report(files)
+    click.echo(f"report: {written}")
     if files is not None:
         click.echo(f"pictures and numbers: {files}")
 
@@ -286,31 +304,32 @@ def report(project: Path, files: Path | None, steps: str | None) -> None:
 @PROJECT
 def verify(project: Path) -> None:
     """Check what runs have stored against their records."""
-    from dask.utils import format_bytes
-
     from pystack3d_dask.verify import verify
 
-    with bars("files") as show:
-        found = verify(_open(project, None), lambda done, count: show(0, "verify", done, count))
-    click.echo(f"compared {found.files} files, {format_bytes(found.bytes)}, with their records")
+    pipeline = _open(project, None)
+    with orderly(), bars("files") as show:
+        found = verify(pipeline, lambda done, count: show(0, "verify", done, count))
+    verdict = f"{len(found.damages)} damaged" if found.damages else "nothing is damaged"
+    compared = f"compared {counted(found.files, 'file')}, {in_units(found.bytes)}"
+    click.echo(f"{compared}, with their records: {verdict}")
     for damage in found.damages:
-        click.echo(f"damaged: {damage.path}: {damage.reason}", err=True)
+        click.echo(f"warning: damaged: {damage.path}: {damage.reason}", err=True)
     if found.damages:
         message = f"{len(found.damages)} damaged; `pystack3d-dask run` computes them again"
         raise StackError(message)
     if not found.is_complete:
-        click.echo("the result is not complete; `pystack3d-dask run` continues it")
+        click.echo("note: the result is not complete; `pystack3d-dask run` continues it", err=True)
 
 
 @cli.command()
 @PROJECT
 def clean(project: Path) -> None:
     """Free the ingested stack and what is stored between passes; the result stays."""
-    from dask.utils import format_bytes
-
-    freed = _open(project, None).clean()
+    pipeline = _open(project, None)
+    with orderly(), waiting("freeing what is stored between passes"):
+        freed = pipeline.clean()
     for name, size in freed.items():
-        click.echo(f"freed {format_bytes(size)}: {name}")
+        click.echo(f"freed {in_units(size)}: {name}")
     if not freed:
         click.echo("nothing to free")
 
@@ -364,14 +383,16 @@ def demo(
 
     dtype: Any = f"uint{bits}"
     stack = DemoStack(shape=(slices, size, size), texture=texture, seed=seed, dtype=dtype)
-    params = stack.write(directory)
+    with waiting(f"making {slices} slices"):
+        params = stack.write(directory)
     click.echo(f"{slices} slices of {size} x {size} pixels with known defects in {directory}")
     pipeline = _open(params, None)
     with client_for(pipeline, place) as client:
         print_summary(_run(pipeline, client))
     _write_report(pipeline)
-    before = score(stack.uncorrected(), stack.truth(stack.z))
-    after = score_result(open_result(directory)[0], stack)
+    with waiting("comparing the result with the truth"):
+        before = score(stack.uncorrected(), stack.truth(stack.z))
+        after = score_result(open_result(directory)[0], stack)
     click.echo(
         f"distance to the truth, in grey levels: {before.rmse:.1f} before, {after.rmse:.1f} after\n"
         f"brightness jumps between slices:       {before.jumps:.1f} before, {after.jumps:.1f} after"
@@ -381,7 +402,9 @@ def demo(
 def _tell_changes(pipeline: Pipeline) -> None:
     from pystack3d_dask.changes import changed_slices
 
-    if found := changed_slices(pipeline):
+    with waiting("comparing the slices with those of the last run"):
+        found = changed_slices(pipeline)
+    if found:
         click.echo(f"note: {found}", err=True)
 
 
@@ -399,13 +422,15 @@ def _may_clear(pipeline: Pipeline, yes: bool) -> bool:
 
 
 def _run(pipeline: Pipeline, client: Client | None, restart: bool = False) -> RunSummary:
-    with show_progress(client) as on_block:
+    with orderly(), show_progress(client) as on_block:
         return pipeline.run(client, on_block, restart=restart)
 
 
 def _write_report(pipeline: Pipeline) -> None:
     """Write the report; the run is done and stays so, whatever goes wrong."""
     try:
-        click.echo(f"report: {pipeline.report()}")
+        with waiting("drawing the report"):
+            written = pipeline.report()
+        click.echo(f"report: {written}")
     except Exception as error:
-        click.echo(f"note: the report cannot be written: {error}", err=True)
+        click.echo(f"warning: the report cannot be written: {error}", err=True)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, fields
 from functools import wraps
 from pathlib import Path
@@ -12,7 +12,9 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from pystack3d_dask.cli_print import show_warning
-from pystack3d_dask.stopping import INTERRUPTED
+from pystack3d_dask.stopping import INTERRUPTED, orderly
+from pystack3d_dask.waiting import waiting
+from pystack3d_dask.words import counted
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -160,7 +162,7 @@ def configured_scheduler() -> str | None:
     if not address:
         return None
     click.echo(
-        f"scheduler {address}: as dask is configured (scheduler-address, or "
+        f"note: scheduler {address}: as dask is configured (scheduler-address, or "
         "DASK_SCHEDULER_ADDRESS); --workers N computes on this machine",
         err=True,
     )
@@ -214,22 +216,29 @@ def _remote(place: Place, scheduler: str | None) -> AbstractContextManager[Clien
     return remote_client(scheduler, place.scheduler_file, place.certificates)
 
 
-def _local(place: Place, count: int | None) -> AbstractContextManager[Client]:
-    silence_dask()
-    from pystack3d_dask.access import LOOPBACK
-    from pystack3d_dask.cluster import local_client
-    from pystack3d_dask.cores import default_workers
-    from pystack3d_dask.devices import find_gpus
+@contextmanager
+def _local(place: Place, count: int | None) -> Iterator[Client]:
+    with waiting("preparing workers"):
+        silence_dask()
+        from pystack3d_dask.access import LOOPBACK
+        from pystack3d_dask.cluster import local_client
+        from pystack3d_dask.cores import default_workers
+        from pystack3d_dask.devices import find_gpus
 
+        workers, gpus = count or default_workers(), find_gpus(place.gpu)
     certificates = place.certificates
-    return local_client(
-        count or default_workers(),
+    context = local_client(
+        workers,
         place.threads_per_worker,
-        gpus=find_gpus(place.gpu),
+        gpus=gpus,
         host=listening_address(place.host or LOOPBACK, certificates, "scheduler and workers"),
         certificates=certificates,
         debug=is_debugging(),
     )
+    with ExitStack() as stack:
+        with waiting(f"starting {counted(workers, 'worker')}", after=0):
+            client = stack.enter_context(context)
+        yield client
 
 
 def join_as_workers(place: Place, cores: int | None) -> None:
@@ -252,22 +261,26 @@ def join_as_workers(place: Place, cores: int | None) -> None:
     others = max(0 if gpus else 1, left // place.threads_per_worker)
     host = place.host and listening_address(place.host, place.certificates, "workers")
 
+    ending = ExitStack()
+
     def tell(scheduler: str) -> None:
+        ending.enter_context(orderly())  # from now on there are workers to be stopped
         kinds = f"{len(gpus)} with a GPU, {others} without"
         click.echo(f"workers of {scheduler}: {kinds}; Ctrl-C ends them", err=True)
 
     try:
-        join(
-            scheduler,
-            place.scheduler_file,
-            gpus=gpus,
-            others=others,
-            threads_per_worker=place.threads_per_worker,
-            host=host,
-            certificates=place.certificates,
-            debug=is_debugging(),
-            on_start=tell,
-        )
+        with ending:
+            join(
+                scheduler,
+                place.scheduler_file,
+                gpus=gpus,
+                others=others,
+                threads_per_worker=place.threads_per_worker,
+                host=host,
+                certificates=place.certificates,
+                debug=is_debugging(),
+                on_start=tell,
+            )
     except KeyboardInterrupt:
         click.echo("interrupted: the workers have ended", err=True)
         click.get_current_context().exit(INTERRUPTED)

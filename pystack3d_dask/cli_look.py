@@ -11,6 +11,8 @@ import click
 
 from pystack3d_dask.cli_project import PROJECT, STEPS, open_pipeline
 from pystack3d_dask.errors import ParameterError, Problem
+from pystack3d_dask.waiting import waiting
+from pystack3d_dask.words import short
 
 if TYPE_CHECKING:
     from pystack3d_dask.preview import Preview
@@ -25,9 +27,15 @@ AREA = click.option(
 STEP = click.option("--step", help="Stop after this step.")
 
 
+SLICE_HELP = (
+    "Index of the slice, from 0, in what the last step shown leaves; the middle one by default. "
+    "With ind_min or a resampling this is not the number that the slice has in the source."
+)
+
+
 @click.command()
 @PROJECT
-@click.option("--z", type=int, help="Index of the slice in the result; the middle one by default.")
+@click.option("--z", type=int, help=SLICE_HELP)
 @AREA
 @STEP
 @STEPS
@@ -52,11 +60,15 @@ def preview(
     Fits are those that runs have found; others are estimated from some slices, and named.
     """
     pipeline = open_pipeline(project, steps)
-    shown = pipeline.preview(z=z, area=area, step=step)
-    for line in _described(shown):
+    with waiting("taking a slice through the corrections"):
+        shown = pipeline.preview(z=z, area=area, step=step)
+        lines = _described(shown)
+    for line in lines:
         click.echo(line)
     default = pipeline.workspace.process / f"preview_{Path(shown.name).stem}_{shown.step}.png"
-    click.echo(f"wrote {shown.save(png or default)}")
+    with waiting("drawing it"):
+        written = shown.save(png or default)
+    click.echo(f"wrote {written}")
 
 
 @click.command()
@@ -93,10 +105,14 @@ def sweep(
     slices = None if z is None else _list("--z", z)
     if not all(isinstance(each, int) for each in slices or ()):
         raise ParameterError([Problem("--z", f"whole numbers expected, found {z!r}")])
-    found = open_pipeline(project, steps).sweep(grid, z=slices, area=area, step=step)
+    pipeline = open_pipeline(project, steps)
+    with waiting("taking slices through the corrections"):
+        found = pipeline.sweep(grid, z=slices, area=area, step=step)
     click.echo(str(found))
     if png is not None:
-        click.echo(f"wrote {found.save(png)}")
+        with waiting("drawing the first slice"):
+            written = found.save(png)
+        click.echo(f"wrote {written}")
 
 
 @click.command()
@@ -106,7 +122,10 @@ def suggest(project: Path, steps: str | None) -> None:
     """Print parameters that some slices suggest, as lines for the parameter file."""
     from pystack3d_dask.suggest import suggest
 
-    click.echo(suggest(open_pipeline(project, steps)))
+    pipeline = open_pipeline(project, steps)
+    with waiting("looking at slices"):
+        found = suggest(pipeline)
+    click.echo(found)
 
 
 def _described(shown: Preview) -> list[str]:
@@ -114,7 +133,10 @@ def _described(shown: Preview) -> list[str]:
     lines += [f"note: {label}" for label in shown.labels]
     for channel, figures in shown.figures().items():
         lines.append(f"{channel if len(shown.channels) > 1 else '':12}{'before':>10}{'after':>10}")
-        lines += [f"{name:12}{one:10.4g}{other:10.4g}" for name, (one, other) in figures.items()]
+        lines += [
+            f"{name:12}{short(one, 4):>10}{short(other, 4):>10}"
+            for name, (one, other) in figures.items()
+        ]
     return lines
 
 

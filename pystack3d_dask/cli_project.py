@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from pystack3d_dask.waiting import waiting
+
 if TYPE_CHECKING:
     from pystack3d_dask.pipeline import Pipeline
     from pystack3d_dask.placement import GpuUse
@@ -21,10 +23,11 @@ def open_pipeline(project: Path, steps: str | None, gpu_use: GpuUse | None = Non
 
     With some of its steps, and another use of GPUs than its parameters say, if these are named.
     """
-    from pystack3d_dask.pipeline import Pipeline
-
     wanted = None if steps is None else [name.strip() for name in steps.split(",")]
-    pipeline = Pipeline.from_toml(project, steps=wanted)
+    with waiting(f"opening {project}"):
+        from pystack3d_dask.pipeline import Pipeline
+
+        pipeline = Pipeline.from_toml(project, steps=wanted)
     if gpu_use is not None:
         pipeline = replace(pipeline, gpu_use=gpu_use)
     for note in pipeline.notes:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import signal
 import socket
 import threading
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import Future
 from contextlib import contextmanager
+from multiprocessing import resource_tracker
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +19,8 @@ import dask
 from distributed import Client, Nanny, Scheduler, SpecCluster
 from distributed.system import MEMORY_LIMIT
 from distributed.versions import VersionMismatchWarning
+from tornado.ioloop import IOLoop
+from tornado.platform.asyncio import BaseAsyncIOLoop
 
 from pystack3d_dask.access import LOOPBACK, Certificates, is_loopback, own_address
 from pystack3d_dask.cores import ONE_THREAD
@@ -168,14 +173,18 @@ def local_client(
         settings["distributed.dashboard.link"] = f"{{scheme}}://{LOOPBACK}:{{port}}/status"
     with (
         dask.config.set(settings),
-        _started(specs, address, certificates) as cluster,
+        unreached_by_interrupts() as loop,
+        _started(specs, address, certificates, loop) as cluster,
         Client(cluster) as client,
     ):
         yield client
 
 
 def _started(
-    specs: Mapping[str, dict[str, Any]], address: str, certificates: Certificates | None
+    specs: Mapping[str, dict[str, Any]],
+    address: str,
+    certificates: Certificates | None,
+    loop: IOLoop,
 ) -> SpecCluster:
     security = certificates and certificates.security
     scheduler = {
@@ -186,30 +195,58 @@ def _started(
         "dashboard_address": f"{LOOPBACK}:0",
         "security": security,
     }
-    with unreached_by_interrupts():
-        try:
-            return SpecCluster(
-                scheduler={"cls": Scheduler, "options": scheduler},
-                workers=specs,
-                security=security,
-                silence_logs=logging.WARNING,
-            )
-        except RuntimeError as error:
-            message = f"the workers cannot be started: {root_of(error)}"
-            raise StackError(message) from error
+    try:
+        return SpecCluster(
+            scheduler={"cls": Scheduler, "options": scheduler},
+            workers=specs,
+            security=security,
+            silence_logs=logging.WARNING,
+            loop=loop,
+        )
+    except RuntimeError as error:
+        message = f"the workers cannot be started: {root_of(error)}"
+        raise StackError(message) from error
 
 
 @contextmanager
-def unreached_by_interrupts() -> Iterator[None]:
-    """Start processes that Ctrl-C in the terminal does not reach: they are stopped in order."""
-    if threading.current_thread() is not threading.main_thread():
+def unreached_by_interrupts() -> Iterator[BaseAsyncIOLoop]:
+    """Run an event loop in a thread of its own; Ctrl-C does not reach processes that it starts.
+
+    A terminal sends the signal to all of them: this process is to stop the others in order. They
+    inherit the signals that their thread does not take. What the loop still does in the end is
+    cancelled, and waited for.
+    """
+    if hasattr(signal, "pthread_sigmask"):
+        resource_tracker.ensure_running()  # the first to need it would take the signals again
+    found: Future[tuple[Any, asyncio.Event]] = Future()
+
+    async def serve() -> None:
+        stop = asyncio.Event()
+        found.set_result((IOLoop.current(), stop))
+        await stop.wait()
+
+    thread = threading.Thread(target=lambda: asyncio.run(serve()), daemon=True, name="IO loop")
+    with _without_interrupts():
+        thread.start()
+    loop, stop = found.result()
+    try:
+        yield loop
+    finally:
+        loop.add_callback(stop.set)
+        thread.join()
+
+
+@contextmanager
+def _without_interrupts() -> Iterator[None]:
+    """Let the threads that are started in this context never take the signal of Ctrl-C."""
+    if not hasattr(signal, "pthread_sigmask"):  # Windows
         yield
         return
-    handler = signal.signal(signal.SIGINT, signal.SIG_IGN)  # processes inherit it
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
     try:
         yield
     finally:
-        signal.signal(signal.SIGINT, handler)
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def root_of(error: BaseException) -> str:

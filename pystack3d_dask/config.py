@@ -20,7 +20,7 @@ from typing import Any, Literal
 import numpy as np
 from pydantic import BaseModel, ConfigDict, NonNegativeInt, TypeAdapter, ValidationError
 
-from pystack3d_dask.errors import ParameterError, Problem, SourceError
+from pystack3d_dask.errors import HeadersError, ParameterError, Problem, SourceError
 from pystack3d_dask.io.content import by_content
 from pystack3d_dask.io.mended import Mended
 from pystack3d_dask.io.scaled import Scaled, check_voxel_size, doubt_size
@@ -138,7 +138,7 @@ def load_project(path: Path, *, steps: Sequence[str] | None = None) -> Project:
         checked = _checked(built, source, settings, unread)
     problems += checked
     if _errors(problems) or source is None or directory is None:
-        raise ParameterError(_errors(problems), str(params))
+        raise _refusal(_errors(problems), params, directory)
     return Project(
         source=source,
         steps=tuple(built),
@@ -152,6 +152,13 @@ def load_project(path: Path, *, steps: Sequence[str] | None = None) -> Project:
         notes=tuple(problems),
         scan=found,
     )
+
+
+def _refusal(errors: Sequence[Problem], params: Path, directory: Path | None) -> ParameterError:
+    """Return the error: the parameter file is not blamed where the slices alone are at fault."""
+    if {problem.path for problem in errors} == {str(directory)}:
+        return ParameterError([replace(each, path="") for each in errors], str(directory))
+    return ParameterError(errors, str(params))
 
 
 def _checked(
@@ -418,9 +425,11 @@ def _open_source(directory: Path, settings: Settings, problems: list[Problem]) -
         source = _selected_slices(source, settings, problems)
         source = by_content(source) if settings.fingerprint == "content" else source
         return _scaled(source, settings, problems)
+    except HeadersError as error:
+        problems.append(Problem(str(directory), str(error)))
     except SourceError as error:
         problems.append(Problem("channels", str(error)))
-        return None
+    return None
 
 
 def _selected_slices(source: Source, settings: Settings, problems: list[Problem]) -> Source:

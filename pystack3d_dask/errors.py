@@ -27,6 +27,10 @@ class SourceError(StackError):
     exit_status = 2
 
 
+class HeadersError(SourceError):
+    """The headers of the slices make no stack; the parameters may be right."""
+
+
 class PixelError(StackError):
     """The pixels of a slice cannot be read."""
 

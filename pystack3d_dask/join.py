@@ -23,7 +23,7 @@ from pystack3d_dask.cluster import (
 from pystack3d_dask.errors import AccessError, StackError
 
 LONGEST_START = "120s"  # until a worker that cannot reach the scheduler ends
-LONGEST_STOP = 4  # seconds until a worker that computes a block is killed
+LONGEST_STOP = 3  # seconds until a worker that computes a block is killed
 
 
 def join(
@@ -83,8 +83,9 @@ def join(
         # that a worker and the scheduler are gone before a nanny is, is no error here
         log_level=logging.WARNING if debug else logging.CRITICAL,
     )
-    with dask.config.set(nanny_settings(debug)):
-        asyncio.run(_serve(address, specs, on_start))
+    with dask.config.set(nanny_settings(debug)), unreached_by_interrupts() as loop:
+        serving = _serve(address, specs, on_start)
+        asyncio.run_coroutine_threadsafe(serving, loop.asyncio_loop).result()
 
 
 def _near(scheduler: str) -> str:
@@ -110,8 +111,7 @@ async def _serve(
     ]
     try:
         try:
-            with unreached_by_interrupts():
-                await asyncio.gather(*workers)
+            await asyncio.gather(*workers)
         except Exception as error:
             message = f"the workers cannot be started: {root_of(error)}"
             raise StackError(message) from error

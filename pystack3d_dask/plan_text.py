@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 from pystack3d_dask.words import counted, duration, extent, in_units
 
+START_UP = (5.0, 40.0)  # seconds until all is imported and compiled: warm files, and a slow disk
+
 if TYPE_CHECKING:
     from pystack3d_dask.plan import Pass, Plan
 
@@ -51,9 +53,11 @@ def describe(
         f"{in_units(plan.peak_disk)} of disk before compression"
     )
     lines.append(
-        f"        about {duration(plan.seconds)} on one core "
-        "(from each step's typical time per pixel, not measured here)"
+        f"        about {duration(plan.seconds)} on one core (from each step's typical time per "
+        "pixel, not measured here)"
     )
+    low, high = (duration(plan.seconds + seconds) for seconds in START_UP)
+    lines.append(f"        {low} to {high} with the start of workers")
     return "\n".join(lines)
 
 

@@ -158,7 +158,8 @@ def chosen_slice(slices: int, z: int | None) -> int:
     """Return the index of a slice, of the middle one by default, if there is such a slice."""
     z = slices // 2 if z is None else z
     if not 0 <= z < slices:
-        raise ParameterError([Problem("z", f"0 to {slices - 1} expected, found {z}")])
+        message = f"0 to {slices - 1} expected, found {z} (counted in what the last step leaves)"
+        raise ParameterError([Problem("z", message)])
     return z
 
 

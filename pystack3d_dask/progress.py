@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from pystack3d_dask.words import duration
+from pystack3d_dask.words import duration, short
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -112,11 +112,14 @@ class _Bars:
         )
         self._unit = unit
         self._tasks: dict[Any, Any] = {}
+        # it moves until there is something to count
+        self._begin = self.progress.add_task("preparing", total=None, speed="")
 
     def tell(self, line: str) -> None:
         self.progress.console.print(line, highlight=False, soft_wrap=True)
 
     def show(self, key: Any, title: str, done: int, total: int, *, is_new: bool = True) -> None:
+        self.progress.update(self._begin, visible=False)
         if key not in self._tasks:
             self._tasks[key] = self.progress.add_task(title, total=total, speed=self._unit)
         task = self._tasks[key]
@@ -164,4 +167,4 @@ class _Lines:
 
 
 def _rate(speed: float, unit: str) -> str:
-    return f"{unit}, {speed:.3g}/s"
+    return f"{unit}, {short(speed)}/s"

@@ -1,46 +1,112 @@
-"""What Ctrl-C, and the signal that batch systems send before the time is over, do to a command."""
+"""Ends commands when they are told to: by Ctrl-C, or by batch systems before the time is over.
+
+It imports next to nothing: from when it is there, a signal does what is written here, also while
+a command still imports all that it computes with.
+"""
 
 from __future__ import annotations
 
 import os
 import signal
+import sys
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
 INTERRUPTED = 130  # exit status
 STOPPED = "interrupted: what was finished stays valid, the same command continues"
+PATIENCE = 4.0  # seconds that a command may take to put things in order
 STDERR = 2
+CLEAR_LINE, SHOW_CURSOR = "\r\x1b[K", "\x1b[?25h"
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+
+class _Signals:
+    """What is known of the command that signals would end."""
+
+    orderly = 0  # how many contexts it is in that have something to put in order
+    is_ending = False  # it was told to
+
+
+def listen() -> None:
+    """Have signals end this process, from now on; for the main thread."""
+    for each in SIGNALS:
+        signal.signal(each, _end_or_interrupt)
 
 
 @contextmanager
 def stoppable() -> Iterator[None]:
-    """Let the first signal interrupt what runs, and the second one end the process at once.
-
-    An interrupted command drops what is in flight, stops its workers and releases its lock. Where
-    it is not waited for, workers end by themselves, and the next run removes what was left.
-    """
+    """Let signals end what runs, with status 130; in other threads than the main one do nothing."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    before = [signal.signal(each, _interrupt) for each in SIGNALS]
+    before = [signal.getsignal(each) for each in SIGNALS]
+    _Signals.is_ending = False
+    listen()
     try:
         yield
     finally:
-        is_ending = signal.getsignal(signal.SIGINT) is _end
         for each, handler in zip(SIGNALS, before, strict=True):
             # a second signal must not change how a command ends that is about to
-            signal.signal(each, signal.SIG_IGN if is_ending else handler)
+            signal.signal(each, signal.SIG_IGN if _Signals.is_ending else handler)
 
 
-def _interrupt(*_: Any) -> None:
-    for each in SIGNALS:
-        signal.signal(each, _end)
+@contextmanager
+def orderly() -> Iterator[None]:
+    """Have the first signal raise `KeyboardInterrupt`: there is something to put in order.
+
+    An interrupted command drops what is in flight, stops its workers and releases its lock. If
+    that takes long, or at a second signal, the process ends all the same: the next run removes
+    what was left. Outside such a context the first signal ends the process, and the processes
+    that it has started: an exception might be swallowed by what is being imported or collected.
+    """
+    _Signals.orderly += 1
+    try:
+        yield
+    finally:
+        _Signals.orderly -= 1
+
+
+def _end_or_interrupt(*_: Any) -> None:
+    if _Signals.is_ending or not _Signals.orderly:
+        _end()
+    _Signals.is_ending = True
+    sys.unraisablehook = lambda _: None  # an interrupt may come where it cannot be passed on
+    threading.Thread(target=_end_later, daemon=True).start()
     raise KeyboardInterrupt
 
 
-def _end(*_: Any) -> None:
-    os.write(STDERR, f"{STOPPED}\n".encode())  # print may be in the middle of it
-    os._exit(INTERRUPTED)
+def _end_later() -> None:
+    time.sleep(PATIENCE)
+    _end()
+
+
+def _end() -> None:
+    try:
+        _kill_children()
+        # print may be in the middle of it, and a line that moves has hidden the cursor
+        clean = CLEAR_LINE + SHOW_CURSOR if os.isatty(STDERR) else ""
+        os.write(STDERR, f"{clean}{STOPPED}\n".encode())
+    finally:
+        os._exit(INTERRUPTED)
+
+
+def _kill_children() -> None:
+    """Kill what this process has started, but for who clears up what they leave."""
+    psutil: Any = sys.modules.get("psutil")  # without it there are no workers
+    if not hasattr(psutil, "process_iter"):
+        return
+    children = []
+    for child in psutil.Process().children(recursive=True):
+        try:
+            if not any("resource_tracker" in word for word in child.cmdline()):
+                children.append(child)
+        except psutil.Error:
+            continue
+    for child in children:
+        try:
+            child.kill()
+        except psutil.Error:
+            continue

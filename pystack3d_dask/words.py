@@ -22,10 +22,16 @@ def counted(number: int, what: str) -> str:
 def in_units(count: float) -> str:
     """Return a number of bytes for people to read."""
     for unit in ("B", "KiB", "MiB", "GiB"):
-        if count < 1024:
-            return f"{count:.0f} {unit}" if unit == "B" else f"{count:.3g} {unit}"
+        if count < 1023.5:  # what rounds to more than that is one of the next unit
+            return f"{count:.0f} {unit}" if unit == "B" else f"{short(count)} {unit}"
         count /= 1024
-    return f"{count:.3g} TiB"
+    return f"{short(count)} TiB"
+
+
+def short(value: float, digits: int = 3) -> str:
+    """Return a number with so many digits, and with all that it has before the point."""
+    rounded = f"{value:.{digits}g}"
+    return f"{value:.0f}" if "e+" in rounded and abs(value) < 1e9 else rounded
 
 
 def duration(seconds: float) -> str:

@@ -10,12 +10,13 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from hashlib import sha256
+from itertools import groupby
 from pathlib import Path
 from typing import Any, ClassVar, Literal, NamedTuple
 
 import numpy as np
 
-from pystack3d_dask.errors import SourceError
+from pystack3d_dask.errors import HeadersError
 from pystack3d_dask.io.dtypes import read_dtype
 from pystack3d_dask.io.fibics import SliceMetadata
 from pystack3d_dask.io.numbering import notes_on_names
@@ -245,7 +246,7 @@ def open_tiff(locations: Mapping[str, Path], samples: Samples | None = None) -> 
     problems.extend(_differences(list(scans.values())))
     problems.extend(() if problems else _unequal_counts(scans))
     if problems:
-        raise SourceError(_report(problems))
+        raise HeadersError(_report(problems))
     return _assembled(scans, samples)
 
 
@@ -406,7 +407,19 @@ def _kind(kind: tuple[int, str]) -> str:
 
 
 def _report(problems: Sequence[str]) -> str:
-    lines = ["the slices cannot be opened as one stack:", *problems[:SHOWN]]
-    if len(problems) > SHOWN:
-        lines.append(f"... and {len(problems) - SHOWN} more")
+    grouped = _grouped(problems)
+    lines = ["the slices cannot be opened as one stack:", *grouped[:SHOWN]]
+    if len(grouped) > SHOWN:
+        lines.append(f"... and {len(grouped) - SHOWN} more")
     return "\n  ".join(lines)
+
+
+def _grouped(problems: Sequence[str]) -> list[str]:
+    """Return what is wrong, once where neighbors have the same fault: files a to b."""
+    told = []
+    for why, group in groupby(problems, key=lambda problem: problem.partition(": ")[2]):
+        where = [problem.partition(": ")[0] for problem in group]
+        several = f"{where[0]} to {where[-1]} ({len(where)} slices): {why}"
+        alone = [f"{each}: {why}" if why else each for each in where]
+        told += [several] if why and len(where) > 1 else alone
+    return told

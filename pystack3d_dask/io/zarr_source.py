@@ -13,7 +13,7 @@ from typing import Any, ClassVar
 import numpy as np
 import zarr
 
-from pystack3d_dask.errors import PixelError, SourceError
+from pystack3d_dask.errors import HeadersError, PixelError, SourceError
 from pystack3d_dask.io.blosc import refuse_cut_buffers
 from pystack3d_dask.io.dtypes import DTYPES, read_dtype
 from pystack3d_dask.io.fibics import FARTHEST, FINEST
@@ -236,7 +236,7 @@ def open_zarr(locations: Mapping[str, Path]) -> ZarrStack:
     if len(set(shapes.values())) > 1:
         problems.append(f"channels must have the same shape (z, y, x); found {shapes}")
     if problems:
-        raise SourceError("\n  ".join(["the Zarr cannot be opened as a stack:", *problems]))
+        raise HeadersError("\n  ".join(["the Zarr cannot be opened as a stack:", *problems]))
     channels = {
         label: (image, index)
         for name, image in images.items()

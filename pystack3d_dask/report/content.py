@@ -8,8 +8,6 @@ from datetime import datetime
 from importlib.metadata import version
 from typing import Any
 
-from dask.utils import format_bytes
-
 from pystack3d_dask.chain import Chain
 from pystack3d_dask.charts import Chart, Lines, Table, statistics
 from pystack3d_dask.errors import StackError
@@ -20,6 +18,7 @@ from pystack3d_dask.report.pictures import Cube, Cuts
 from pystack3d_dask.report.planes import Planes, planes_after, planes_before
 from pystack3d_dask.step import Step
 from pystack3d_dask.summary import VERSIONED, bad_slice_note, bad_slices, remarks
+from pystack3d_dask.words import in_units
 
 SOURCE = "acquisition"
 PLANES = "before_and_after"
@@ -150,7 +149,7 @@ def _facts(known: RunKnown) -> dict[str, str]:
     if "seconds" in summary:
         facts["Last run"] = f"{summary['seconds']:.1f} s"
     if peak:
-        facts["Peak memory of a process"] = format_bytes(peak)
+        facts["Peak memory of a process"] = in_units(peak)
     return facts
 
 

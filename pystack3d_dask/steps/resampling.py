@@ -27,6 +27,12 @@ from pystack3d_dask.steps.positions import (
     regular,
 )
 
+OTHER_SOURCES = (  # of positions, where names tell none
+    "write a policy that the names follow, with {slice_nb} and {z_coord}, or say where else the "
+    'positions are from: z_source = "metadata" (the files tell), z_source = "coordinates" with '
+    "voxel_size = [x, y, z] at the top of the file, or z_source = [...], one for each slice; "
+    "zpos_out or dz then say where the slices made shall lie"
+)
 MOST = 1000  # slices made of one: more are a mistake of units, and too many to be named
 
 
@@ -260,7 +266,7 @@ class Resampling(Step):
             try:
                 positions = self._positions(spec)
             except PolicyError as error:
-                yield Problem(f"{self.name}.policy", str(error))
+                yield Problem(f"{self.name}.policy", f"{error}; {OTHER_SOURCES}")
                 return
             if positions is None:
                 yield Problem(
