@@ -14,15 +14,8 @@ from pathlib import Path
 from statistics import median
 from typing import Generic, Literal, NamedTuple, TypeVar
 
-from pystack3d_dask.io.fibics import (
-    MetadataError,
-    Rectangle,
-    SetupMetadata,
-    SliceMetadata,
-    joined,
-    read_setup,
-    setup_files,
-)
+from pystack3d_dask.io.fibics import SetupMetadata, read_setup, setup_files
+from pystack3d_dask.io.slice_metadata import MetadataError, Rectangle, SliceMetadata, joined
 from pystack3d_dask.io.source import Source
 from pystack3d_dask.io.sources import HERE, find_channels, open_source
 from pystack3d_dask.io.tiff import Z_IN_NAME, TiffStack

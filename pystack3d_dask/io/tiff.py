@@ -17,8 +17,8 @@ import numpy as np
 
 from pystack3d_dask.errors import SourceError
 from pystack3d_dask.io.dtypes import read_dtype
-from pystack3d_dask.io.fibics import SliceMetadata
 from pystack3d_dask.io.numbering import notes_on_names
+from pystack3d_dask.io.slice_metadata import SliceMetadata
 from pystack3d_dask.io.tiff_header import Slice, pixel_size, slices_of
 from pystack3d_dask.io.tiff_metadata import notes, positions, summary
 from pystack3d_dask.io.tiff_page import Layout, Plane, Window, read_page

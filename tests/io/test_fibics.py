@@ -15,15 +15,8 @@ from stacks import write_params
 from tiff_files import image, opened, whole
 
 import pystack3d_dask as ps
-from pystack3d_dask.io import fibics
-from pystack3d_dask.io.fibics import (
-    MetadataError,
-    Rectangle,
-    parse_setup,
-    parse_slice,
-    read_setup,
-    setup_files,
-)
+from pystack3d_dask.io.fibics import parse_setup, parse_slice, read_setup, setup_files
+from pystack3d_dask.io.slice_metadata import LARGEST, MetadataError, Rectangle, joined
 
 SHAPE = (20, 30)
 LAUGHS = (
@@ -199,7 +192,7 @@ class TestHarm:
         path = tmp_path / "Atlas3D.a3d-setup"
         path.touch()
         os.truncate(path, 2**40)  # sparse: a terabyte, were it read
-        with pytest.raises(MetadataError, match=f"more than {fibics.LARGEST} bytes"):
+        with pytest.raises(MetadataError, match=f"more than {LARGEST} bytes"):
             read_setup(path)
 
     @pytest.mark.parametrize(
@@ -244,7 +237,7 @@ def test_rectangles_are_grown_and_clipped() -> None:
     box = Rectangle(-5, 90, 150, 260)
     assert box.grown(20).clipped((100, 200)) == Rectangle(0, 100, 130, 200)
     assert box.clipped((100, 140)).is_empty
-    assert fibics.joined([box, Rectangle(3, 3, -900, 900)]) == box
+    assert joined([box, Rectangle(3, 3, -900, 900)]) == box
 
 
 def test_pixel_size_and_positions_are_coordinates_of_stack_and_result(tmp_path: Path) -> None:
