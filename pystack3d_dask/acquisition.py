@@ -14,10 +14,11 @@ from pathlib import Path
 from statistics import median
 from typing import Generic, Literal, NamedTuple, TypeVar
 
+from pystack3d_dask.channels import choose_channels
 from pystack3d_dask.io.fibics import SetupMetadata, read_setup, setup_files
 from pystack3d_dask.io.slice_metadata import MetadataError, Rectangle, SliceMetadata, joined
 from pystack3d_dask.io.source import Source
-from pystack3d_dask.io.sources import HERE, find_channels, open_source
+from pystack3d_dask.io.sources import HERE, open_source
 from pystack3d_dask.io.tiff import Z_IN_NAME, TiffStack
 from pystack3d_dask.io.tiff_metadata import differ, shown
 from pystack3d_dask.spec import StackSpec
@@ -104,7 +105,8 @@ def describe(directory: Path) -> Acquisition:
         When there are no slices, or they do not agree. Metadata never keep a stack closed.
     """
     notes: list[str] = []
-    folders = find_channels(directory)
+    folders, left_out = choose_channels(directory)
+    notes += left_out
     setup = _find_setup(directory, folders, notes)
     source, channels, setup = _open(directory, folders, setup, notes)
     metadata = _metadata(source)
