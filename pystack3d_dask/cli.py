@@ -39,6 +39,7 @@ from pystack3d_dask.stopping import INTERRUPTED, STOPPED, stoppable
 if TYPE_CHECKING:
     from distributed import Client
 
+    from pystack3d_dask.io.tiff import Samples
     from pystack3d_dask.pipeline import Pipeline
     from pystack3d_dask.placement import GpuUse
     from pystack3d_dask.summary import RunSummary
@@ -98,12 +99,17 @@ for look in (cli_look.preview, cli_look.sweep, cli_look.suggest):
 
 @cli.command()
 @click.argument("directory", type=click.Path(path_type=Path, file_okay=False))
-def init(directory: Path) -> None:
+@click.option(
+    "--samples",
+    type=click.Choice(["luminance", "channels"]),
+    help="How to read color: weighted to one value, or a channel of each sample.",
+)
+def init(directory: Path, samples: Samples | None) -> None:
     """Write a commented params.toml for the slices in DIRECTORY."""
     from pystack3d_dask.acquisition import describe
     from pystack3d_dask.template import write_params
 
-    acquisition = describe(directory)
+    acquisition = describe(directory, samples)
     click.echo(f"wrote {write_params(directory, acquisition)}")
     for line in acquisition.taken:
         click.echo(f"  {line}")

@@ -19,7 +19,6 @@ from pystack3d_dask.io.slice_metadata import (
     MetadataError,
     Rectangle,
     SliceMetadata,
-    joined,
     number_at,
     pixels,
     sizes,
@@ -50,8 +49,8 @@ class SetupMetadata:
         ``Settings/KeyFrame/Interval2`` counts 21.87 micrometres at slice 2174.
     detectors : tuple of str
         ``Detector`` and ``DetectorB``.
-    region : Rectangle, optional
-        Box around the regions to scan in pixels, which may lie partly outside the image:
+    regions : tuple of Rectangle
+        Boxes around the regions to scan in pixels, which may lie partly outside the image:
         the nodes of each ``Settings/ImagingXROI/FIBShape`` that is enabled and no hole, in
         micrometres from the centre of the field of view, x to the right and y upwards. That
         y points up is told by ``Scan/Vy`` of slices, negative from row to row, and by the
@@ -62,7 +61,7 @@ class SetupMetadata:
     pixel_size: tuple[float, float] | None = None
     thickness: float | None = None
     detectors: tuple[str, ...] = ()
-    region: Rectangle | None = None
+    regions: tuple[Rectangle, ...] = ()
 
 
 def parse_slice(data: bytes, origin: str) -> SliceMetadata:
@@ -119,7 +118,7 @@ def parse_setup(data: bytes, origin: str) -> SetupMetadata:
         pixel_size=pixel_size,
         thickness=thickness if thickness is not None and thickness > 0 else None,
         detectors=tuple(dict.fromkeys(name for name in names if name)),
-        region=_region_to_scan(root, shape, pixel_size) if shape and pixel_size else None,
+        regions=_regions_to_scan(root, shape, pixel_size) if shape and pixel_size else (),
     )
 
 
@@ -177,16 +176,16 @@ def _bounding_box(root: Element) -> Rectangle | None:
     return Rectangle(top, bottom + 1, left, right + 1) if top < bottom and left < right else None
 
 
-def _region_to_scan(
+def _regions_to_scan(
     root: Element, shape: tuple[int, int], pixel_size: tuple[float, float]
-) -> Rectangle | None:
+) -> tuple[Rectangle, ...]:
     shapes = [
         shape
         for shape in root.findall("Settings/ImagingXROI/FIBShape")
         if text_at(shape, "A3DShapeInfo/Enabled") != "false" and text_at(shape, "Hole") != "true"
     ]
     boxes = [_box_of_nodes(each, shape, pixel_size) for each in shapes]
-    return joined(box for box in boxes if box is not None)
+    return tuple(box for box in boxes if box is not None and not box.is_empty)
 
 
 def _box_of_nodes(

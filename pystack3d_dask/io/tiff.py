@@ -365,10 +365,16 @@ def _check_colour(found: Slice, samples: Samples | None) -> None:
         return
     if samples is None:
         kind = f"{'RGB' if found.is_rgb else 'not grey'} ({count} samples per pixel)"
-        msg = f'it is {kind}; convert it, or set samples = "luminance" or "channels"'
+        msg = (
+            f'it is {kind}; convert it, or set samples = "luminance" or "channels" '
+            "(`init --samples luminance` writes it)"
+        )
         raise ValueError(msg)
     if not found.is_rgb or count < len(LUMINANCE):
-        msg = f'its {count} samples per pixel are not RGB; set samples = "channels"'
+        msg = (
+            f'its {count} samples per pixel are not RGB; set samples = "channels" '
+            "(`init --samples channels` writes it)"
+        )
         raise ValueError(msg)
 
 

@@ -111,6 +111,19 @@ def pixel_size(path: str) -> tuple[float, float] | None:
     return size if max(size) < COARSEST_PIXEL else None
 
 
+def pixel_size_origin(path: str) -> str:
+    """Return which part of a file's header its pixel size is from, for messages."""
+    with TiffFile(path) as tif:
+        page = tif.pages.first
+        if page.is_ome and "PhysicalSize" in page.description:
+            part = "OME-XML"
+        elif page.is_imagej and "unit=" in page.description:
+            part = "resolution tags and ImageJ description"
+        else:
+            part = "resolution tags"
+    return f"{part} of {os.path.basename(path)}"
+
+
 def _images(tif: TiffFile) -> Iterator[TiffPage]:
     for k in range(len(tif.pages)):
         page = tif.pages[k]

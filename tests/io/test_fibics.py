@@ -78,7 +78,7 @@ class TestRealFiles:
         assert setup.pixel_size == pytest.approx((0.01, 0.01), rel=1e-6)
         assert (setup.thickness, setup.detectors) == (0.01, ("SE2", "ESB"))
         # 25.16 x 23.13 micrometres, more of it above the centre than below
-        assert setup.region == Rectangle(756, 3273, 927, 3241)
+        assert setup.regions == (Rectangle(756, 3273, 927, 3241),)
 
 
 @pytest.mark.parametrize("dtype", ["uint8", "uint16"])
@@ -226,11 +226,12 @@ class TestHarm:
 
 def test_regions_of_a_set_up_count_from_the_centre_upwards() -> None:
     text = setup_xml((100, 200), pixel=0.5, regions=[(-20, -10, 5, 10), (30, 60, -15, 0)])
-    assert parse_setup(text.encode(), "").region == Rectangle(30, 80, 60, 220)
+    left, right = Rectangle(30, 40, 60, 80), Rectangle(50, 80, 160, 220)
+    assert parse_setup(text.encode(), "").regions == (left, right)
     switched_off = text.replace(
         "<FIBShape>", "<FIBShape><A3DShapeInfo><Enabled>false</Enabled></A3DShapeInfo>", 1
     )
-    assert parse_setup(switched_off.encode(), "").region == Rectangle(50, 80, 160, 220)
+    assert parse_setup(switched_off.encode(), "").regions == (right,)
 
 
 def test_rectangles_are_grown_and_clipped() -> None:
