@@ -48,6 +48,7 @@ from pystack3d_dask.words import counted, in_units
 if TYPE_CHECKING:
     from distributed import Client
 
+    from pystack3d_dask.io.tiff import Samples
     from pystack3d_dask.pipeline import Pipeline
     from pystack3d_dask.placement import GpuUse
     from pystack3d_dask.summary import RunSummary
@@ -109,7 +110,12 @@ for look in (cli_look.preview, cli_look.sweep, cli_look.suggest):
 
 @cli.command()
 @click.argument("directory", type=click.Path(path_type=Path, file_okay=False))
-def init(directory: Path) -> None:
+@click.option(
+    "--samples",
+    type=click.Choice(["luminance", "channels"]),
+    help="How to read color: weighted to one value, or a channel of each sample.",
+)
+def init(directory: Path, samples: Samples | None) -> None:
     """Write a commented params.toml for the slices in DIRECTORY."""
     from pystack3d_dask.acquisition import describe
     from pystack3d_dask.evidence import look, take_sample
@@ -117,7 +123,7 @@ def init(directory: Path) -> None:
 
     refuse_existing(directory)
     with waiting(f"looking at slices in {directory}"):
-        acquisition = describe(directory)
+        acquisition = describe(directory, samples)
         findings = look(take_sample(acquisition.source, acquisition.area.value))
         written = write_params(directory, acquisition, findings)
     click.echo(f"wrote {written}")

@@ -28,8 +28,9 @@ UNKNOWN_SIZE = "The images do not tell the size of pixels: voxel_size, below, do
 HEAD = """\
 # Parameters of pystack3d-dask. {summary}
 {pixels}
-
+{microscope}
 channels = {channels}{channels_origin}
+{samples}\
 # ind_min = 0                   # first slice kept
 # ind_max = {last:<19} # last slice kept
 
@@ -54,16 +55,17 @@ process_steps = [
 TABLES = {
     "cropping": """\
 area = {area}{area_origin}
+{regions}\
 """,
     "bkg_removal": """\
-orders = {orders:<22} # largest powers of x, y, z; [1, 2]: a fit for each slice
+{orders:<31} # largest powers of x, y, z; [1, 2]: a fit for each slice
 cross_terms = true              # their products too
 skip_factors = {skips:<16} # every how many pixels in x, y and slices in z is sampled
 # poly_basis = "1 + x + x*y + z**2"   # the terms, in place of orders
 # threshold_min = 2             # pixels outside the thresholds take no part, and stay
 # threshold_max = 250
 # weight_func = "HuberT"        # or "Hampel", "None"
-preserve_avg = true             # keep the mean, not the constant of the polynomial
+{preserve_avg:<31} # keep the mean, not the constant of the polynomial
 # method = "local"              # the mean over a window around each pixel instead:
 # size = [200, 200, 20]         # its width, height and depth in pixels
 """,
@@ -197,6 +199,8 @@ def render(acquisition: Acquisition, findings: Mapping[str, Finding]) -> str:
         pixels=_comment(f"Pixels of {shown(size.value)}: {size.origin}" if size else UNKNOWN_SIZE),
         channels=json.dumps(acquisition.channels.value, ensure_ascii=False),
         channels_origin=_remark(acquisition.channels.origin),
+        microscope=_microscope(acquisition.microscope),
+        samples=_samples(acquisition.samples),
         last=slices - 1,
         process_steps="\n".join(_listed(name, *verdicts[name]) for name in known),
     )
@@ -207,16 +211,19 @@ def tables(acquisition: Acquisition, findings: Mapping[str, Finding]) -> dict[st
     """Return the table of each correction, whether there is one of this name or not."""
     spec, area = acquisition.source.specs[0], acquisition.area
     width, height = area.value[1] - area.value[0], area.value[3] - area.value[2]
-    skips = [max(1, min(10, extent // SAMPLES)) for extent in (width, height, spec.shape[0])]
+    fitted = (width, height, spec.shape[0]) if spec.shape[0] > 1 else (width, height)
+    skips = [max(1, min(10, extent // SAMPLES)) for extent in fitted]
     found = {key: value for each in findings.values() for key, value in each.values.items()}
     filters = found.get("filters", [CAUTIOUS_FILTER])
     values = {
-        "orders": str(found.get("orders", [1, 2, 0])),
         "filters": ", ".join(_inline(each) for each in filters),
         "area": list(area.value),
         "area_origin": _remark(area.origin),
         "kept": [0, width, 0, height],
+        "regions": _regions(acquisition),
+        "orders": f"orders = {found.get('orders', [1, 2, 0][: len(fitted)])}",
         "skips": str(skips),
+        "preserve_avg": "preserve_avg = true" if len(fitted) > 2 else "# preserve_avg = true",
         "policy": json.dumps(acquisition.policy, ensure_ascii=False),
         "dz": _distance(acquisition.dz),
         "z_source": json.dumps(acquisition.z_source or "names"),
@@ -254,6 +261,22 @@ def _listed(name: str, is_on: bool, reason: str) -> str:
 def _inline(values: Mapping[str, object]) -> str:
     """Return an inline table of TOML."""
     return "{ " + ", ".join(f"{key} = {json.dumps(value)}" for key, value in values.items()) + " }"
+def _regions(acquisition: Acquisition) -> str:
+    """Return a commented area for each region of interest, where there are several."""
+    count = len(acquisition.regions)
+    return "".join(
+        f"# area = {list(area)}  # region of interest {k} of {count} and some pixels around it\n"
+        for k, area in enumerate(acquisition.regions, 1)
+    )
+
+
+def _microscope(found: Found[str] | None) -> str:
+    return f"{_comment(f'{found.value}: {found.origin}')}\n" if found else ""
+
+
+def _samples(samples: str | None) -> str:
+    key = f"samples = {json.dumps(samples)}"
+    return f"{key:<31} # how color is read\n" if samples else ""
 
 
 def _remark(origin: str) -> str:

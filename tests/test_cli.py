@@ -62,10 +62,11 @@ def test_init_says_what_it_took_from_where_and_what_it_did_not(call, tmp_path):
     (tmp_path / "Atlas3D.a3d-setup").write_text(setup_xml((99, 99)))
     done = call("init", tmp_path)
     assert done.status == 0
-    first, *_, size, area = done.out.splitlines()
+    first, *_, size, area, microscope = done.out.splitlines()
     assert first == f"wrote {tmp_path / 'params.toml'}"
     assert size == "  pixels of 0.008 x 0.008 µm (x, y): TIFF metadata of slice_00000.tif"
     assert area.startswith("  cropping area [0, 41, 0, 36]: region of interest and 20 pixels")
+    assert microscope == "  Zeiss Atlas, detector ESB: TIFF metadata of slice_00000.tif"
     assert "note: Atlas3D.a3d-setup is of another acquisition, nothing is taken" in done.err
 
 

@@ -24,7 +24,8 @@ from conftest import listing, result
 import pystack3d_dask as ps
 from pystack3d_dask import Pipeline
 from pystack3d_dask.errors import ParameterError, SourceError, StackError
-from pystack3d_dask.io.fibics import LARGEST, MetadataError, SliceMetadata, parse_slice
+from pystack3d_dask.io.fibics import parse_slice
+from pystack3d_dask.io.slice_metadata import LARGEST, MetadataError, SliceMetadata
 from pystack3d_dask.io.sources import open_source
 from pystack3d_dask.record import BlockRecord, DamagedRecordError
 

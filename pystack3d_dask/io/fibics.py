@@ -4,9 +4,6 @@ Two sources, both XML: the private tag 51023 of each slice, and the set-up of th
 acquisition, ``Atlas3D.a3d-setup``. Neither has a published schema. Element and unit of each
 value were found on real files: slices named ``slice_00767_z=8.5521um.tif`` whose pixels are
 zero outside two scanned rectangles, and a set-up file of another acquisition.
-
-Metadata are optional and come from anywhere: a document type, and with it every entity, is
-refused, nothing is fetched, sizes are limited, and what is missing or no number is None.
 """
 
 from __future__ import annotations
@@ -15,79 +12,23 @@ import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
-from xml.etree.ElementTree import Element, TreeBuilder
-from xml.parsers import expat
+from xml.etree.ElementTree import Element
+
+from pystack3d_dask.io.slice_metadata import (
+    LARGEST,
+    MetadataError,
+    Rectangle,
+    SliceMetadata,
+    number_at,
+    pixels,
+    sizes,
+    text_at,
+    xml_root,
+    xyz,
+)
 
 TAG = 51023
 SETUP_SUFFIX = ".a3d-setup"
-LARGEST = 4 * 2**20  # bytes; a slice tells 3 KB, a set-up 40 KB
-FARTHEST = 1e9  # micrometres or pixels; beyond there is nothing in a microscope
-FINEST = 1e-6  # micrometres a pixel
-
-
-class MetadataError(ValueError):
-    """Metadata cannot be used; the message names the file."""
-
-
-class Rectangle(NamedTuple):
-    """Half-open ranges of rows and columns, origin top left."""
-
-    top: int
-    bottom: int
-    left: int
-    right: int
-
-    @property
-    def is_empty(self) -> bool:
-        """Whether there is no pixel in it."""
-        return self.top >= self.bottom or self.left >= self.right
-
-    def grown(self, margin: int) -> Rectangle:
-        """Return the rectangle with ``margin`` pixels more on each side."""
-        top, bottom, left, right = self
-        return Rectangle(top - margin, bottom + margin, left - margin, right + margin)
-
-    def clipped(self, shape: tuple[int, int]) -> Rectangle:
-        """Return the part inside an image of ``shape`` (rows, columns)."""
-        rows, columns = shape
-        return Rectangle(
-            min(max(self.top, 0), rows),
-            min(max(self.bottom, 0), rows),
-            min(max(self.left, 0), columns),
-            min(max(self.right, 0), columns),
-        )
-
-
-@dataclass(frozen=True)
-class SliceMetadata:
-    """What tag 51023 of a slice tells; None for what it does not.
-
-    Parameters
-    ----------
-    shape : tuple of int, optional
-        Rows and columns of the image: ``Image/Height`` and ``Image/Width``.
-    pixel_size : tuple of float, optional
-        Height and width of a pixel in micrometres: the lengths of (``Scan/Vx``, ``Scan/Vy``)
-        and (``Scan/Ux``, ``Scan/Uy``), the steps from row to row and from column to column.
-        9600 columns of ``Ux`` are ``Scan/FOV_X``, which says ``units="um"``.
-    region : Rectangle, optional
-        Where the beam scanned, outside of which pixels are zero: ``Image/BoundingBox.Top``,
-        ``.Bottom``, ``.Left``, ``.Right``, in pixels, the last ones included. In slices
-        that tell rows 3793 to 4298 and columns 1880 to 8583, pixels are set in rows 3800 to
-        4298 and columns 1880 to 8582, in two rectangles: it is the box around all of them.
-    z : float, optional
-        Position of the slice in micrometres: ``ATLAS3D/Slice/ZPos``, which is the one in
-        the name of the file, with more decimals.
-    detector : str, optional
-        Name of the detector: ``Image/Detector``.
-    """
-
-    shape: tuple[int, int] | None = None
-    pixel_size: tuple[float, float] | None = None
-    region: Rectangle | None = None
-    z: float | None = None
-    detector: str | None = None
 
 
 @dataclass(frozen=True)
@@ -108,8 +49,8 @@ class SetupMetadata:
         ``Settings/KeyFrame/Interval2`` counts 21.87 micrometres at slice 2174.
     detectors : tuple of str
         ``Detector`` and ``DetectorB``.
-    region : Rectangle, optional
-        Box around the regions to scan in pixels, which may lie partly outside the image:
+    regions : tuple of Rectangle
+        Boxes around the regions to scan in pixels, which may lie partly outside the image:
         the nodes of each ``Settings/ImagingXROI/FIBShape`` that is enabled and no hole, in
         micrometres from the centre of the field of view, x to the right and y upwards. That
         y points up is told by ``Scan/Vy`` of slices, negative from row to row, and by the
@@ -120,11 +61,20 @@ class SetupMetadata:
     pixel_size: tuple[float, float] | None = None
     thickness: float | None = None
     detectors: tuple[str, ...] = ()
-    region: Rectangle | None = None
+    regions: tuple[Rectangle, ...] = ()
 
 
 def parse_slice(data: bytes, origin: str) -> SliceMetadata:
-    """Return what tag 51023 of a slice tells.
+    """Return the metadata in tag 51023 of a slice.
+
+    Elements used: ``Image/Height``, ``Image/Width``; the pixel size is the lengths of
+    (``Scan/Vx``, ``Scan/Vy``) and (``Scan/Ux``, ``Scan/Uy``), the steps from row to row and
+    from column to column (9600 columns of ``Ux`` are ``Scan/FOV_X``, which says
+    ``units="um"``); the region is ``Image/BoundingBox.Top``, ``.Bottom``, ``.Left``,
+    ``.Right`` in pixels, the last ones included: the box around all that was scanned. In
+    slices that give rows 3793 to 4298 and columns 1880 to 8583, pixels are set in rows 3800
+    to 4298 and columns 1880 to 8582, in two rectangles. ``ATLAS3D/Slice/ZPos`` is the position
+    in the name of the file with more decimals, ``Stage`` gives micrometers and degrees.
 
     Parameters
     ----------
@@ -138,34 +88,37 @@ def parse_slice(data: bytes, origin: str) -> SliceMetadata:
     MetadataError
         When it is damaged, too large, brings a document type, or is something else.
     """
-    root = _parsed(data, "Fibics", origin)
+    root = xml_root(data, ("Fibics",), origin)
     shape = _shape(root, "Image")
     return SliceMetadata(
+        maker="Zeiss Atlas",
         shape=shape,
         pixel_size=_pixel_of_scan(root, shape),
         region=_bounding_box(root),
-        z=_number(root, "ATLAS3D/Slice/ZPos"),
-        detector=_text(root, "Image/Detector"),
+        z=number_at(root, "ATLAS3D/Slice/ZPos"),
+        detector=text_at(root, "Image/Detector"),
+        stage=xyz(number_at(root, f"Stage/{axis}") for axis in "XYZ"),
+        tilt=number_at(root, "Stage/Tilt"),
     )
 
 
 def parse_setup(data: bytes, origin: str) -> SetupMetadata:
     """Return what a set-up file tells; parameters and errors as for `parse_slice`."""
-    root = _parsed(data, "ATLAS3D-Setup", origin)
+    root = xml_root(data, ("ATLAS3D-Setup",), origin)
     imaging = "Settings/Imaging"
     shape = _shape(root, f"{imaging}/FibicsRasterInfo")
-    pixel_size = _sizes(
-        _number(root, f"{imaging}/FibicsRasterInfo/PixelSizeY"),
-        _number(root, f"{imaging}/FibicsRasterInfo/PixelSizeX"),
+    pixel_size = sizes(
+        number_at(root, f"{imaging}/FibicsRasterInfo/PixelSizeY"),
+        number_at(root, f"{imaging}/FibicsRasterInfo/PixelSizeX"),
     )
-    thickness = _number(root, f"{imaging}/Interval")
-    names = [_text(root, f"{imaging}/{name}") for name in ("Detector", "DetectorB")]
+    thickness = number_at(root, f"{imaging}/Interval")
+    names = [text_at(root, f"{imaging}/{name}") for name in ("Detector", "DetectorB")]
     return SetupMetadata(
         shape=shape,
         pixel_size=pixel_size,
         thickness=thickness if thickness is not None and thickness > 0 else None,
         detectors=tuple(dict.fromkeys(name for name in names if name)),
-        region=_region_to_scan(root, shape, pixel_size) if shape and pixel_size else None,
+        regions=_regions_to_scan(root, shape, pixel_size) if shape and pixel_size else (),
     )
 
 
@@ -191,15 +144,6 @@ def setup_files(folders: Iterable[Path]) -> list[Path]:
     return list(dict.fromkeys(path for folder in folders for path in _setups_in(folder)))
 
 
-def joined(rectangles: Iterable[Rectangle]) -> Rectangle | None:
-    """Return the smallest rectangle around all that are not empty; None without any."""
-    kept = [each for each in rectangles if not each.is_empty]
-    if not kept:
-        return None
-    top, bottom, left, right = zip(*kept, strict=True)
-    return Rectangle(min(top), max(bottom), min(left), max(right))
-
-
 def _setups_in(folder: Path) -> list[Path]:
     try:
         found = sorted(folder.iterdir())
@@ -208,62 +152,16 @@ def _setups_in(folder: Path) -> list[Path]:
         return []
 
 
-def _parsed(data: bytes, expected: str, origin: str) -> Element:
-    if len(data) > LARGEST:
-        msg = f"{origin}: its metadata take more than {LARGEST} bytes"
-        raise MetadataError(msg)
-
-    def refuse(name: str, *_: object) -> None:
-        msg = f"{origin}: its metadata declare a document type ({name}), which may hide anything"
-        raise MetadataError(msg)
-
-    builder, parser = TreeBuilder(), expat.ParserCreate()
-    parser.buffer_text = True
-    parser.StartDoctypeDeclHandler = refuse  # entities are declared inside, thus refused too
-    parser.StartElementHandler = builder.start
-    parser.EndElementHandler = builder.end
-    parser.CharacterDataHandler = builder.data
-    try:
-        parser.Parse(data.strip(b"\0 \t\r\n"), True)
-    except MetadataError:
-        raise
-    except (expat.ExpatError, LookupError, ValueError) as error:  # also unknown encodings
-        msg = f"{origin}: its metadata are damaged: {error}"
-        raise MetadataError(msg) from error
-    root: Element = builder.close()
-    if root.tag != expected:
-        msg = f"{origin}: its metadata are of another kind: <{expected}> expected, not <{root.tag}>"
-        raise MetadataError(msg)
-    return root
-
-
-def _text(element: Element, path: str) -> str | None:
-    return (element.findtext(path) or "").strip() or None
-
-
-def _number(element: Element, path: str) -> float | None:
-    try:
-        value = float(element.findtext(path, ""))
-    except ValueError:
-        return None
-    return value if abs(value) <= FARTHEST else None  # NAN is what Atlas writes for unset
-
-
-def _sizes(height: float | None, width: float | None) -> tuple[float, float] | None:
-    return (height, width) if height and width and min(height, width) >= FINEST else None
-
-
 def _shape(root: Element, path: str) -> tuple[int, int] | None:
-    shape = _sizes(_number(root, f"{path}/Height"), _number(root, f"{path}/Width"))
-    return None if shape is None or min(shape) < 1 else (int(shape[0]), int(shape[1]))
+    return pixels(number_at(root, f"{path}/Height"), number_at(root, f"{path}/Width"))
 
 
 def _pixel_of_scan(root: Element, shape: tuple[int, int] | None) -> tuple[float, float] | None:
     """Return the steps of the scan, or where they are missing its extents over the shape."""
-    steps = [_number(root, f"Scan/{name}") for name in ("Vx", "Vy", "Ux", "Uy")]
+    steps = [number_at(root, f"Scan/{name}") for name in ("Vx", "Vy", "Ux", "Uy")]
     down_x, down_y, across_x, across_y = (step or 0.0 for step in steps)
-    found = _sizes(math.hypot(down_x, down_y), math.hypot(across_x, across_y))
-    extents = _sizes(_number(root, "Scan/FOV_Y"), _number(root, "Scan/FOV_X"))
+    found = sizes(math.hypot(down_x, down_y), math.hypot(across_x, across_y))
+    extents = sizes(number_at(root, "Scan/FOV_Y"), number_at(root, "Scan/FOV_X"))
     if found is None and extents is not None and shape is not None:
         return extents[0] / shape[0], extents[1] / shape[1]
     return found
@@ -271,29 +169,29 @@ def _pixel_of_scan(root: Element, shape: tuple[int, int] | None) -> tuple[float,
 
 def _bounding_box(root: Element) -> Rectangle | None:
     sides = ("Top", "Bottom", "Left", "Right")
-    found = [_number(root, f"Image/BoundingBox.{side}") for side in sides]
+    found = [number_at(root, f"Image/BoundingBox.{side}") for side in sides]
     top, bottom, left, right = (None if side is None else int(side) for side in found)
     if top is None or bottom is None or left is None or right is None:
         return None
     return Rectangle(top, bottom + 1, left, right + 1) if top < bottom and left < right else None
 
 
-def _region_to_scan(
+def _regions_to_scan(
     root: Element, shape: tuple[int, int], pixel_size: tuple[float, float]
-) -> Rectangle | None:
+) -> tuple[Rectangle, ...]:
     shapes = [
         shape
         for shape in root.findall("Settings/ImagingXROI/FIBShape")
-        if _text(shape, "A3DShapeInfo/Enabled") != "false" and _text(shape, "Hole") != "true"
+        if text_at(shape, "A3DShapeInfo/Enabled") != "false" and text_at(shape, "Hole") != "true"
     ]
     boxes = [_box_of_nodes(each, shape, pixel_size) for each in shapes]
-    return joined(box for box in boxes if box is not None)
+    return tuple(box for box in boxes if box is not None and not box.is_empty)
 
 
 def _box_of_nodes(
     element: Element, shape: tuple[int, int], pixel_size: tuple[float, float]
 ) -> Rectangle | None:
-    nodes = [(_number(node, "Y"), _number(node, "X")) for node in element.findall("Nodes/Node")]
+    nodes = [(number_at(node, "Y"), number_at(node, "X")) for node in element.findall("Nodes/Node")]
     rows = [shape[0] / 2 - y / pixel_size[0] for y, _ in nodes if y is not None]
     columns = [shape[1] / 2 + x / pixel_size[1] for _, x in nodes if x is not None]
     if not rows or not columns:

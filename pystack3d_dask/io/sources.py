@@ -16,6 +16,7 @@ from pystack3d_dask.io.zarr_source import is_zarr, open_zarr
 
 HERE = (".", "")
 SHOWN = 10
+RESULTS = "process"
 
 
 @dataclass(frozen=True)
@@ -75,11 +76,22 @@ def open_source(
         raise SourceError(msg) from error
 
 
-def find_channels(directory: Path) -> tuple[str, ...]:
-    """Return the channels that a directory holds: itself, or its sub-directories with slices."""
-    if not directory.is_dir() or _recognised(directory):
-        return (".",)
-    return tuple(_folders_with_slices(directory)) or (".",)
+def folders_with_slices(path: Path) -> list[str]:
+    """Return the sub-directories of a directory that may be channels, sorted by name.
+
+    Those with TIFF files, and Zarrs. Hidden ones, those that cannot be read and ``process``,
+    where results are, do not count.
+    """
+    return sorted(entry.name for entry in path.iterdir() if _has_slices(entry))
+
+
+def _has_slices(folder: Path) -> bool:
+    if folder.name.startswith(".") or folder.name == RESULTS:
+        return False
+    try:
+        return is_zarr(folder) or _tiff_folder(folder) is not None
+    except OSError:
+        return False
 
 
 def _check_names(channels: Sequence[str]) -> None:
@@ -154,12 +166,8 @@ def _hint(path: Path) -> list[str]:
     """Suggest the sub-directories that do hold slices."""
     if not path.is_dir():
         return []
-    folders = _folders_with_slices(path)
+    folders = folders_with_slices(path)
     return [f"did you mean channels = {json.dumps(folders)}?"] if folders else []
-
-
-def _folders_with_slices(path: Path) -> list[str]:
-    return sorted(entry.name for entry in path.iterdir() if _tiff_folder(entry) or is_zarr(entry))
 
 
 def _zarr(location: Path) -> Path | None:

@@ -18,8 +18,8 @@ import numpy as np
 
 from pystack3d_dask.errors import HeadersError
 from pystack3d_dask.io.dtypes import read_dtype
-from pystack3d_dask.io.fibics import SliceMetadata
 from pystack3d_dask.io.numbering import notes_on_names
+from pystack3d_dask.io.slice_metadata import SliceMetadata
 from pystack3d_dask.io.tiff_header import Slice, pixel_size, slices_of
 from pystack3d_dask.io.tiff_metadata import notes, positions, summary
 from pystack3d_dask.io.tiff_page import Layout, Plane, Window, read_page
@@ -366,10 +366,16 @@ def _check_colour(found: Slice, samples: Samples | None) -> None:
         return
     if samples is None:
         kind = f"{'RGB' if found.is_rgb else 'not grey'} ({count} samples per pixel)"
-        msg = f'it is {kind}; convert it, or set samples = "luminance" or "channels"'
+        msg = (
+            f'it is {kind}; convert it, or set samples = "luminance" or "channels" '
+            "(`init --samples luminance` writes it)"
+        )
         raise ValueError(msg)
     if not found.is_rgb or count < len(LUMINANCE):
-        msg = f'its {count} samples per pixel are not RGB; set samples = "channels"'
+        msg = (
+            f'its {count} samples per pixel are not RGB; set samples = "channels" '
+            "(`init --samples channels` writes it)"
+        )
         raise ValueError(msg)
 
 

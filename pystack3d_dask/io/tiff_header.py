@@ -9,10 +9,10 @@ from collections.abc import Iterator
 from math import prod
 from typing import NamedTuple
 
-from tifffile import FileHandle, TiffFile, TiffPage, TiffTag
+from tifffile import TiffFile, TiffPage
 
 from pystack3d_dask.io.dtypes import DTYPES
-from pystack3d_dask.io.fibics import LARGEST, TAG, MetadataError, SliceMetadata, parse_slice
+from pystack3d_dask.io.slice_metadata import SliceMetadata
 from pystack3d_dask.io.tiff_page import (
     Layout,
     Plane,
@@ -21,9 +21,9 @@ from pystack3d_dask.io.tiff_page import (
     layout_of,
     segment_count,
 )
+from pystack3d_dask.io.vendor_tags import read_metadata
 
 COLOURED = (2, 6)  # RGB, and YCbCr, which decodes to RGB
-TEXT = (1, 2, 7)  # types of tags whose values are bytes
 COARSEST_PIXEL = 20.0
 RESOLUTION_UNITS = {2: 25_400.0, 3: 10_000.0}  # inch and centimetre, in micrometres
 IMAGEJ_UNITS = {"micron": 1.0, "um": 1.0, "µm": 1.0, "μm": 1.0, r"\u00B5m": 1.0, "nm": 1e-3}
@@ -56,7 +56,7 @@ def slices_of(path: str, *, alone: bool, metadata: bool = False) -> list[Slice]:
         so is each image of a stack that is described by one header, as ImageJ does beyond
         4 GB. Otherwise it is one slice. Thumbnails and masks are skipped.
     metadata : bool
-        Whether to read those of Zeiss Atlas, too.
+        Whether to read those that microscopes write, too.
 
     Raises
     ------
@@ -82,7 +82,10 @@ def slices_of(path: str, *, alone: bool, metadata: bool = False) -> list[Slice]:
             _check_chain(tif)
             _check_order(first, len(slices))
         elif len(slices) > 1:
-            msg = f"it holds {len(slices)} slices; expected one, as there are several files"
+            msg = (
+                f"it holds {len(slices)} slices; expected one, as there are several files: name "
+                "those that are stacks in channels"
+            )
             raise ValueError(msg)
         return slices
 
@@ -108,6 +111,19 @@ def pixel_size(path: str) -> tuple[float, float] | None:
     return size if max(size) < COARSEST_PIXEL else None
 
 
+def pixel_size_origin(path: str) -> str:
+    """Return which part of a file's header its pixel size is from, for messages."""
+    with TiffFile(path) as tif:
+        page = tif.pages.first
+        if page.is_ome and "PhysicalSize" in page.description:
+            part = "OME-XML"
+        elif page.is_imagej and "unit=" in page.description:
+            part = "resolution tags and ImageJ description"
+        else:
+            part = "resolution tags"
+    return f"{part} of {os.path.basename(path)}"
+
+
 def _images(tif: TiffFile) -> Iterator[TiffPage]:
     for k in range(len(tif.pages)):
         page = tif.pages[k]
@@ -119,21 +135,10 @@ def _slice(page: TiffPage, file: Plane, metadata: bool) -> Slice:
     _check_page(page)
     plane = file._replace(page=page.index, header=page.offset if page.index else 0)
     found = Slice(plane, layout_of(page), page.photometric in COLOURED)
-    tag = page.tags.get(TAG) if metadata else None
-    if tag is None:
+    if not metadata:
         return found
-    try:
-        return found._replace(metadata=_metadata(page.parent.filehandle, tag))
-    except MetadataError as error:
-        return found._replace(damage=str(error))
-
-
-def _metadata(file: FileHandle, tag: TiffTag) -> SliceMetadata:
-    if tag.dtype not in TEXT or tag.count > LARGEST:
-        msg = f"{file.path}: tag {TAG} holds {tag.count} values of type {tag.dtype}; text expected"
-        raise MetadataError(msg)
-    file.seek(tag.valueoffset)
-    return parse_slice(file.read(tag.count), file.path)
+    told, damage = read_metadata(page)
+    return found._replace(metadata=told, damage=damage)
 
 
 def _images_of_one_header(page: TiffPage, found: Slice) -> list[Slice]:

@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
-from pystack3d_dask.io.fibics import SliceMetadata, joined
+from pystack3d_dask.io.slice_metadata import SliceMetadata, joined
 from pystack3d_dask.io.tiff_header import Slice
 
 Positions = tuple[float, ...] | None
@@ -89,7 +89,8 @@ def _missing_positions(slices: Sequence[Slice], folder: str) -> Iterator[str]:
 
 def _wrong_shape(first: SliceMetadata, item: Slice, where: str) -> Iterator[str]:
     rows, columns = item.layout[:2]
-    if first.shape is not None and first.shape != (rows, columns):
+    is_whole = first.bar_rows((rows, columns)) > 0
+    if first.shape is not None and first.shape != (rows, columns) and not is_whole:
         yield (
             f"{where}: its metadata tell {first.shape[1]} x {first.shape[0]} pixels, the image has "
             f"{columns} x {rows} (x, y): it was changed after acquisition"

@@ -16,7 +16,7 @@ import zarr
 from pystack3d_dask.errors import HeadersError, PixelError, SourceError
 from pystack3d_dask.io.blosc import refuse_cut_buffers
 from pystack3d_dask.io.dtypes import DTYPES, read_dtype
-from pystack3d_dask.io.fibics import FARTHEST, FINEST
+from pystack3d_dask.io.slice_metadata import FARTHEST, FINEST
 from pystack3d_dask.io.zarr_files import CarefulStore
 from pystack3d_dask.spec import Array, Region, StackSpec, Triple
 

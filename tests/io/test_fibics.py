@@ -15,15 +15,8 @@ from stacks import write_params
 from tiff_files import image, opened, whole
 
 import pystack3d_dask as ps
-from pystack3d_dask.io import fibics
-from pystack3d_dask.io.fibics import (
-    MetadataError,
-    Rectangle,
-    parse_setup,
-    parse_slice,
-    read_setup,
-    setup_files,
-)
+from pystack3d_dask.io.fibics import parse_setup, parse_slice, read_setup, setup_files
+from pystack3d_dask.io.slice_metadata import LARGEST, MetadataError, Rectangle, joined
 
 SHAPE = (20, 30)
 LAUGHS = (
@@ -85,7 +78,7 @@ class TestRealFiles:
         assert setup.pixel_size == pytest.approx((0.01, 0.01), rel=1e-6)
         assert (setup.thickness, setup.detectors) == (0.01, ("SE2", "ESB"))
         # 25.16 x 23.13 micrometres, more of it above the centre than below
-        assert setup.region == Rectangle(756, 3273, 927, 3241)
+        assert setup.regions == (Rectangle(756, 3273, 927, 3241),)
 
 
 @pytest.mark.parametrize("dtype", ["uint8", "uint16"])
@@ -199,7 +192,7 @@ class TestHarm:
         path = tmp_path / "Atlas3D.a3d-setup"
         path.touch()
         os.truncate(path, 2**40)  # sparse: a terabyte, were it read
-        with pytest.raises(MetadataError, match=f"more than {fibics.LARGEST} bytes"):
+        with pytest.raises(MetadataError, match=f"more than {LARGEST} bytes"):
             read_setup(path)
 
     @pytest.mark.parametrize(
@@ -233,18 +226,19 @@ class TestHarm:
 
 def test_regions_of_a_set_up_count_from_the_centre_upwards() -> None:
     text = setup_xml((100, 200), pixel=0.5, regions=[(-20, -10, 5, 10), (30, 60, -15, 0)])
-    assert parse_setup(text.encode(), "").region == Rectangle(30, 80, 60, 220)
+    left, right = Rectangle(30, 40, 60, 80), Rectangle(50, 80, 160, 220)
+    assert parse_setup(text.encode(), "").regions == (left, right)
     switched_off = text.replace(
         "<FIBShape>", "<FIBShape><A3DShapeInfo><Enabled>false</Enabled></A3DShapeInfo>", 1
     )
-    assert parse_setup(switched_off.encode(), "").region == Rectangle(50, 80, 160, 220)
+    assert parse_setup(switched_off.encode(), "").regions == (right,)
 
 
 def test_rectangles_are_grown_and_clipped() -> None:
     box = Rectangle(-5, 90, 150, 260)
     assert box.grown(20).clipped((100, 200)) == Rectangle(0, 100, 130, 200)
     assert box.clipped((100, 140)).is_empty
-    assert fibics.joined([box, Rectangle(3, 3, -900, 900)]) == box
+    assert joined([box, Rectangle(3, 3, -900, 900)]) == box
 
 
 def test_pixel_size_and_positions_are_coordinates_of_stack_and_result(tmp_path: Path) -> None:
