@@ -24,10 +24,10 @@ from pystack3d_dask.io.fibics import (
     setup_files,
 )
 from pystack3d_dask.io.source import Source
-from pystack3d_dask.io.sources import HERE, find_channels, open_source
+from pystack3d_dask.io.sources import find_channels, open_source
 from pystack3d_dask.io.tiff import Z_IN_NAME, TiffStack
 from pystack3d_dask.io.tiff_metadata import differ, shown
-from pystack3d_dask.spec import StackSpec
+from pystack3d_dask.spec import HERE, StackSpec
 from pystack3d_dask.steps.area import Area
 
 T = TypeVar("T")

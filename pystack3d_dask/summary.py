@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from pystack3d_dask.geometry import geometry_notes
 from pystack3d_dask.io.arrays import load_arrays, save_arrays
 from pystack3d_dask.io.chunk import replacing
 from pystack3d_dask.io.mended import acquisition
@@ -192,7 +193,7 @@ def write_summary(project: Project, summary: RunSummary) -> None:
         "seconds": summary.seconds,
         "passes": [asdict(item) for item in summary.passes],
         "bad_slices": list(summary.bad_slices),
-        "remarks": list(summary.remarks),
+        "remarks": [*geometry_notes(project.chains()[0].levels[-1]), *summary.remarks],
     }
     with replacing(project.workspace.summary) as file:
         file.write((json.dumps(content, indent=2, default=str) + "\n").encode())

@@ -162,10 +162,9 @@ def render(acquisition: Acquisition) -> str:
     known = {name: body for name, body in tables(acquisition).items() if name in registry()}
     spec = acquisition.source.specs[0]
     slices, height, width = spec.shape
-    size = acquisition.pixel_size
     head = HEAD.format(
         summary=f"{slices} slices of {width} x {height} pixels, {spec.source_dtype}.",
-        pixels=_comment(f"Pixels of {shown(size.value)}: {size.origin}" if size else UNKNOWN_SIZE),
+        pixels=_comment(_size(acquisition)),
         channels=json.dumps(acquisition.channels.value, ensure_ascii=False),
         channels_origin=_remark(acquisition.channels.origin),
         last=slices - 1,
@@ -189,6 +188,14 @@ def tables(acquisition: Acquisition) -> dict[str, str]:
         "z_source": json.dumps(acquisition.z_source or "names"),
     }
     return {name: body.format(**values) for name, body in TABLES.items()}
+
+
+def _size(acquisition: Acquisition) -> str:
+    """Return the size of pixels that `plan` and `run` use, in words."""
+    found, used = acquisition.pixel_size, acquisition.source.specs[0].pixel_size
+    if found is not None:
+        return f"Pixels of {shown(found.value)}: {found.origin}"
+    return UNKNOWN_SIZE if used is None else f"Pixels of {shown(used)}, as the images tell."
 
 
 def _distance(dz: Found[float] | None) -> str:

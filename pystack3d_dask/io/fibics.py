@@ -208,7 +208,8 @@ def _setups_in(folder: Path) -> list[Path]:
         return []
 
 
-def _parsed(data: bytes, expected: str, origin: str) -> Element:
+def parse_xml(data: bytes, origin: str) -> Element:
+    """Return the root of a document from anywhere; parameters and errors as for `parse_slice`."""
     if len(data) > LARGEST:
         msg = f"{origin}: its metadata take more than {LARGEST} bytes"
         raise MetadataError(msg)
@@ -231,6 +232,11 @@ def _parsed(data: bytes, expected: str, origin: str) -> Element:
         msg = f"{origin}: its metadata are damaged: {error}"
         raise MetadataError(msg) from error
     root: Element = builder.close()
+    return root
+
+
+def _parsed(data: bytes, expected: str, origin: str) -> Element:
+    root = parse_xml(data, origin)
     if root.tag != expected:
         msg = f"{origin}: its metadata are of another kind: <{expected}> expected, not <{root.tag}>"
         raise MetadataError(msg)
