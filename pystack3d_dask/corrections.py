@@ -22,7 +22,6 @@ import xarray as xr
 from pystack3d_dask.chain import Chain
 from pystack3d_dask.config import build_step
 from pystack3d_dask.errors import FitRequiredError, ParameterError, StackError
-from pystack3d_dask.geometry import geometry_notes
 from pystack3d_dask.io.dtypes import DTYPES
 from pystack3d_dask.io.ome import open_result as open_result_at
 from pystack3d_dask.io.scaled import Scaled, check_voxel_size
@@ -134,7 +133,7 @@ def open_stack(
     source: Source = open_source(path, channels=channels)
     if voxel_size is not None:
         source = Scaled(source, check_voxel_size(voxel_size))
-    for note in (*source.notes, *geometry_notes(source.specs[0])):
+    for note in source.notes:
         warnings.warn(note, stacklevel=2)
     return lazy_source(source)
 

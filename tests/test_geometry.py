@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import tempfile
-import warnings
 from pathlib import Path
 from typing import Any
 
@@ -43,8 +42,8 @@ def opened(path: Path) -> tuple[StackSpec, tuple[str, ...]]:
     return source.specs[0], source.notes
 
 
-def run(project: Path) -> str:
-    (project / "params.toml").write_text('process_steps = ["cropping"]\n')
+def run(project: Path, settings: str = "") -> str:
+    (project / "params.toml").write_text(f'process_steps = ["cropping"]\n{settings}\n')
     options = ["run", str(project), "--workers", "0", "--no-report"]
     done = CliRunner().invoke(cli, options, catch_exceptions=False)
     assert done.exit_code == 0, done.output
@@ -297,11 +296,9 @@ class TestWhatIsUnknown:
 
     def test_a_given_voxel_size_leaves_nothing_to_say(self, tmp_path: Path) -> None:
         project = self.slices(tmp_path / "p", [f"s{k}_z={k}um.tif" for k in range(4)])
-        with pytest.warns(UserWarning, match="pixel size is unknown"):
-            ps.open_stack(project)
-        with warnings.catch_warnings():
-            warnings.simplefilter("error")
-            ps.open_stack(project, voxel_size=(0.5, 0.5))
+        assert ps.open_stack(project).x.attrs["units"] == "pixel"  # nothing is assumed there
+        assert "pixel size is unknown" in run(project)
+        assert "unknown" not in run(project, "voxel_size = [0.5, 0.5]")
 
     def test_resolutions_of_printers_are_none_and_odd_ones_are_noted(self, tmp_path: Path) -> None:
         names = [f"s{k}.tif" for k in range(4)]
