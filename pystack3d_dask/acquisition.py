@@ -20,12 +20,12 @@ from pystack3d_dask.channels import choose_channels
 from pystack3d_dask.io.fibics import SetupMetadata, read_setup, setup_files
 from pystack3d_dask.io.slice_metadata import MetadataError, Rectangle, SliceMetadata, joined
 from pystack3d_dask.io.source import Source
-from pystack3d_dask.io.sources import HERE, open_source
+from pystack3d_dask.io.sources import open_source
 from pystack3d_dask.io.tiff import Z_IN_NAME, Samples, TiffStack
 from pystack3d_dask.io.tiff_header import pixel_size_origin
 from pystack3d_dask.io.tiff_metadata import differ, shown
 from pystack3d_dask.regions import scanned_regions, separate
-from pystack3d_dask.spec import StackSpec
+from pystack3d_dask.spec import HERE, StackSpec
 from pystack3d_dask.steps.area import Area
 
 T = TypeVar("T")

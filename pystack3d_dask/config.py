@@ -21,6 +21,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, NonNegativeInt, TypeAdapter, ValidationError
 
 from pystack3d_dask.errors import HeadersError, ParameterError, Problem, SourceError
+from pystack3d_dask.geometry import geometry_notes
 from pystack3d_dask.io.content import by_content
 from pystack3d_dask.io.mended import Mended
 from pystack3d_dask.io.scaled import Scaled, check_voxel_size, doubt_size
@@ -139,7 +140,7 @@ def load_project(path: Path, *, steps: Sequence[str] | None = None) -> Project:
     problems += checked
     if _errors(problems) or source is None or directory is None:
         raise _refusal(_errors(problems), params, directory)
-    return Project(
+    project = Project(
         source=source,
         steps=tuple(built),
         precision=settings.precision,
@@ -152,6 +153,12 @@ def load_project(path: Path, *, steps: Sequence[str] | None = None) -> Project:
         notes=tuple(problems),
         scan=found,
     )
+    assumed = geometry_notes(project.chains()[0].levels[-1])
+    return replace(project, notes=(*problems, *(_warning("voxel_size", each) for each in assumed)))
+
+
+def _warning(path: str, message: str) -> Problem:
+    return Problem(path, message, "warning")
 
 
 def _refusal(errors: Sequence[Problem], params: Path, directory: Path | None) -> ParameterError:

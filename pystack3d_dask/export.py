@@ -277,13 +277,12 @@ def _append_all(channel: Channel, file: Path) -> Iterator[int]:
     """Write a BigTIFF; yield how many slices are written."""
     spec, count = channel.spec, channel.spec.shape[0]
     threads = threads_for([channel])
-    dz = None if spec.z is None or count < 2 else spec.spacing()[0]
-    description: str | None = stack_description(count, spec.pixel_size, dz)
+    description: str | None = stack_description(spec)
+    resolution = imagej_resolution(spec)
     with stack_writer(file, channel.style(0).byteorder, threads) as writer:
         slices = in_order(lambda z: (channel.read(z), channel.style(z)), range(count), threads)
         for done, (image, style) in enumerate(slices, start=1):
-            if spec.pixel_size is not None:
-                style = replace(style, resolution=imagej_resolution(spec.pixel_size))
+            style = replace(style, resolution=resolution or style.resolution)
             writer.append(image, style, description)
             description = None
             yield done

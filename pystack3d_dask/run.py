@@ -26,7 +26,7 @@ from pystack3d_dask.record import BlockRecord, DamagedRecordError, StoredSummari
 from pystack3d_dask.repair import DamagedLevelsError, Repairs, origin
 from pystack3d_dask.room import check_disk, check_memory
 from pystack3d_dask.runners import InProcess, OnClient, Runner
-from pystack3d_dask.spec import Arrays
+from pystack3d_dask.spec import Arrays, shown_names
 from pystack3d_dask.summary import (
     PassSummary,
     RunSummary,
@@ -400,7 +400,8 @@ class _PassRun:
         slices = self.item.blocks[block[1]]
         first, last = slices.start, slices.stop - 1
         where = f"slice {first}" if first == last else f"slices {first} to {last}"
-        return f"channel {self.plan.channels[block[0]]}, {where}"
+        names = shown_names(self.plan.channels, self.plan.chains[0].source)
+        return f"channel {names[block[0]]}, {where}"
 
     def _tell(
         self, on_block: OnBlock | None, done: int, block: tuple[int, int], receipt: Receipt | None

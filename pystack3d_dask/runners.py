@@ -18,6 +18,7 @@ from distributed import Client, Future, KilledWorker, as_completed
 from pystack3d_dask.backend import has_gpu
 from pystack3d_dask.errors import RunError, WorkersDiedError, WorkersStarvedError
 from pystack3d_dask.placement import GPU, PATIENCE, GpuUse, Lane, Lanes, Watch, Workers
+from pystack3d_dask.spec import shown_names
 from pystack3d_dask.task import Program, Receipt, run_task, run_tasks
 
 Block = tuple[int, int]
@@ -359,6 +360,7 @@ def _task_name(program: Program, blocks: Sequence[Block]) -> str:
     work = program.work
     steps = program.chains[blocks[0][0]].steps[work.reads : work.end]
     names = "+".join(step.name for step in steps) or "read"
-    channels = "+".join(dict.fromkeys(program.source.channels[channel] for channel, _ in blocks))
+    shown = shown_names(program.source.channels, program.chains[0].source)
+    channels = "+".join(dict.fromkeys(shown[channel] for channel, _ in blocks))
     first, last = (program.blocks[number] for _, number in (blocks[0], blocks[-1]))
     return f"{names}-{channels}-z{first.start}..{last.stop - 1}"

@@ -18,6 +18,7 @@ Value = TypeVar("Value")
 
 AXES = ("z", "y", "x")
 SHOWN = 5  # slices named in a message
+HERE = (".", "")  # names of the only channel, whose slices are in the project itself
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,6 +139,14 @@ class StackSpec:
         Height and width of a pixel in micrometres; None when unknown.
     origin : tuple of int
         Row and column, in the acquisition, of the first pixel.
+    proportions : tuple of float, optional
+        Extents of a voxel along z, y and x in a unit that is not known, where that is all
+        that files tell; None where ``z`` or ``pixel_size`` is known.
+    offset : tuple of float
+        Where the first voxel of the acquisition is along z, y and x: in micrometers, or in
+        the unit of ``proportions``. Along z it counts only where ``z`` is unknown.
+    label : str
+        Name of the channel for plots and viewers, where its directory has none.
     is_bound : bool
         True while a fit that is still to come decides the shape; ``shape`` is then
         the largest possible.
@@ -152,6 +161,9 @@ class StackSpec:
     names: tuple[str, ...] | None = None
     pixel_size: tuple[float, float] | None = None
     origin: tuple[int, int] = (0, 0)
+    proportions: tuple[float, float, float] | None = None
+    offset: tuple[float, float, float] = (0.0, 0.0, 0.0)
+    label: str = "image"
     is_bound: bool = False
 
     @property
@@ -193,7 +205,13 @@ class StackSpec:
             z_metadata=None if self.z_metadata is None else self.z_metadata[kept],
             names=None if self.names is None else self.names[kept],
             origin=(self.origin[0] + region.start[1], self.origin[1] + region.start[2]),
+            offset=self._offset_from(region.start[0]),
         )
+
+    def _offset_from(self, start: int) -> tuple[float, float, float]:
+        """Return the offset of the stack that begins at another slice."""
+        step = self.proportions[0] if self.proportions else 0.0
+        return self.offset[0] + start * step, *self.offset[1:]
 
     def picked(self, slices: Sequence[int]) -> StackSpec:
         """Return the spec of a stack of some of the slices."""
@@ -211,15 +229,42 @@ class StackSpec:
         more = f" and {len(slices) - SHOWN} more" if len(slices) > SHOWN else ""
         return ", ".join(names) + more
 
+    @property
+    def slice_distance(self) -> float | None:
+        """Mean distance of slices in micrometers; None where it is not known."""
+        if self.z is None or len(self.z) < 2 or self.z[-1] == self.z[0]:
+            return None
+        return abs(self.z[-1] - self.z[0]) / (len(self.z) - 1)
+
+    @property
+    def is_measured(self) -> bool:
+        """Whether `spacing` is in micrometers."""
+        return self.pixel_size is not None or self.slice_distance is not None
+
+    @property
+    def unit(self) -> str:
+        """Unit of `spacing`, for plots."""
+        if self.is_measured:
+            return "µm"
+        return "pixels" if self.proportions is None else "unknown unit"
+
     def spacing(self) -> tuple[float, float, float]:
-        """Return the mean slice distance, pixel height and width in micrometres, or ones."""
-        dz = 1.0
-        if self.z is not None and len(self.z) > 1 and self.z[-1] != self.z[0]:
-            dz = abs(self.z[-1] - self.z[0]) / (len(self.z) - 1)
-        elif self.pixel_size is not None:
-            dz = self.pixel_size[0]
-        dy, dx = self.pixel_size or (1.0, 1.0)
-        return dz, dy, dx
+        """Return the extents of a voxel along z, y and x.
+
+        In micrometers where the pixel size or the mean slice distance is known: voxels are
+        taken for cubes along the axes of which nothing is known. Otherwise proportions, or ones.
+        """
+        distance = self.slice_distance
+        if self.pixel_size is not None:
+            return distance or self.pixel_size[0], *self.pixel_size
+        if distance is not None:
+            return distance, distance, distance
+        return self.proportions or (1.0, 1.0, 1.0)
+
+
+def shown_names(channels: Sequence[str], spec: StackSpec) -> list[str]:
+    """Return the names of channels for viewers: none is called like the directory itself."""
+    return [spec.label if name in HERE else name for name in channels]
 
 
 def _picked(values: tuple[Value, ...] | None, places: Sequence[int]) -> tuple[Value, ...] | None:

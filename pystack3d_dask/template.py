@@ -193,10 +193,9 @@ def render(acquisition: Acquisition, findings: Mapping[str, Finding]) -> str:
     verdicts = {name: _verdict(name, acquisition, findings) for name in known}
     spec = acquisition.source.specs[0]
     slices, height, width = spec.shape
-    size = acquisition.pixel_size
     head = HEAD.format(
         summary=f"{slices} slices of {width} x {height} pixels, {spec.source_dtype}.",
-        pixels=_comment(f"Pixels of {shown(size.value)}: {size.origin}" if size else UNKNOWN_SIZE),
+        pixels=_comment(_size(acquisition)),
         channels=json.dumps(acquisition.channels.value, ensure_ascii=False),
         channels_origin=_remark(acquisition.channels.origin),
         microscope=_microscope(acquisition.microscope),
@@ -231,6 +230,14 @@ def tables(acquisition: Acquisition, findings: Mapping[str, Finding]) -> dict[st
     return {name: body.format(**values) for name, body in TABLES.items()}
 
 
+def _size(acquisition: Acquisition) -> str:
+    """Return the size of pixels that `plan` and `run` use, in words."""
+    found, used = acquisition.pixel_size, acquisition.source.specs[0].pixel_size
+    if found is not None:
+        return f"Pixels of {shown(found.value)}: {found.origin}"
+    return UNKNOWN_SIZE if used is None else f"Pixels of {shown(used)}, as the images tell."
+
+
 def _distance(dz: Found[float] | None) -> str:
     key = "# dz = 0.01" if dz is None else f"dz = {dz.value}"
     origin = "not known here" if dz is None else dz.origin
@@ -261,6 +268,8 @@ def _listed(name: str, is_on: bool, reason: str) -> str:
 def _inline(values: Mapping[str, object]) -> str:
     """Return an inline table of TOML."""
     return "{ " + ", ".join(f"{key} = {json.dumps(value)}" for key, value in values.items()) + " }"
+
+
 def _regions(acquisition: Acquisition) -> str:
     """Return a commented area for each region of interest, where there are several."""
     count = len(acquisition.regions)

@@ -406,7 +406,7 @@ def test_a_single_slice_is_not_compared_with_others(tmp_path: Path) -> None:
     write_slices(tmp_path, textured((1, *SHAPE)), [None], "slice_{0}_z={1:.2f}um.tif")
     text = render(describe(tmp_path), {})
     params = tomllib.loads(text)
-    assert params["process_steps"] == ["cropping", "bkg_removal", "destriping"]
+    assert params["process_steps"] == []
     assert (params["bkg_removal"]["orders"], len(params["bkg_removal"]["skip_factors"])) == (
         [1, 2],
         2,

@@ -60,7 +60,7 @@ def test_all_corrections_of_the_readme_take_four_reads_and_two_writes(
     readme_project: Path,
 ) -> None:
     params = readme_project / "params.toml"
-    params.write_text(params.read_text().replace("# \"bkg_removal\",", "\"bkg_removal\","))
+    params.write_text(params.read_text().replace('# "bkg_removal",', '"bkg_removal",'))
     plan = Pipeline.from_toml(readme_project).plan()
     assert (plan.reads, plan.writes) == (4, 2)
 

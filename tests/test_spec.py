@@ -165,9 +165,10 @@ def test_regions_beyond_a_stack_are_refused():
         (None, None, (1, 1, 1)),
         (None, (0.01, 0.02), (0.01, 0.01, 0.02)),
         ((0.0, 0.5, 2.0), (0.01, 0.02), (1.0, 0.01, 0.02)),
-        ((2.0, 0.5, 0.0), None, (1.0, 1, 1)),
+        ((2.0, 0.4, 0.0), None, (1.0, 1.0, 1.0)),
+        ((1.0, 0.4, 0.0), None, (0.5, 0.5, 0.5)),
         ((3.0,), (0.01, 0.02), (0.01, 0.01, 0.02)),
     ],
 )
-def test_spacing_falls_back_on_the_pixels_then_on_one(z, pixel, expected):
+def test_voxels_are_cubes_along_axes_that_are_not_known(z, pixel, expected):
     assert spec(z=z, pixel_size=pixel).spacing() == pytest.approx(expected)

@@ -32,7 +32,7 @@ def written(project):
     return write_params(project, describe(project), {})
 
 
-def test_it_describes_the_slices_and_is_read_without_a_word(make_project):
+def test_it_describes_the_slices_and_is_read_with_nothing_but_what_is_unknown(make_project):
     project = make_project(None)
     path = written(project)
     assert path == project / "params.toml"
@@ -41,7 +41,8 @@ def test_it_describes_the_slices_and_is_read_without_a_word(make_project):
     assert "ind_max" not in params  # slices that come later are not left out
     assert params["cropping"]["area"] == [0, 42, 0, 36]
     assert "7 slices of 42 x 36 pixels, uint8" in path.read_text(encoding="utf-8")
-    assert Pipeline.from_toml(project).notes == ()
+    (note,) = Pipeline.from_toml(project).notes
+    assert "pixel size is unknown" in str(note)
 
 
 def test_channels_are_found_in_sub_directories(make_project):
@@ -155,4 +156,5 @@ def test_names_of_files_may_hold_what_comments_may_not(tmp_path):
     xml = slice_xml((36, 42), box=(9, 20, 9, 20))
     write_slices(tmp_path, textured((2, 36, 42)), [xml] * 2, name="a\nb\x7f{0}.tif")
     assert "TIFF metadata of a?b?0.tif" in written(tmp_path).read_text(encoding="utf-8")
-    assert Pipeline.from_toml(tmp_path).notes == ()
+    (note,) = Pipeline.from_toml(tmp_path).notes
+    assert "the distance of slices is unknown" in str(note)

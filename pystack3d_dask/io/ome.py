@@ -13,19 +13,20 @@ import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import zarr
 from numpy.typing import NDArray
 
 from pystack3d_dask.errors import StackError
+from pystack3d_dask.geometry import assumed_axes
 from pystack3d_dask.io.chunk import CODECS, Written
 from pystack3d_dask.io.frame import frame_checksum, has_frame
 from pystack3d_dask.io.pyramid import pooled, pooled_positions, pooled_shape, pyramid
 from pystack3d_dask.io.shard import read_slice, write_shard
 from pystack3d_dask.io.work import attributes
-from pystack3d_dask.spec import AXES, Array, StackSpec, Triple
+from pystack3d_dask.spec import AXES, Array, StackSpec, Triple, shown_names
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
 DIMS = ("c", *AXES)
 OURS = "pystack3d_dask"
 TILE = 512
+Unit = Literal["micrometer", "pixel", "unknown"]
 
 
 def create_result(
@@ -46,10 +48,13 @@ def create_result(
 ) -> None:
     """Make a result without pixels: what exists under ``path`` is well-formed.
 
-    The centre of the acquisition's first pixel is at zero. A coordinate is in micrometres,
-    or in indices (``units: pixel``) where the stack does not tell; on coarser levels it is
-    the mean position of the voxels pooled. The multiscales metadata cannot hold irregular
-    z: it has the mean distance of slices, and the coordinate ``z`` the true positions.
+    The center of the acquisition's first pixel is at zero, or where its files place it. A
+    coordinate is in micrometers, or in indices (``units: pixel``) where the stack does not
+    tell; on coarser levels it is the mean position of the voxels pooled. The multiscales
+    metadata cannot hold irregular or descending z: they have the mean distance of slices from
+    the lowest one up, and the coordinate ``z`` the true positions. There, too, voxels are
+    taken for cubes along the axes that the attribute ``assumed`` of ``pystack3d_dask`` names,
+    so that all axes in space have the same unit; or have their proportions, without a unit.
 
     Parameters
     ----------
@@ -79,20 +84,16 @@ def create_result(
     shutil.rmtree(draft, ignore_errors=True)
     dtype = np.dtype(dtype).newbyteorder("=")
     axes = _axes(spec)
-    # viewers would draw micrometres along z beside pixels along y and x
-    shown = axes if spec.pixel_size else _axes(replace(spec, z=None))
-    # voxels of unknown size are taken for cubes
-    spacing = spec.spacing() if spec.pixel_size else (1.0, 1.0, 1.0)
-    factors = pyramid(spec.shape, spacing, slab)
+    factors = pyramid(spec.shape, spec.spacing(), slab)
     root = zarr.create_group(
         draft,
         attributes={
             "ome": {
                 "version": "0.5",
-                "multiscales": [_multiscale(shown, factors)],
-                "omero": _omero(channels, dtype),
+                "multiscales": [_multiscale(_shown(spec), factors)],
+                "omero": _omero(shown_names(channels, spec), dtype),
             },
-            OURS: {**(attrs or {}), "complete": False},
+            OURS: {**(attrs or {}), **_own(channels, spec), "complete": False},
         },
     )
     for level, factor in enumerate(factors):
@@ -299,39 +300,52 @@ def coordinates(channels: Sequence[str], spec: StackSpec) -> dict[str, Any]:
     spec : StackSpec
         Any one channel.
     """
-    spatial = {
-        axis.name: (axis.name, axis.positions, {"units": axis.unit or "pixel"})
-        for axis in _axes(spec)
-    }
+    spatial = {axis.name: (axis.name, axis.positions, {"units": axis.unit}) for axis in _axes(spec)}
     return {"c": list(channels), **spatial}
 
 
 @dataclass(frozen=True)
 class _Axis:
-    """An axis of the full image; no unit means that positions are indices."""
+    """An axis of the full image, in a unit, in indices ("pixel"), or in an unknown unit."""
 
     name: str
     positions: NDArray[np.float64]
     step: float
-    unit: str | None
+    unit: Unit
 
 
 def _axes(spec: StackSpec) -> tuple[_Axis, ...]:
-    z = _Axis("z", np.arange(spec.shape[0], dtype=np.float64), 1.0, None)
+    dz, *steps = (1.0, *spec.pixel_size) if spec.pixel_size else spec.proportions or (1.0,) * 3
+    other: Unit = "pixel" if spec.proportions is None else "unknown"
+    unit: Unit = "micrometer" if spec.pixel_size else other
+    z = _Axis("z", np.arange(spec.shape[0], dtype=np.float64) * dz + spec.offset[0], dz, other)
     if spec.z is not None:
-        z = _Axis("z", np.asarray(spec.z, dtype=np.float64), spec.spacing()[0], "micrometer")
-    unit = "micrometer" if spec.pixel_size else None
-    size = spec.pixel_size or (1.0, 1.0)
+        z = _Axis("z", np.asarray(spec.z, np.float64), spec.slice_distance or 1.0, "micrometer")
     y, x = (
-        _Axis(name, np.arange(start, start + count, dtype=np.float64) * step, step, unit)
-        for name, start, count, step in zip("yx", spec.origin, spec.shape[1:], size, strict=True)
+        _Axis(name, np.arange(start, start + count, dtype=np.float64) * step + offset, step, unit)
+        for name, start, count, step, offset in zip(
+            "yx", spec.origin, spec.shape[1:], steps, spec.offset[1:], strict=True
+        )
     )
     return z, y, x
 
 
+def _shown(spec: StackSpec) -> tuple[_Axis, ...]:
+    """Return the axes for viewers, which draw all of them in one unit."""
+    if not spec.is_measured:  # the position of a single slice says nothing of its pixels
+        return _axes(replace(spec, z=None))
+    dz, *pixel = spec.spacing()
+    z = spec.z
+    if spec.slice_distance is None:
+        start = z[0] if z else 0.0
+        z = tuple(start + k * dz for k in range(spec.shape[0]))
+    return _axes(replace(spec, z=z, pixel_size=(pixel[0], pixel[1])))
+
+
 def _multiscale(axes: Sequence[_Axis], factors: Sequence[Triple]) -> dict[str, Any]:
     space: list[dict[str, str]] = [
-        {"name": axis.name, "type": "space"} | ({"unit": axis.unit} if axis.unit else {})
+        {"name": axis.name, "type": "space"}
+        | ({"unit": axis.unit} if axis.unit == "micrometer" else {})
         for axis in axes
     ]
     return {
@@ -350,11 +364,17 @@ def _multiscale(axes: Sequence[_Axis], factors: Sequence[Triple]) -> dict[str, A
 
 def _transformations(axes: Sequence[_Axis], factor: Triple) -> list[dict[str, Any]]:
     pairs = list(zip(axes, factor, strict=True))
-    first = [float(pooled_positions(axis.positions, f)[0]) for axis, f in pairs]
+    ends = [pooled_positions(axis.positions, f)[[0, -1]] for axis, f in pairs]
+    first = [float(min(each)) for each in ends]
     return [
         {"type": "scale", "scale": [1.0, *(axis.step * f for axis, f in pairs)]},
         {"type": "translation", "translation": [0.0, *first]},
     ]
+
+
+def _own(channels: Sequence[str], spec: StackSpec) -> dict[str, Any]:
+    """Return what metadata of OME-Zarr cannot say, for whoever takes the result for a source."""
+    return {"assumed": list(assumed_axes(spec)), "channels": list(channels)}
 
 
 def _omero(channels: Sequence[str], dtype: np.dtype[Any]) -> dict[str, Any]:
@@ -402,7 +422,7 @@ def _create_coordinates(
             axis.name,
             data=pooled_positions(axis.positions, f),
             dimension_names=(axis.name,),
-            attributes={"units": axis.unit or "pixel"},
+            attributes={"units": axis.unit},
         )
 
 

@@ -19,7 +19,7 @@ import zarr
 from numcodecs import Blosc
 
 from pystack3d_dask.io.chunk import LEVEL, compress, write_file
-from pystack3d_dask.io.ome import ResultReader
+from pystack3d_dask.io.ome import OURS, ResultReader
 from pystack3d_dask.spec import Array
 
 VERSION = "0.4"
@@ -127,7 +127,8 @@ def _create(root: zarr.Group, reader: ResultReader, level: int) -> None:
 
 def _attributes(result: Path) -> dict[str, Any]:
     """Return the metadata of the result, with the paths and in the places of version 0.4."""
-    ome: Any = zarr.open_group(result, mode="r").attrs["ome"]
+    attrs: Any = zarr.open_group(result, mode="r").attrs
+    ome, own = attrs["ome"], attrs[OURS]
     multiscale = ome["multiscales"][0]
     datasets = [
         {**dataset, "path": str(level)} for level, dataset in enumerate(multiscale["datasets"])
@@ -135,4 +136,5 @@ def _attributes(result: Path) -> dict[str, Any]:
     return {
         "multiscales": [{**multiscale, "version": VERSION, "datasets": datasets}],
         "omero": {**ome["omero"], "version": VERSION},
+        OURS: {key: own[key] for key in ("assumed", "channels") if key in own},
     }

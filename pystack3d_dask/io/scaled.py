@@ -57,8 +57,8 @@ class Scaled(Wrapper):
                 f"pixels of {shown(given.pixel_size)} are taken, the images tell "
                 f"{shown(told.pixel_size)}"
             )
-        found, taken = told.spacing()[0], given.spacing()[0]
-        if told.z and told.z[0] != told.z[-1] and differ([found], [taken]):
+        found, taken = told.slice_distance, given.slice_distance
+        if found and taken and differ([found], [taken]):
             yield (
                 f"slices {taken:.6g} µm apart are taken, names or metadata tell {found:.6g} µm on "
                 "average"
@@ -66,7 +66,9 @@ class Scaled(Wrapper):
 
     def _scaled(self, spec: StackSpec) -> StackSpec:
         width, height, *distance = self.voxel_size
-        spec = replace(spec, pixel_size=(height, width))
+        spec = replace(spec, pixel_size=(height, width), proportions=None)
+        if self.source.specs[0].proportions:  # their unit is not known
+            spec = replace(spec, offset=(0.0, 0.0, 0.0))
         if not distance:
             return spec
         return replace(spec, z=tuple((self.first + k) * distance[0] for k in range(spec.shape[0])))

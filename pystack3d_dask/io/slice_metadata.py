@@ -139,7 +139,7 @@ def joined(rectangles: Iterable[Rectangle]) -> Rectangle | None:
 
 
 def xml_root(data: bytes, expected: Sequence[str], origin: str) -> Element:
-    """Parse XML from anywhere.
+    """Parse XML from anywhere, of a certain kind.
 
     Parameters
     ----------
@@ -155,6 +155,16 @@ def xml_root(data: bytes, expected: Sequence[str], origin: str) -> Element:
     MetadataError
         When it is damaged, too large, brings a document type, or is something else.
     """
+    root = parse_xml(data, origin)
+    if root.tag not in expected:
+        names = " or ".join(f"<{name}>" for name in expected)
+        msg = f"{origin}: its metadata are of another kind: {names} expected, not <{root.tag}>"
+        raise MetadataError(msg)
+    return root
+
+
+def parse_xml(data: bytes, origin: str) -> Element:
+    """Return the root of a document from anywhere; parameters and errors as for `xml_root`."""
     check_length(len(data), origin)
 
     def refuse(name: str, *_: object) -> None:
@@ -175,10 +185,6 @@ def xml_root(data: bytes, expected: Sequence[str], origin: str) -> Element:
         msg = f"{origin}: its metadata are damaged: {error}"
         raise MetadataError(msg) from error
     root: Element = builder.close()
-    if root.tag not in expected:
-        names = " or ".join(f"<{name}>" for name in expected)
-        msg = f"{origin}: its metadata are of another kind: {names} expected, not <{root.tag}>"
-        raise MetadataError(msg)
     return root
 
 

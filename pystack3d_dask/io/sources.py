@@ -13,8 +13,8 @@ from pystack3d_dask.errors import SourceError
 from pystack3d_dask.io.source import Source
 from pystack3d_dask.io.tiff import SUFFIXES, Samples, open_tiff, tiff_names
 from pystack3d_dask.io.zarr_source import is_zarr, open_zarr
+from pystack3d_dask.spec import HERE
 
-HERE = (".", "")
 SHOWN = 10
 RESULTS = "process"
 

@@ -20,8 +20,9 @@ from pystack3d_dask.errors import HeadersError
 from pystack3d_dask.io.dtypes import read_dtype
 from pystack3d_dask.io.numbering import notes_on_names
 from pystack3d_dask.io.slice_metadata import SliceMetadata
-from pystack3d_dask.io.tiff_header import Slice, pixel_size, slices_of
-from pystack3d_dask.io.tiff_metadata import notes, positions, summary
+from pystack3d_dask.io.tiff_geometry import TiffGeometry, read_geometry
+from pystack3d_dask.io.tiff_header import Slice, slices_of
+from pystack3d_dask.io.tiff_metadata import distance_notes, notes, positions, summary
 from pystack3d_dask.io.tiff_page import Layout, Plane, Window, read_page
 from pystack3d_dask.spec import Array, Region, StackSpec
 
@@ -86,8 +87,9 @@ class TiffStack:
         Names of the channels.
     specs : tuple of StackSpec
         One per channel. ``z`` is known when every slice of the first channel has its own
-        file with ``z=<number>um`` in its name, or metadata with its position;
-        ``pixel_size`` when metadata or resolution tags of the first file tell it.
+        file with ``z=<number>um`` in its name, or metadata with its position, or when
+        ImageJ or OME-XML tell the distance of slices in the first file; ``pixel_size``
+        when metadata, ImageJ, OME-XML or resolution tags of the first file tell it.
     names : tuple of str
         Names of the slices of the first channel.
     files : tuple of TiffChannel
@@ -259,22 +261,46 @@ def _assembled(scans: Mapping[str, _Scan], samples: Samples | None) -> TiffStack
     files = tuple(each for each, _ in channels.values())
     metadata = tuple(each for _, each in channels.values())
     scan, planes = next(iter(scans.values())), files[0].planes
-    z, z_metadata, names = _positions(planes), positions(scan.slices), _names(planes)
-    spacing = pixel_size(os.path.join(scan.folder, planes[0].file))
+    z_names, z_metadata, names = _positions(planes), positions(scan.slices), _names(planes)
+    told = read_geometry(os.path.join(scan.folder, planes[0].file))
+    size = (metadata[0] and metadata[0].pixel_size) or told.pixel_size
+    z = _chosen(z_names, z_metadata, told.positions(len(planes)))
+    is_unknown = size is None and z is None
     specs = tuple(
         StackSpec(
             shape=(len(each.planes), each.layout.rows, each.layout.columns),
             dtype=each.dtype,
             source_dtype=each.dtype,
-            z=z_metadata if z is None else z,
+            z=z,
             z_metadata=z_metadata,
             names=names,
-            pixel_size=(metadata[0] and metadata[0].pixel_size) or spacing,
+            pixel_size=size,
+            proportions=told.proportions if is_unknown else None,
+            offset=_offset(told, size, is_unknown=is_unknown),
+            label=told.label or "image",
         )
         for each in files
     )
-    remarks = (*notes(scan.slices, scan.folder, z, spacing), *notes_on_names(names))
+    remarks = (
+        *notes(scan.slices, scan.folder, z_names, told.pixel_size),
+        *told.notes,
+        *distance_notes(z, told.distance, os.path.join(scan.folder, planes[0].file)),
+        *notes_on_names(names),
+    )
     return TiffStack(tuple(channels), specs, names, files, metadata, remarks)
+
+
+def _chosen(*candidates: tuple[float, ...] | None) -> tuple[float, ...] | None:
+    return next((each for each in candidates if each is not None), None)
+
+
+def _offset(
+    told: TiffGeometry, size: tuple[float, float] | None, *, is_unknown: bool
+) -> tuple[float, float, float]:
+    """Return where the first voxel is, in the unit that counts."""
+    if is_unknown:
+        return told.origin if told.proportions else (0.0, 0.0, 0.0)
+    return (0.0, *told.origin[1:]) if size == told.pixel_size else (0.0, 0.0, 0.0)
 
 
 def _channels(

@@ -1,4 +1,4 @@
-"""What the headers of a TIFF file say: its slices, their layout, the size of a pixel."""
+"""What the headers of a TIFF file say: its slices and their layout."""
 
 from __future__ import annotations
 
@@ -26,7 +26,6 @@ from pystack3d_dask.io.vendor_tags import read_metadata
 COLOURED = (2, 6)  # RGB, and YCbCr, which decodes to RGB
 COARSEST_PIXEL = 20.0
 RESOLUTION_UNITS = {2: 25_400.0, 3: 10_000.0}  # inch and centimetre, in micrometres
-IMAGEJ_UNITS = {"micron": 1.0, "um": 1.0, "µm": 1.0, "μm": 1.0, r"\u00B5m": 1.0, "nm": 1e-3}
 
 
 class Slice(NamedTuple):
@@ -88,27 +87,6 @@ def slices_of(path: str, *, alone: bool, metadata: bool = False) -> list[Slice]:
             )
             raise ValueError(msg)
         return slices
-
-
-def pixel_size(path: str) -> tuple[float, float] | None:
-    """Return height and width of a pixel in micrometres; None when the file does not say.
-
-    ImageJ's unit counts when it is nm or micrometres, the resolution tags when they are
-    per inch or centimetre and finer than 20 micrometres: coarser ones are meant for
-    screens and printers.
-    """
-    with TiffFile(path) as tif:
-        try:
-            page = tif.pages.first
-            across, down = page.resolution
-            unit = (tif.imagej_metadata or {}).get("unit", "")
-            scale = IMAGEJ_UNITS.get(unit) or RESOLUTION_UNITS.get(page.resolutionunit)
-        except (ValueError, TypeError, ArithmeticError):  # these tags do not keep a stack closed
-            return None
-    if scale is None or min(across, down) <= 0:
-        return None
-    size = scale / down, scale / across
-    return size if max(size) < COARSEST_PIXEL else None
 
 
 def pixel_size_origin(path: str) -> str:

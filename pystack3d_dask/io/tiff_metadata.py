@@ -62,6 +62,28 @@ def notes(
     yield from _moved(slices, folder, z_of_names)
 
 
+def distance_notes(z: Positions, told: float | None, where: str) -> Iterator[str]:
+    """Yield that slices are not as far apart as the header of a file tells.
+
+    Parameters
+    ----------
+    z : tuple of float, optional
+        Positions of the slices that are used.
+    told : float, optional
+        Distance in micrometers that ImageJ or OME-XML tell.
+    where : str
+        The file.
+    """
+    if z is None or told is None or len(z) < 2:
+        return
+    found = abs(z[-1] - z[0]) / (len(z) - 1)
+    if differ([found], [told]):
+        yield (
+            f"{where}: slices {told:.6g} µm apart by its description, {found:.6g} µm on average by "
+            "their positions, which are used"
+        )
+
+
 def differ(one: Sequence[float], other: Sequence[float], tolerance: float = TOLERANCE) -> bool:
     """Return whether two lists of lengths are not the same to within a relative tolerance."""
     pairs = zip(one, other, strict=True)

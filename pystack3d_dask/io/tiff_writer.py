@@ -21,7 +21,7 @@ from pystack3d_dask.errors import PixelError
 from pystack3d_dask.io.chunk import replacing
 from pystack3d_dask.io.tiff_header import RESOLUTION_UNITS
 from pystack3d_dask.io.tiff_page import Plane, page_at
-from pystack3d_dask.spec import Array
+from pystack3d_dask.spec import Array, StackSpec
 
 Rational = tuple[int, int]
 Resolution = tuple[Rational, Rational, int]
@@ -114,10 +114,12 @@ class Style:
         -------
         tuple, optional
             The source's own where it says the same or the size is not known, else pixels
-            per centimetre.
+            per centimeter.
         """
         if pixel_size is None or self._says(pixel_size):
             return self.resolution
+        if min(pixel_size) <= MICROMETRES_PER_CENTIMETRE / 2**31:  # more than the tags can hold
+            return None
         height, width = pixel_size
         return (
             fraction(MICROMETRES_PER_CENTIMETRE / width),
@@ -221,33 +223,49 @@ def stack_writer(
         yield StackWriter(writer, byteorder, threads)
 
 
-def stack_description(slices: int, pixel_size: tuple[float, float] | None, dz: float | None) -> str:
+def stack_description(spec: StackSpec) -> str:
     """Return what ImageJ writes about a stack in a file, from which others take it too.
 
-    Parameters
-    ----------
-    slices : int
-        Their number.
-    pixel_size : tuple of float, optional
-        Height and width in micrometres.
-    dz : float, optional
-        Distance of slices in micrometres.
+    The unit is micrometers where `StackSpec.spacing` is, with a spacing in all cases: ImageJ
+    would take slices without one for 1 micrometer apart.
     """
+    slices = spec.shape[0]
     lines = ["ImageJ=1.11a", f"images={slices}", f"slices={slices}", "loop=false"]
-    if pixel_size is not None:
-        lines.append("unit=micron")
-        lines += [] if dz is None else [f"spacing={dz:.9g}"]
+    if _is_known(spec):
+        lines += ["unit=micron" if spec.is_measured else "unit=pixel"]
+        lines += [f"spacing={spec.spacing()[0]:.9g}"]
+        lines += [f"{axis}origin={voxels:.9g}" for axis, voxels in _origin(spec) if voxels]
     return "\n".join([*lines, ""])
 
 
-def imagej_resolution(pixel_size: tuple[float, float]) -> Resolution:
-    """Return the resolution that goes with `stack_description`: per its unit, not TIFF's."""
-    height, width = pixel_size
+def _origin(spec: StackSpec) -> Iterator[tuple[str, float]]:
+    """Yield how many voxels the zero of the coordinates is behind the first voxel."""
+    dz, *pixel = spec.spacing()
+    for axis, first, offset, step in zip("yx", spec.origin, spec.offset[1:], pixel, strict=True):
+        yield axis, -(first + offset / step)
+    yield "z", -(min(spec.z) if spec.z else spec.offset[0]) / dz
+
+
+def imagej_resolution(spec: StackSpec) -> Resolution | None:
+    """Return the resolution that goes with `stack_description`: per its unit, not TIFF's.
+
+    None where nothing is known of the voxels.
+    """
+    if not _is_known(spec):
+        return None
+    _, height, width = spec.spacing()
     return fraction(1 / width), fraction(1 / height), NO_UNIT
+
+
+def _is_known(spec: StackSpec) -> bool:
+    return spec.is_measured or spec.proportions is not None
 
 
 def fraction(value: float) -> Rational:
     """Return a positive number below 2**31 as a fraction of two integers of 32 bits."""
+    if value < 1:
+        above, below = fraction(1 / value)
+        return below, above
     denominator = 1 << (31 - max(0, int(value).bit_length()))
     return round(value * denominator), denominator
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property, lru_cache
 from hashlib import sha256
 from pathlib import Path
@@ -16,7 +16,8 @@ import zarr
 from pystack3d_dask.errors import HeadersError, PixelError, SourceError
 from pystack3d_dask.io.blosc import refuse_cut_buffers
 from pystack3d_dask.io.dtypes import DTYPES, read_dtype
-from pystack3d_dask.io.slice_metadata import FARTHEST, FINEST
+from pystack3d_dask.io.ngff import NgffGeometry, axis_names, read_ngff
+from pystack3d_dask.io.units import is_position, micrometers_per
 from pystack3d_dask.io.zarr_files import CarefulStore
 from pystack3d_dask.spec import Array, Region, StackSpec, Triple
 
@@ -25,15 +26,6 @@ MOST_SLICES = 1_000_000
 LARGEST_SIDE = 1_000_000  # pixels
 AXES_OF_PLAIN_ARRAYS = {2: "yx", 3: "zyx", 4: "czyx"}
 OURS = "pystack3d_dask"
-UNITS = {  # in micrometres
-    "picometer": 1e-6,
-    "angstrom": 1e-4,
-    "nanometer": 1e-3,
-    "micrometer": 1.0,
-    "millimeter": 1e3,
-    "centimeter": 1e4,
-    "meter": 1e6,
-}
 
 refuse_cut_buffers()
 
@@ -78,6 +70,8 @@ class ZarrStack:
         One per channel.
     stamps : tuple of str
         Per channel, what `stamp` found.
+    notes : tuple of str
+        What is worth saying about the metadata.
     """
 
     channels: tuple[str, ...]
@@ -85,14 +79,14 @@ class ZarrStack:
     names: tuple[str, ...]
     arrays: tuple[ZarrChannel, ...]
     stamps: tuple[str, ...]
+    notes: tuple[str, ...] = ()
     chunked: ClassVar[bool] = True
-    notes: ClassVar[tuple[str, ...]] = ()
 
     @cached_property
     def fingerprint(self) -> str:
         """SHA-256 of the stamps of the arrays and of the selection, wherever they lie."""
         content = [
-            (name, spec.shape, spec.z, array.axes, array.index, array.first, found)
+            (name, *_decisive(spec), array.axes, array.index, array.first, found)
             for name, spec, array, found in zip(
                 self.channels, self.specs, self.arrays, self.stamps, strict=True
             )
@@ -178,6 +172,11 @@ class ZarrStack:
         )
 
 
+def _decisive(spec: StackSpec) -> tuple[object, ...]:
+    """Return what metadata around an array tell of it."""
+    return spec.shape, spec.z, spec.pixel_size, spec.proportions, spec.offset
+
+
 @lru_cache(maxsize=32)
 def _opened(path: str, stamp: str) -> zarr.Array[Any]:
     """Open an array once per process, and again when it was replaced."""
@@ -214,8 +213,9 @@ def open_zarr(locations: Mapping[str, Path]) -> ZarrStack:
     ----------
     locations : mapping of str to Path
         By name of the channel: an array with axes (y, x), (z, y, x) or (c, z, y, x), or an
-        OME-Zarr image, version 0.4 or 0.5, of which the highest resolution is taken. Units
-        in its metadata give pixel size and slice positions; an array of coordinates named
+        OME-Zarr image, version 0.1 to 0.5, of which the highest resolution is taken. Units
+        in its metadata give pixel size and slice positions, scales without a unit the
+        proportions of voxels; an array of coordinates named
         ``z`` next to the image gives the true positions, in micrometres unless its
         attribute ``units`` says otherwise. An image with several channels on its own keeps
         their labels; among others its channels are named ``ESB:label``.
@@ -250,6 +250,7 @@ def open_zarr(locations: Mapping[str, Path]) -> ZarrStack:
         names=names,
         arrays=tuple(ZarrChannel(str(i.path), i.axes, k) for i, k in channels.values()),
         stamps=tuple(stamp(image.path) for image, _ in channels.values()),
+        notes=tuple(dict.fromkeys(note for image in images.values() for note in image.notes)),
     )
 
 
@@ -262,8 +263,15 @@ class _Image:
     extents: dict[str, int]
     dtype: np.dtype[Any]
     labels: tuple[str, ...] = ()
-    z: tuple[float, ...] | None = None
-    pixel_size: tuple[float, float] | None = None
+    geometry: NgffGeometry = field(default_factory=NgffGeometry)
+
+    @property
+    def z(self) -> tuple[float, ...] | None:
+        return self.geometry.z
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        return tuple(f"{self.path}: {note}" for note in self.geometry.notes)
 
     @property
     def shape(self) -> Triple:
@@ -286,7 +294,9 @@ class _Image:
             source_dtype=self.dtype,
             z=z,
             names=names,
-            pixel_size=self.pixel_size,
+            pixel_size=self.geometry.pixel_size,
+            proportions=None if z else self.geometry.proportions,
+            offset=self.geometry.offset,
         )
 
 
@@ -351,80 +361,52 @@ def _multiscale(path: Path, group: zarr.Group) -> _Image:
         raise SourceError(msg)
     multiscale = metadata["multiscales"][0]
     dataset = multiscale["datasets"][0]  # the specification puts the highest resolution first
-    axes = _axes(path, multiscale)
     array = group[dataset["path"]]
+    axes = _axes(path, multiscale, array.ndim)
     image = _checked(path / array.path, array, axes)  # as zarr found it: inside the group
     if image.extents.get("t", 1) > 1:
         msg = f"{path}: its axis t has {image.extents['t']} times; expected one: extract it"
         raise SourceError(msg)
-    scales = _scales(multiscale, dataset)
-    labels = [
-        str(channel.get("label", "")) for channel in metadata.get("omero", {}).get("channels", [])
-    ]
-    found = replace(
+    own = attrs.get(OURS, {})
+    geometry = read_ngff(multiscale, dataset, image.extents, own.get("assumed", ()))
+    labels = own.get("channels") or _labels(metadata)
+    return replace(
         image,
         labels=tuple(labels) if all(labels) else (),
-        z=_coordinates(group, dataset["path"], image.shape[0])
-        or _positions(scales, image.shape[0]),
-        pixel_size=(scales["y"][0], scales["x"][0]) if {"y", "x"} <= scales.keys() else None,
+        geometry=_with_coordinates(geometry, group, dataset["path"], image.shape[0]),
     )
-    _check_lengths(found)
-    return found
 
 
-def _check_lengths(image: _Image) -> None:
-    """Refuse lengths that are none."""
-    sizes = image.pixel_size or (1.0, 1.0)
-    wrong = [each for each in (*sizes, *(image.z or ())) if not abs(each) <= FARTHEST]
-    wrong += [each for each in sizes if each < FINEST]
-    if wrong:
-        msg = f"{image.path}: its metadata tell a length of {wrong[0]:g} micrometres: damaged"
-        raise SourceError(msg)
+def _labels(metadata: Mapping[str, Any]) -> list[str]:
+    channels = metadata.get("omero", {}).get("channels", [])
+    return [str(channel.get("label", "")) for channel in channels]
 
 
-def _axes(path: Path, multiscale: Mapping[str, Any]) -> str:
-    names = [axis["name"] if isinstance(axis, dict) else "" for axis in multiscale.get("axes", [])]
-    if not {"y", "x"} <= set(names) or names != [axis for axis in "tczyx" if axis in names]:
+def _axes(path: Path, multiscale: Mapping[str, Any], ndim: int) -> str:
+    names = axis_names(multiscale, ndim)
+    if names is None:
         found = f"{multiscale.get('axes')} in version {multiscale.get('version', '0.5')}"
-        msg = f"{path}: its axes are {found}; expected some of t, c, z, y, x as of version 0.4"
+        msg = f"{path}: its axes are {found}; expected some of t, c, z, y, x, in this order"
         raise SourceError(msg)
-    return "".join(names)
+    return names
 
 
-def _scales(
-    multiscale: Mapping[str, Any], dataset: Mapping[str, Any]
-) -> dict[str, tuple[float, float]]:
-    """Return step and start in micrometres of the axes that have a known unit."""
-    axes = multiscale["axes"]
-    step, start = np.ones(len(axes)), np.zeros(len(axes))
-    with np.errstate(invalid="ignore", over="ignore"):  # lengths are looked at later
-        for holder in (dataset, multiscale):
-            for transformation in holder.get("coordinateTransformations", ()):
-                if transformation["type"] == "scale":
-                    step, start = step * transformation["scale"], start * transformation["scale"]
-                elif transformation["type"] == "translation":
-                    start = start + transformation["translation"]
-    return {
-        axis["name"]: (float(a * UNITS[axis["unit"]]), float(b * UNITS[axis["unit"]]))
-        for axis, a, b in zip(axes, step, start, strict=True)
-        if axis.get("unit") in UNITS
-    }
-
-
-def _positions(scales: Mapping[str, tuple[float, float]], count: int) -> tuple[float, ...] | None:
-    if "z" not in scales:
-        return None
-    step, start = scales["z"]
-    return tuple(start + k * step for k in range(count))
-
-
-def _coordinates(group: zarr.Group, dataset: str, count: int) -> tuple[float, ...] | None:
-    """Return the positions in the array ``z`` next to the image; None without it."""
+def _with_coordinates(
+    geometry: NgffGeometry, group: zarr.Group, dataset: str, count: int
+) -> NgffGeometry:
+    """Return the geometry with the positions in the array ``z`` next to the image, if any."""
     array = group.get(f"{dataset.rpartition('/')[0]}/z".lstrip("/"))
     if not isinstance(array, zarr.Array) or array.shape != (count,):
-        return None
-    unit = array.attrs.get("units", "micrometer")
-    return tuple((np.asarray(array[:]) * UNITS[unit]).tolist()) if unit in UNITS else None
+        return geometry
+    scale = micrometers_per(array.attrs.get("units", "micrometer"))
+    if scale is None:
+        return geometry
+    z = tuple((np.asarray(array[:], np.float64) * scale).tolist())
+    wrong = [each for each in z if not is_position(each)]
+    if not wrong:
+        return replace(geometry, z=z)
+    note = f"the coordinate z holds a position of {wrong[0]:g} micrometers: damaged, and left aside"
+    return replace(geometry, notes=(*geometry.notes, note))
 
 
 def _listed(names: Iterable[str]) -> str:

@@ -11,6 +11,7 @@ from typing import Any
 from pystack3d_dask.chain import Chain
 from pystack3d_dask.charts import Chart, Lines, Table, statistics
 from pystack3d_dask.errors import StackError
+from pystack3d_dask.geometry import assumed_axes, geometry_notes
 from pystack3d_dask.known import plan_project
 from pystack3d_dask.project import Project
 from pystack3d_dask.report.known import PassTaken, RunKnown
@@ -132,9 +133,11 @@ def _facts(known: RunKnown) -> dict[str, str]:
     summary = known.summary or {}
     last = chain.levels[-1]
     size = "µm not known"
-    if last.pixel_size is not None:
+    if last.is_measured:
         dz, dy, dx = last.spacing()
         size = f"{dx:.4g} × {dy:.4g} × {dz:.4g} µm (x, y, z)"
+        assumed = assumed_axes(last)
+        size += f", cubes assumed: {' and '.join(assumed)} not known" if assumed else ""
     peak = max((each.peak_memory for each in known.passes), default=0)
     facts = {
         "State": "complete" if known.is_complete else "not complete: see what is left to do",
@@ -162,6 +165,7 @@ def _notes(known: RunKnown, sections: Sequence[Section]) -> Iterator[str]:
     project = known.project
     if known.is_complete:
         yield from map(bad_slice_note, bad_slices(project))
+    yield from geometry_notes(known.chains[0].levels[-1])
     yield from remarks(project)
     found: dict[tuple[str, str, str], list[str]] = {}
     for index, section in enumerate(sections):

@@ -124,8 +124,7 @@ def _planes(spec: StackSpec, read: ReadSlice, chosen: Array) -> Planes:
         right.append(image[:, -1])
         if z <= middle:
             xy = image
-    voxel = spec.spacing() if spec.pixel_size else (1.0, 1.0, 1.0)
-    depth, height, width = (n * step for n, step in zip(spec.shape, voxel, strict=True))
+    depth, height, width = (n * step for n, step in zip(spec.shape, spec.spacing(), strict=True))
     return Planes(
         xy=xy,
         xz=np.stack(xz),
@@ -134,7 +133,7 @@ def _planes(spec: StackSpec, read: ReadSlice, chosen: Array) -> Planes:
         top=np.stack(top),
         right=np.stack(right, axis=1),
         size=(depth, height, width),
-        unit="µm" if spec.pixel_size else "pixels",
+        unit=spec.unit,
         slices=slices,
         read=len(chosen),
     )

@@ -22,6 +22,7 @@ from pystack3d_dask.io.tiff_writer import (
     stack_writer,
     write_slice,
 )
+from pystack3d_dask.spec import StackSpec
 
 LARGE = bytes(np.random.default_rng(0).integers(0, 256, 100_000, np.uint8))
 TAGS = [
@@ -184,10 +185,18 @@ def test_a_stack_is_a_bigtiff_that_others_read_with_its_distances(
     tmp_path: Path, dtype: str
 ) -> None:
     stack = image(dtype, (5, 40, 30))
-    style = Style(resolution=imagej_resolution((0.02, 0.01)))
+    spec = StackSpec(
+        shape=stack.shape,
+        dtype=stack.dtype,
+        source_dtype=stack.dtype,
+        z=tuple(1 + 0.03 * k for k in range(5)),
+        pixel_size=(0.02, 0.01),
+        origin=(4, 6),
+    )
+    style = Style(resolution=imagej_resolution(spec))
     with stack_writer(tmp_path / "stack.tif", threads=2) as writer:
         for z, pixels in enumerate(stack):
-            writer.append(pixels, style, None if z else stack_description(5, (0.02, 0.01), 0.03))
+            writer.append(pixels, style, None if z else stack_description(spec))
     assert (tmp_path / "stack.tif").read_bytes()[:4] == b"II+\0"
     with tifffile.TiffFile(tmp_path / "stack.tif") as tif:
         assert tif.imagej_metadata["spacing"] == 0.03
@@ -196,4 +205,6 @@ def test_a_stack_is_a_bigtiff_that_others_read_with_its_distances(
         np.testing.assert_array_equal(tif.asarray(), stack)
     found = opened(tmp_path / "stack.tif")
     assert found.specs[0].pixel_size == pytest.approx((0.02, 0.01))
+    assert found.specs[0].z == pytest.approx(spec.z)
+    assert found.specs[0].offset == pytest.approx((0, 0.08, 0.06))
     np.testing.assert_array_equal(whole(found), stack)
