@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
@@ -18,9 +17,9 @@ from pystack3d_dask.io.blosc import refuse_cut_buffers
 from pystack3d_dask.io.dtypes import DTYPES, read_dtype
 from pystack3d_dask.io.fibics import FARTHEST, FINEST
 from pystack3d_dask.io.zarr_files import CarefulStore
+from pystack3d_dask.io.zarr_stamp import METADATA, chunk_files, stamp
 from pystack3d_dask.spec import Array, Region, StackSpec, Triple
 
-METADATA = ("zarr.json", ".zarray", ".zgroup", ".zattrs")
 MOST_SLICES = 1_000_000
 LARGEST_SIDE = 1_000_000  # pixels
 AXES_OF_PLAIN_ARRAYS = {2: "yx", 3: "zyx", 4: "czyx"}
@@ -77,7 +76,9 @@ class ZarrStack:
     arrays : tuple of ZarrChannel
         One per channel.
     stamps : tuple of str
-        Per channel, what `stamp` found.
+        Per channel, the digest of `pystack3d_dask.io.zarr_stamp.stamp`.
+    notes : tuple of str
+        What is worth saying about the arrays.
     """
 
     channels: tuple[str, ...]
@@ -85,14 +86,18 @@ class ZarrStack:
     names: tuple[str, ...]
     arrays: tuple[ZarrChannel, ...]
     stamps: tuple[str, ...]
+    notes: tuple[str, ...] = ()
     chunked: ClassVar[bool] = True
-    notes: ClassVar[tuple[str, ...]] = ()
 
     @cached_property
     def fingerprint(self) -> str:
         """SHA-256 of the stamps of the arrays and of the selection, wherever they lie."""
         content = [
-            (name, spec.shape, spec.z, array.axes, array.index, array.first, found)
+            (
+                (name, spec.shape, spec.z, spec.pixel_size),
+                (array.axes, array.index, array.first),
+                found,
+            )
             for name, spec, array, found in zip(
                 self.channels, self.specs, self.arrays, self.stamps, strict=True
             )
@@ -108,7 +113,7 @@ class ZarrStack:
     def paths(self) -> dict[str, tuple[str, ...]]:
         """The paths of metadata and chunks, by channel."""
         return {
-            name: tuple(str(path) for path in Path(array.path).rglob("*") if path.is_file())
+            name: tuple(map(str, _files(Path(array.path))))
             for name, array in zip(self.channels, self.arrays, strict=True)
         }
 
@@ -178,6 +183,11 @@ class ZarrStack:
         )
 
 
+def _files(path: Path) -> Iterator[Path]:
+    yield from (path / name for name in METADATA if (path / name).is_file())
+    yield from (path / chunk.path for chunk in chunk_files(path))
+
+
 @lru_cache(maxsize=32)
 def _opened(path: str, stamp: str) -> zarr.Array[Any]:
     """Open an array once per process, and again when it was replaced."""
@@ -187,24 +197,6 @@ def _opened(path: str, stamp: str) -> zarr.Array[Any]:
 def is_zarr(path: Path) -> bool:
     """Return whether a directory is a Zarr array or group."""
     return any((path / name).is_file() for name in METADATA[:3])
-
-
-def stamp(path: Path) -> str:
-    """Return what changes when an array is written anew, without reading its chunks.
-
-    It covers the metadata of the array, and the times at which its directory, that of its
-    chunks and their sub-directories were modified. A chunk replaced further down, in place,
-    goes unnoticed.
-    """
-    found: list[object] = [
-        (path / name).read_bytes() for name in METADATA if (path / name).is_file()
-    ]
-    for folder in (path, path / "c"):
-        if folder.is_dir():
-            with os.scandir(folder) as entries:
-                inside = [(e.name, e.stat().st_mtime_ns) for e in entries if e.is_dir()]
-            found += [folder.stat().st_mtime_ns, sorted(inside)]
-    return sha256(repr(found).encode()).hexdigest()
 
 
 def open_zarr(locations: Mapping[str, Path]) -> ZarrStack:
@@ -244,12 +236,21 @@ def open_zarr(locations: Mapping[str, Path]) -> ZarrStack:
     }
     first = next(iter(images.values()))
     names = tuple(_names(first))
+    stamps = {image.path: stamp(image.path) for image in images.values()}
     return ZarrStack(
         channels=tuple(channels),
         specs=tuple(image.spec(first.z, names) for image, _ in channels.values()),
         names=names,
         arrays=tuple(ZarrChannel(str(i.path), i.axes, k) for i, k in channels.values()),
-        stamps=tuple(stamp(image.path) for image, _ in channels.values()),
+        stamps=tuple(stamps[image.path].digest for image, _ in channels.values()),
+        notes=tuple(_undated(path) for path, found in stamps.items() if not found.has_times),
+    )
+
+
+def _undated(path: Path) -> str:
+    return (
+        f"{path}: its files carry no times, so that only those of another size count as changed; "
+        'fingerprint = "content" compares all bytes'
     )
 
 
