@@ -18,7 +18,7 @@ import numpy as np
 from pystack3d_dask.errors import SourceError
 from pystack3d_dask.io.dtypes import read_dtype
 from pystack3d_dask.io.fibics import SliceMetadata
-from pystack3d_dask.io.numbering import notes_on_names
+from pystack3d_dask.io.numbering import notes_on_channels
 from pystack3d_dask.io.tiff_header import Slice, pixel_size, slices_of
 from pystack3d_dask.io.tiff_metadata import notes, positions, summary
 from pystack3d_dask.io.tiff_page import Layout, Plane, Window, read_page
@@ -272,7 +272,10 @@ def _assembled(scans: Mapping[str, _Scan], samples: Samples | None) -> TiffStack
         )
         for each in files
     )
-    remarks = (*notes(scan.slices, scan.folder, z, spacing), *notes_on_names(names))
+    by_channel = {
+        name: _names([item.plane for item in each.slices]) for name, each in scans.items()
+    }
+    remarks = (*notes(scan.slices, scan.folder, z, spacing), *notes_on_channels(by_channel))
     return TiffStack(tuple(channels), specs, names, files, metadata, remarks)
 
 
