@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from hashlib import sha256
@@ -10,6 +11,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 METADATA = ("zarr.json", ".zarray", ".zgroup", ".zattrs")
+CHUNK = re.compile(r"(?:c|\d+)(?:\.\d+)*")  # a file, or a directory of them, in both versions
 THREADS = 8  # hides the latency of network drives
 
 
@@ -66,7 +68,10 @@ def stamp(path: Path) -> Stamp:
 
 
 def chunk_files(path: Path) -> list[ChunkFile]:
-    """Return all files in the directory of an array but metadata and hidden ones, sorted."""
+    """Return the chunks and shards in the directory of an array, sorted.
+
+    Other files are left out, such as those of a project that is the same directory.
+    """
     found: list[ChunkFile] = []
     folders = [""]
     with ThreadPoolExecutor(THREADS) as pool:
@@ -83,7 +88,7 @@ def _listing(root: Path, folder: str) -> Iterator[ChunkFile | str]:
     with os.scandir(root / folder) as entries:
         for entry in entries:
             path = f"{folder}/{entry.name}" if folder else entry.name
-            if entry.name.startswith(".") or path in METADATA:
+            if not CHUNK.fullmatch(entry.name):
                 continue
             if entry.is_dir():
                 if not _leads_back(entry):
