@@ -16,13 +16,20 @@ from pystack3d_dask.errors import PixelError, SourceError
 from pystack3d_dask.io.blosc import refuse_cut_buffers
 from pystack3d_dask.io.dtypes import DTYPES, read_dtype
 from pystack3d_dask.io.fibics import FARTHEST, FINEST
+from pystack3d_dask.io.zarr_axes import (
+    Axes,
+    AxesError,
+    axes_of_array,
+    axes_of_image,
+    canonical,
+    is_named,
+)
 from pystack3d_dask.io.zarr_files import CarefulStore
 from pystack3d_dask.io.zarr_stamp import METADATA, chunk_files, stamp
 from pystack3d_dask.spec import Array, Region, StackSpec, Triple
 
 MOST_SLICES = 1_000_000
 LARGEST_SIDE = 1_000_000  # pixels
-AXES_OF_PLAIN_ARRAYS = {2: "yx", 3: "zyx", 4: "czyx"}
 OURS = "pystack3d_dask"
 UNITS = {  # in micrometres
     "picometer": 1e-6,
@@ -46,7 +53,7 @@ class ZarrChannel:
     path : str
         Directory of the array.
     axes : str
-        Names of its axes, some of ``tczyx`` in this order.
+        Names of its axes, some of ``tczyx`` in any order.
     index : int
         Position along ``c``, if there is such an axis.
     first : int
@@ -143,6 +150,7 @@ class ZarrStack:
             )
             raise PixelError(msg) from error
         with np.errstate(over="ignore"):
+            values = values.transpose(_upright(where.axes))
             return np.ascontiguousarray(values, spec.dtype).reshape(region.shape)
 
     def loss(self, channel: int, z: int) -> None:
@@ -194,6 +202,12 @@ def _opened(path: str, stamp: str) -> zarr.Array[Any]:
     return zarr.open_array(CarefulStore(path, read_only=True), mode="r")
 
 
+def _upright(axes: str) -> list[int]:
+    """Return the order that makes (z, y, x) of the axes that are left of an array."""
+    left = [axis for axis in axes if axis in "zyx"]
+    return [left.index(axis) for axis in "zyx" if axis in left]
+
+
 def is_zarr(path: Path) -> bool:
     """Return whether a directory is a Zarr array or group."""
     return any((path / name).is_file() for name in METADATA[:3])
@@ -205,8 +219,9 @@ def open_zarr(locations: Mapping[str, Path]) -> ZarrStack:
     Parameters
     ----------
     locations : mapping of str to Path
-        By name of the channel: an array with axes (y, x), (z, y, x) or (c, z, y, x), or an
-        OME-Zarr image, version 0.4 or 0.5, of which the highest resolution is taken. Units
+        By name of the channel: an array with axes (y, x), (z, y, x) or (c, z, y, x), or others
+        that its metadata name, or an OME-Zarr image, version 0.1 to 0.5, of which the highest
+        resolution is taken. Axes in another order are transposed, which a note says. Units
         in its metadata give pixel size and slice positions; an array of coordinates named
         ``z`` next to the image gives the true positions, in micrometres unless its
         attribute ``units`` says otherwise. An image with several channels on its own keeps
@@ -243,7 +258,10 @@ def open_zarr(locations: Mapping[str, Path]) -> ZarrStack:
         names=names,
         arrays=tuple(ZarrChannel(str(i.path), i.axes, k) for i, k in channels.values()),
         stamps=tuple(stamps[image.path].digest for image, _ in channels.values()),
-        notes=tuple(_undated(path) for path, found in stamps.items() if not found.has_times),
+        notes=(
+            *(f"{image.path}: {image.note}" for image in images.values() if image.note),
+            *(_undated(path) for path, found in stamps.items() if not found.has_times),
+        ),
     )
 
 
@@ -265,6 +283,7 @@ class _Image:
     labels: tuple[str, ...] = ()
     z: tuple[float, ...] | None = None
     pixel_size: tuple[float, float] | None = None
+    note: str = ""
 
     @property
     def shape(self) -> Triple:
@@ -314,13 +333,22 @@ def _image(path: Path) -> _Image:
 
 
 def _plain(path: Path, array: zarr.Array[Any]) -> _Image:
-    if array.ndim not in AXES_OF_PLAIN_ARRAYS:
-        msg = f"{path}: the array has {array.ndim} axes; expected (y, x), (z, y, x) or (c, z, y, x)"
-        raise SourceError(msg)
-    return _checked(path, array, AXES_OF_PLAIN_ARRAYS[array.ndim])
+    try:
+        return _checked(path, array, axes_of_array(_dimensions(array), array.shape))
+    except AxesError as error:
+        msg = f"{path}: {error}"
+        raise SourceError(msg) from error
 
 
-def _checked(path: Path, array: zarr.Array[Any], axes: str) -> _Image:
+def _dimensions(array: zarr.Array[Any]) -> list[str | None] | None:
+    """Return the names of the axes of an array, as Zarr version 3 or xarray store them."""
+    names = getattr(array.metadata, "dimension_names", None)
+    if names is None or not any(names):
+        names = array.attrs.get("_ARRAY_DIMENSIONS")
+    return list(names) if isinstance(names, Sequence) else None
+
+
+def _checked(path: Path, array: zarr.Array[Any], axes: Axes) -> _Image:
     dtype = np.dtype(array.dtype).name
     if dtype not in DTYPES:
         msg = f"{path}: its values are {dtype}; expected {', '.join(DTYPES)}: convert it"
@@ -328,14 +356,15 @@ def _checked(path: Path, array: zarr.Array[Any], axes: str) -> _Image:
     if 0 in array.shape:
         msg = f"{path}: the array is empty, its shape is {array.shape}"
         raise SourceError(msg)
-    limits = [LARGEST_SIDE if axis in "yx" else MOST_SLICES for axis in axes]
+    limits = [LARGEST_SIDE if axis in "yx" else MOST_SLICES for axis in axes.order]
     if any(extent > limit for extent, limit in zip(array.shape, limits, strict=True)):
         msg = (
             f"{path}: its shape is {array.shape}, more than {LARGEST_SIDE} x {LARGEST_SIDE} pixels "
             f"or {MOST_SLICES} slices; its metadata are damaged"
         )
         raise SourceError(msg)
-    return _Image(path, axes, dict(zip(axes, array.shape, strict=True)), read_dtype(dtype))
+    extents = dict(zip(axes.order, array.shape, strict=True))
+    return _Image(path, axes.order, extents, read_dtype(dtype), note=axes.note)
 
 
 def _multiscale(path: Path, group: zarr.Group) -> _Image:
@@ -352,12 +381,9 @@ def _multiscale(path: Path, group: zarr.Group) -> _Image:
         raise SourceError(msg)
     multiscale = metadata["multiscales"][0]
     dataset = multiscale["datasets"][0]  # the specification puts the highest resolution first
-    axes = _axes(path, multiscale)
     array = group[dataset["path"]]
-    image = _checked(path / array.path, array, axes)  # as zarr found it: inside the group
-    if image.extents.get("t", 1) > 1:
-        msg = f"{path}: its axis t has {image.extents['t']} times; expected one: extract it"
-        raise SourceError(msg)
+    image = _checked(path / array.path, array, _axes(path, multiscale, array))  # as zarr found it
+    multiscale = {**multiscale, "axes": list(map(canonical, multiscale.get("axes") or "tczyx"))}
     scales = _scales(multiscale, dataset)
     labels = [
         str(channel.get("label", "")) for channel in metadata.get("omero", {}).get("channels", [])
@@ -383,13 +409,22 @@ def _check_lengths(image: _Image) -> None:
         raise SourceError(msg)
 
 
-def _axes(path: Path, multiscale: Mapping[str, Any]) -> str:
-    names = [axis["name"] if isinstance(axis, dict) else "" for axis in multiscale.get("axes", [])]
-    if not {"y", "x"} <= set(names) or names != [axis for axis in "tczyx" if axis in names]:
-        found = f"{multiscale.get('axes')} in version {multiscale.get('version', '0.5')}"
-        msg = f"{path}: its axes are {found}; expected some of t, c, z, y, x as of version 0.4"
+def _axes(path: Path, multiscale: Mapping[str, Any], array: zarr.Array[Any]) -> Axes:
+    """Return the axes of an image, unless its array names others."""
+    try:
+        axes = axes_of_image(multiscale, array.shape)
+        names = _dimensions(array)
+        own = axes_of_array(names, array.shape).order if is_named(names) else axes.order
+    except AxesError as error:
+        msg = f"{path}: {error}"
+        raise SourceError(msg) from error
+    if own != axes.order:
+        msg = (
+            f"{path}: its metadata name the axes {', '.join(axes.order)}, its array "
+            f"{', '.join(own)}: correct one of them"
+        )
         raise SourceError(msg)
-    return "".join(names)
+    return axes
 
 
 def _scales(

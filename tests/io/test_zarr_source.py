@@ -184,10 +184,12 @@ class TestOmeZarr:
         with pytest.raises(SourceError, match=r"a\.zarr: its axis t has 3 times; expected one"):
             opened(path)
 
-    @pytest.mark.parametrize("axes", [["z", "y", "x"], [], [{"name": a} for a in "xyz"]])
-    def test_axes_of_other_versions_or_orders_are_refused(self, tmp_path: Path, axes: Any) -> None:
+    @pytest.mark.parametrize(
+        "axes", [["z", "y"], [], ["u", "v", "w"], [{"name": a} for a in "zxx"]]
+    )
+    def test_axes_that_are_missing_or_unknown_are_refused(self, tmp_path: Path, axes: Any) -> None:
         path = multiscale(tmp_path / "a.zarr", voxels(), version="0.4", axes=axes)
-        with pytest.raises(SourceError, match=r"a\.zarr: its axes are .*expected some of t, c, z"):
+        with pytest.raises(SourceError, match=r"a\.zarr: its axes are .*; expected "):
             opened(path)
 
     def test_damaged_metadata_are_refused(self, tmp_path: Path) -> None:
