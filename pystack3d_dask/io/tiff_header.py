@@ -82,7 +82,10 @@ def slices_of(path: str, *, alone: bool, metadata: bool = False) -> list[Slice]:
             _check_chain(tif)
             _check_order(first, len(slices))
         elif len(slices) > 1:
-            msg = f"it holds {len(slices)} slices; expected one, as there are several files"
+            msg = (
+                f"it holds {len(slices)} slices; expected one, as there are several files: name it "
+                "in channels to take it alone"
+            )
             raise ValueError(msg)
         return slices
 
