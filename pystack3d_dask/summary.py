@@ -151,8 +151,8 @@ def _place(project: Project, channel: int, z: int) -> dict[str, Any]:
 
 
 def remarks(project: Project) -> list[str]:
-    """Return what the steps have to say about the fits that are known."""
-    found: dict[str, None] = {}
+    """Return what is worth saying about the source, and of the steps about fits that are known."""
+    found = dict.fromkeys(project.source.notes)
     channels = project.source.channels
     for channel, chain in zip(channels, project.chains(known_work(project)[0]), strict=True):
         where = f"{channel}: " if len(channels) > 1 else ""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -182,3 +183,6 @@ def test_slices_stay_in_the_order_of_their_names_and_commands_tell(
         stack = open_stack(tmp_path)
     assert stack[0, :, 0, 0].values.tolist() == [1, 10, 11, 12, *range(2, 10)]
     assert "scan1.10.tif as number 1" in call("plan", tmp_path).err
+    assert call("run", tmp_path, "--workers", 0).status == 0
+    (remark,) = json.loads((tmp_path / "process" / "summary.json").read_text())["remarks"]
+    assert "scan1.10.tif as number 1" in remark
