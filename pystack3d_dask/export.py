@@ -19,6 +19,7 @@ from typing import TypeVar
 
 from pystack3d_dask.chain import Chain, source_slice
 from pystack3d_dask.errors import ExportError
+from pystack3d_dask.export_place import check_place, source_paths
 from pystack3d_dask.io.chunk import remove_partials
 from pystack3d_dask.io.mended import acquisition
 from pystack3d_dask.io.ome import ResultReader
@@ -195,7 +196,7 @@ def export_tiff(
     """
     directory = Path(directory)
     channels = stored_stack(project, step)
-    check_slices(channels, directory, overwrite)
+    check_slices(project, channels, directory, overwrite)
     written = []
     for path in write_slices(channels, directory):
         written.append(path)
@@ -204,7 +205,9 @@ def export_tiff(
     return written
 
 
-def check_slices(channels: Sequence[Channel], directory: Path, overwrite: bool) -> None:
+def check_slices(
+    project: Project, channels: Sequence[Channel], directory: Path, overwrite: bool
+) -> None:
     """Refuse to write slices where files would be lost, or mixed with others.
 
     Raises
@@ -214,8 +217,8 @@ def check_slices(channels: Sequence[Channel], directory: Path, overwrite: bool) 
     if len({channel.folder for channel in channels}) < len(channels):
         msg = f"channels {_listed(channel.name for channel in channels)} would share a directory"
         raise ExportError(msg)
-    for channel in channels:
-        _check_beside_source(directory / channel.folder, channel.source)
+    for folder in (*(directory / channel.folder for channel in channels), directory):
+        check_place(project, folder)
     check_empty(directory, overwrite)
     for channel in channels:
         _check_others(directory / channel.folder, channel)
@@ -260,8 +263,8 @@ def export_bigtiff(
     path = Path(path)
     channels = stored_stack(project, step)
     files = [path if len(channels) == 1 else _for_channel(path, each) for each in channels]
-    for file, channel in zip(files, channels, strict=True):
-        _check_beside_source(file.parent, channel.source)
+    check_place(project, path.parent)
+    for file in files:
         _check_file(file, overwrite)
     total, before = sum(channel.spec.shape[0] for channel in channels), 0
     for file, channel in zip(files, channels, strict=True):
@@ -320,6 +323,7 @@ def export_ome_zarr04(
     if any(path.resolve() in (own, *own.parents) for own in source_paths(project.source)):
         msg = f"{path} is where the source lies; choose another place"
         raise ExportError(msg)
+    check_place(project, path.parent)
     if path.exists() and not (overwrite and is_version_04(path)):
         advice = "--overwrite replaces it" if is_version_04(path) else "it is left alone"
         msg = f"{path} exists; {advice}"
@@ -342,14 +346,6 @@ def check_empty(directory: Path, overwrite: bool) -> None:
     if directory.exists() and not directory.is_dir():
         msg = f"{directory}: a directory expected, found a file"
         raise ExportError(msg)
-
-
-def source_paths(source: Source) -> set[Path]:
-    """Return where a source lies: directories of TIFF files, single files, Zarr arrays."""
-    source = acquisition(source)
-    if isinstance(source, TiffStack):
-        return {Path(files.folder).resolve() for files in source.files}
-    return {Path(array.path).resolve() for array in getattr(source, "arrays", ())}
 
 
 def with_type_of_result(channel: Channel, chain: Chain) -> Channel:
@@ -458,15 +454,6 @@ def _channel(project: Project, chain: Chain, index: int, level: int) -> Channel:
         made_of=origins(project, chain, level),
         read=read,
     )
-
-
-def _check_beside_source(folder: Path, source: Source) -> None:
-    if folder.resolve() in source_paths(source):
-        msg = (
-            f"{folder} holds the slices of the source, such as {source.names[0]}, which would be "
-            "lost or mixed with those of the result; choose another directory"
-        )
-        raise ExportError(msg)
 
 
 def _check_others(folder: Path, channel: Channel) -> None:

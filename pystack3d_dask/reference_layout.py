@@ -67,7 +67,7 @@ def export_reference_layout(
         for level in range(1, len(folders) + 1)
     ]
     for folder, stack in zip(folders, stacks, strict=True):
-        check_slices(stack, folder, overwrite)
+        check_slices(project, stack, folder, overwrite)
     for level, folder in enumerate(folders, start=1):
         _write_outputs(project, chains, level, folder)
     total = sum(channel.spec.shape[0] for stack in stacks for channel in stack)

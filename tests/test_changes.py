@@ -72,6 +72,17 @@ def test_arrays_are_named(tmp_path):
     assert "stack.zarr replaced" in told(tmp_path)
 
 
+@pytest.mark.parametrize("layout", [{}, {"shards": (8, 50, 64)}, {"zarr_format": 2}])
+def test_a_chunk_that_was_rewritten_in_place_is_computed_again(tmp_path, layout, call):
+    write_params(tmp_path, [], {"channels": ["stack.zarr"]})
+    array = zarr.create_array(tmp_path / "stack.zarr", data=images(), chunks=(4, 50, 64), **layout)
+    Pipeline.from_toml(tmp_path).run()
+    array[8] = 255 - images()[8]
+    done = call("run", tmp_path, "--workers", 0)
+    assert "note: slices changed since the last run: stack.zarr replaced" in done.err
+    np.testing.assert_array_equal(open_result(tmp_path)[0, 8], 255 - images()[8])
+
+
 def test_the_command_line_tells_it_first(directory, call):
     victim = sorted(directory.glob("*.tif"))[3]
     tifffile.imwrite(victim, images(seed=1)[0])

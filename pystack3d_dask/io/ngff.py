@@ -17,8 +17,6 @@ from pystack3d_dask.io.units import is_length, is_position, micrometers_per, num
 
 Triple = tuple[float, float, float]
 SPACE = "zyx"
-ALL_AXES = "tczyx"
-UNNAMED_AXES = ("0.1", "0.2")  # versions
 
 
 @dataclass(frozen=True)
@@ -44,18 +42,6 @@ class NgffGeometry:
     proportions: Triple | None = None
     offset: Triple = (0.0, 0.0, 0.0)
     notes: tuple[str, ...] = ()
-
-
-def axis_names(multiscale: Mapping[str, Any], ndim: int) -> str | None:
-    """Return the axes of an image, some of ``tczyx`` in this order; None for others."""
-    axes = multiscale.get("axes")
-    if axes is None and multiscale.get("version", "0.1") in UNNAMED_AXES:
-        return ALL_AXES[-ndim:] if 2 <= ndim <= len(ALL_AXES) else None
-    if not isinstance(axes, list):
-        return None
-    names = [str(axis.get("name")) if isinstance(axis, dict) else str(axis) for axis in axes]
-    found = [axis for axis in ALL_AXES if axis in names]
-    return "".join(names) if names == found and {"y", "x"} <= set(names) else None
 
 
 def read_ngff(

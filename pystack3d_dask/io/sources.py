@@ -5,13 +5,13 @@ from __future__ import annotations
 import json
 import os
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path, PureWindowsPath
 
 from pystack3d_dask.errors import SourceError
 from pystack3d_dask.io.source import Source
-from pystack3d_dask.io.tiff import SUFFIXES, Samples, open_tiff, tiff_names
+from pystack3d_dask.io.tiff import SUFFIXES, Samples, TiffStack, open_tiff, tiff_names
 from pystack3d_dask.io.zarr_source import is_zarr, open_zarr
 from pystack3d_dask.spec import HERE
 
@@ -49,15 +49,17 @@ def open_source(
         A Zarr, a TIFF file, or a directory.
     channels : sequence of str
         Sub-directories of a directory, ``"."`` or ``""`` being the directory itself, each
-        with TIFF slices, one multi-page TIFF file, or one Zarr (which is ignored beside
-        TIFF files). Of a Zarr they are names of its channels, ``"."`` meaning all.
+        with TIFF slices, one multi-page TIFF file, or one Zarr. Of a Zarr they are names of its
+        channels, ``"."`` meaning all. Beside several TIFF slices a Zarr is left aside, and so are
+        sub-directories with more slices than the directory, which notes say.
     samples : {"luminance", "channels"}, optional
         What to do with colour in TIFF files, see `pystack3d_dask.io.tiff.open_tiff`.
 
     Raises
     ------
     SourceError
-        Naming what was expected, what was found, and everything wrong in the headers.
+        Naming what was expected, what was found, and everything wrong in the headers; also where
+        a single TIFF file and a Zarr in one directory may both be the stack.
     """
     path = Path(path)
     _check_names(channels)
@@ -136,12 +138,71 @@ def _open(path: Path, locations: Mapping[str, Path], samples: Samples | None) ->
     if missing:
         raise SourceError("\n  ".join([*map(_nothing_at, missing), *_hint(path)]))
     matches = {name: match for name, match in found.items() if match is not None}
+    _check_single(path, [target for kind, target in matches.values() if kind.open is open_tiff])
     openers = {kind.open for kind, _ in matches.values()}
     if len(openers) > 1:
         kinds = "; ".join(f"{name!r} is {kind.label}" for name, (kind, _) in matches.items())
         msg = f"{path}: channels must be of one kind, TIFF or Zarr: {kinds}"
         raise SourceError(msg)
-    return openers.pop()({name: target for name, (_, target) in matches.items()}, samples)
+    stack = openers.pop()({name: target for name, (_, target) in matches.items()}, samples)
+    notes = tuple(_left_aside(path, [target for _, target in matches.values()], stack))
+    return replace(stack, notes=(*stack.notes, *notes)) if isinstance(stack, TiffStack) else stack
+
+
+def _check_single(path: Path, folders: Iterable[Path]) -> None:
+    """Refuse a directory in which one TIFF file and a Zarr may both be the stack."""
+    for folder in folders:
+        zarrs = _zarrs(folder)
+        names = tiff_names(folder) if zarrs else []
+        if len(names) == 1:
+            expected = " or ".join(
+                f"channels = {json.dumps([(folder / name).relative_to(path).as_posix()])}"
+                for name in (*names, *zarrs)
+            )
+            msg = (
+                f"{folder} holds a TIFF file, {names[0]}, and a Zarr, {zarrs[0]}, and each may be "
+                f"the stack: move one elsewhere, or choose by {expected}"
+            )
+            raise SourceError(msg)
+
+
+def _left_aside(path: Path, folders: Sequence[Path], stack: Source) -> Iterator[str]:
+    """Yield which stacks beside the one that is opened are not taken."""
+    for folder in folders:
+        zarrs = _zarrs(folder)
+        if zarrs:
+            listed = ", ".join(zarrs[:SHOWN])
+            yield f"{folder} holds TIFF slices, which are taken, and {listed}, left aside"
+    if path not in folders or not path.is_dir() or len(stack.channels) > 1:
+        return
+    count = stack.specs[0].shape[0]
+    larger = {name: n for name in _sub_folders(path) if (n := _count(path / name)) > count}
+    if larger:
+        found = ", ".join(f"{name} ({n})" for name, n in list(larger.items())[:SHOWN])
+        yield (
+            f"{path} itself is taken for the stack, with {count} slices; its sub-directories "
+            f"{found} hold more: channels = {json.dumps(list(larger))} takes these"
+        )
+
+
+def _zarrs(folder: Path) -> list[str]:
+    """Return the names of the Zarrs in a directory, without hidden ones."""
+    return [name for name in _sub_folders(folder) if is_zarr(folder / name)]
+
+
+def _sub_folders(folder: Path) -> list[str]:
+    if not folder.is_dir() or is_zarr(folder):
+        return []
+    with os.scandir(folder) as entries:
+        return sorted(e.name for e in entries if e.is_dir() and not e.name.startswith("."))
+
+
+def _count(folder: Path) -> int:
+    """Return how many TIFF slices a directory holds, by its names only; 0 if it is refused."""
+    try:
+        return sum(name.lower().endswith(SUFFIXES) for name in os.listdir(folder))
+    except OSError:
+        return 0
 
 
 def _recognised(location: Path) -> tuple[Kind, Path] | None:

@@ -18,7 +18,7 @@ import numpy as np
 
 from pystack3d_dask.errors import HeadersError
 from pystack3d_dask.io.dtypes import read_dtype
-from pystack3d_dask.io.numbering import notes_on_names
+from pystack3d_dask.io.numbering import notes_on_channels
 from pystack3d_dask.io.slice_metadata import SliceMetadata
 from pystack3d_dask.io.tiff_geometry import TiffGeometry, read_geometry
 from pystack3d_dask.io.tiff_header import Slice, slices_of
@@ -281,11 +281,14 @@ def _assembled(scans: Mapping[str, _Scan], samples: Samples | None) -> TiffStack
         )
         for each in files
     )
+    by_channel = {
+        name: _names([item.plane for item in each.slices]) for name, each in scans.items()
+    }
     remarks = (
         *notes(scan.slices, scan.folder, z_names, told.pixel_size),
         *told.notes,
         *distance_notes(z, told.distance, os.path.join(scan.folder, planes[0].file)),
-        *notes_on_names(names),
+        *notes_on_channels(by_channel),
     )
     return TiffStack(tuple(channels), specs, names, files, metadata, remarks)
 

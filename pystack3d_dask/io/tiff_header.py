@@ -83,7 +83,7 @@ def slices_of(path: str, *, alone: bool, metadata: bool = False) -> list[Slice]:
         elif len(slices) > 1:
             msg = (
                 f"it holds {len(slices)} slices; expected one, as there are several files: name "
-                "those that are stacks in channels"
+                "those that are stacks in channels, or one of them to take it alone"
             )
             raise ValueError(msg)
         return slices

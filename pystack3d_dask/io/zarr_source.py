@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property, lru_cache
@@ -16,15 +15,22 @@ import zarr
 from pystack3d_dask.errors import HeadersError, PixelError, SourceError
 from pystack3d_dask.io.blosc import refuse_cut_buffers
 from pystack3d_dask.io.dtypes import DTYPES, read_dtype
-from pystack3d_dask.io.ngff import NgffGeometry, axis_names, read_ngff
+from pystack3d_dask.io.ngff import NgffGeometry, read_ngff
 from pystack3d_dask.io.units import is_position, micrometers_per
+from pystack3d_dask.io.zarr_axes import (
+    Axes,
+    AxesError,
+    axes_of_array,
+    axes_of_image,
+    canonical,
+    is_named,
+)
 from pystack3d_dask.io.zarr_files import CarefulStore
+from pystack3d_dask.io.zarr_stamp import METADATA, chunk_files, stamp
 from pystack3d_dask.spec import Array, Region, StackSpec, Triple
 
-METADATA = ("zarr.json", ".zarray", ".zgroup", ".zattrs")
 MOST_SLICES = 1_000_000
 LARGEST_SIDE = 1_000_000  # pixels
-AXES_OF_PLAIN_ARRAYS = {2: "yx", 3: "zyx", 4: "czyx"}
 OURS = "pystack3d_dask"
 
 refuse_cut_buffers()
@@ -39,7 +45,7 @@ class ZarrChannel:
     path : str
         Directory of the array.
     axes : str
-        Names of its axes, some of ``tczyx`` in this order.
+        Names of its axes, some of ``tczyx`` in any order.
     index : int
         Position along ``c``, if there is such an axis.
     first : int
@@ -69,9 +75,9 @@ class ZarrStack:
     arrays : tuple of ZarrChannel
         One per channel.
     stamps : tuple of str
-        Per channel, what `stamp` found.
+        Per channel, the digest of `pystack3d_dask.io.zarr_stamp.stamp`.
     notes : tuple of str
-        What is worth saying about the metadata.
+        What is worth saying about the arrays and their metadata.
     """
 
     channels: tuple[str, ...]
@@ -102,7 +108,7 @@ class ZarrStack:
     def paths(self) -> dict[str, tuple[str, ...]]:
         """The paths of metadata and chunks, by channel."""
         return {
-            name: tuple(str(path) for path in Path(array.path).rglob("*") if path.is_file())
+            name: tuple(map(str, _files(Path(array.path))))
             for name, array in zip(self.channels, self.arrays, strict=True)
         }
 
@@ -132,6 +138,7 @@ class ZarrStack:
             )
             raise PixelError(msg) from error
         with np.errstate(over="ignore"):
+            values = values.transpose(_upright(where.axes))
             return np.ascontiguousarray(values, spec.dtype).reshape(region.shape)
 
     def loss(self, channel: int, z: int) -> None:
@@ -177,33 +184,26 @@ def _decisive(spec: StackSpec) -> tuple[object, ...]:
     return spec.shape, spec.z, spec.pixel_size, spec.proportions, spec.offset
 
 
+def _files(path: Path) -> Iterator[Path]:
+    yield from (path / name for name in METADATA if (path / name).is_file())
+    yield from (path / chunk.path for chunk in chunk_files(path))
+
+
 @lru_cache(maxsize=32)
 def _opened(path: str, stamp: str) -> zarr.Array[Any]:
     """Open an array once per process, and again when it was replaced."""
     return zarr.open_array(CarefulStore(path, read_only=True), mode="r")
 
 
+def _upright(axes: str) -> list[int]:
+    """Return the order that makes (z, y, x) of the axes that are left of an array."""
+    left = [axis for axis in axes if axis in "zyx"]
+    return [left.index(axis) for axis in "zyx" if axis in left]
+
+
 def is_zarr(path: Path) -> bool:
     """Return whether a directory is a Zarr array or group."""
     return any((path / name).is_file() for name in METADATA[:3])
-
-
-def stamp(path: Path) -> str:
-    """Return what changes when an array is written anew, without reading its chunks.
-
-    It covers the metadata of the array, and the times at which its directory, that of its
-    chunks and their sub-directories were modified. A chunk replaced further down, in place,
-    goes unnoticed.
-    """
-    found: list[object] = [
-        (path / name).read_bytes() for name in METADATA if (path / name).is_file()
-    ]
-    for folder in (path, path / "c"):
-        if folder.is_dir():
-            with os.scandir(folder) as entries:
-                inside = [(e.name, e.stat().st_mtime_ns) for e in entries if e.is_dir()]
-            found += [folder.stat().st_mtime_ns, sorted(inside)]
-    return sha256(repr(found).encode()).hexdigest()
 
 
 def open_zarr(locations: Mapping[str, Path]) -> ZarrStack:
@@ -212,8 +212,9 @@ def open_zarr(locations: Mapping[str, Path]) -> ZarrStack:
     Parameters
     ----------
     locations : mapping of str to Path
-        By name of the channel: an array with axes (y, x), (z, y, x) or (c, z, y, x), or an
-        OME-Zarr image, version 0.1 to 0.5, of which the highest resolution is taken. Units
+        By name of the channel: an array with axes (y, x), (z, y, x) or (c, z, y, x), or others
+        that its metadata name, or an OME-Zarr image, version 0.1 to 0.5, of which the highest
+        resolution is taken. Axes in another order are transposed, which a note says. Units
         in its metadata give pixel size and slice positions, scales without a unit the
         proportions of voxels; an array of coordinates named
         ``z`` next to the image gives the true positions, in micrometres unless its
@@ -244,13 +245,24 @@ def open_zarr(locations: Mapping[str, Path]) -> ZarrStack:
     }
     first = next(iter(images.values()))
     names = tuple(_names(first))
+    stamps = {image.path: stamp(image.path) for image in images.values()}
     return ZarrStack(
         channels=tuple(channels),
         specs=tuple(image.spec(first.z, names) for image, _ in channels.values()),
         names=names,
         arrays=tuple(ZarrChannel(str(i.path), i.axes, k) for i, k in channels.values()),
-        stamps=tuple(stamp(image.path) for image, _ in channels.values()),
-        notes=tuple(dict.fromkeys(note for image in images.values() for note in image.notes)),
+        stamps=tuple(stamps[image.path].digest for image, _ in channels.values()),
+        notes=(
+            *dict.fromkeys(note for image in images.values() for note in image.notes),
+            *(_undated(path) for path, found in stamps.items() if not found.has_times),
+        ),
+    )
+
+
+def _undated(path: Path) -> str:
+    return (
+        f"{path}: its files carry no times, so that only those of another size count as changed; "
+        'fingerprint = "content" compares all bytes'
     )
 
 
@@ -264,6 +276,7 @@ class _Image:
     dtype: np.dtype[Any]
     labels: tuple[str, ...] = ()
     geometry: NgffGeometry = field(default_factory=NgffGeometry)
+    axes_note: str = ""
 
     @property
     def z(self) -> tuple[float, ...] | None:
@@ -271,7 +284,8 @@ class _Image:
 
     @property
     def notes(self) -> tuple[str, ...]:
-        return tuple(f"{self.path}: {note}" for note in self.geometry.notes)
+        found = [self.axes_note, *self.geometry.notes]
+        return tuple(f"{self.path}: {note}" for note in found if note)
 
     @property
     def shape(self) -> Triple:
@@ -323,13 +337,22 @@ def _image(path: Path) -> _Image:
 
 
 def _plain(path: Path, array: zarr.Array[Any]) -> _Image:
-    if array.ndim not in AXES_OF_PLAIN_ARRAYS:
-        msg = f"{path}: the array has {array.ndim} axes; expected (y, x), (z, y, x) or (c, z, y, x)"
-        raise SourceError(msg)
-    return _checked(path, array, AXES_OF_PLAIN_ARRAYS[array.ndim])
+    try:
+        return _checked(path, array, axes_of_array(_dimensions(array), array.shape))
+    except AxesError as error:
+        msg = f"{path}: {error}"
+        raise SourceError(msg) from error
 
 
-def _checked(path: Path, array: zarr.Array[Any], axes: str) -> _Image:
+def _dimensions(array: zarr.Array[Any]) -> list[str | None] | None:
+    """Return the names of the axes of an array, as Zarr version 3 or xarray store them."""
+    names = getattr(array.metadata, "dimension_names", None)
+    if names is None or not any(names):
+        names = array.attrs.get("_ARRAY_DIMENSIONS")
+    return list(names) if isinstance(names, Sequence) else None
+
+
+def _checked(path: Path, array: zarr.Array[Any], axes: Axes) -> _Image:
     dtype = np.dtype(array.dtype).name
     if dtype not in DTYPES:
         msg = f"{path}: its values are {dtype}; expected {', '.join(DTYPES)}: convert it"
@@ -337,14 +360,15 @@ def _checked(path: Path, array: zarr.Array[Any], axes: str) -> _Image:
     if 0 in array.shape:
         msg = f"{path}: the array is empty, its shape is {array.shape}"
         raise SourceError(msg)
-    limits = [LARGEST_SIDE if axis in "yx" else MOST_SLICES for axis in axes]
+    limits = [LARGEST_SIDE if axis in "yx" else MOST_SLICES for axis in axes.order]
     if any(extent > limit for extent, limit in zip(array.shape, limits, strict=True)):
         msg = (
             f"{path}: its shape is {array.shape}, more than {LARGEST_SIDE} x {LARGEST_SIDE} pixels "
             f"or {MOST_SLICES} slices; its metadata are damaged"
         )
         raise SourceError(msg)
-    return _Image(path, axes, dict(zip(axes, array.shape, strict=True)), read_dtype(dtype))
+    extents = dict(zip(axes.order, array.shape, strict=True))
+    return _Image(path, axes.order, extents, read_dtype(dtype), axes_note=axes.note)
 
 
 def _multiscale(path: Path, group: zarr.Group) -> _Image:
@@ -362,11 +386,8 @@ def _multiscale(path: Path, group: zarr.Group) -> _Image:
     multiscale = metadata["multiscales"][0]
     dataset = multiscale["datasets"][0]  # the specification puts the highest resolution first
     array = group[dataset["path"]]
-    axes = _axes(path, multiscale, array.ndim)
-    image = _checked(path / array.path, array, axes)  # as zarr found it: inside the group
-    if image.extents.get("t", 1) > 1:
-        msg = f"{path}: its axis t has {image.extents['t']} times; expected one: extract it"
-        raise SourceError(msg)
+    image = _checked(path / array.path, array, _axes(path, multiscale, array))  # as zarr found it
+    multiscale = {**multiscale, "axes": list(map(canonical, multiscale.get("axes") or "tczyx"))}
     own = attrs.get(OURS, {})
     geometry = read_ngff(multiscale, dataset, image.extents, own.get("assumed", ()))
     labels = own.get("channels") or _labels(metadata)
@@ -382,13 +403,22 @@ def _labels(metadata: Mapping[str, Any]) -> list[str]:
     return [str(channel.get("label", "")) for channel in channels]
 
 
-def _axes(path: Path, multiscale: Mapping[str, Any], ndim: int) -> str:
-    names = axis_names(multiscale, ndim)
-    if names is None:
-        found = f"{multiscale.get('axes')} in version {multiscale.get('version', '0.5')}"
-        msg = f"{path}: its axes are {found}; expected some of t, c, z, y, x, in this order"
+def _axes(path: Path, multiscale: Mapping[str, Any], array: zarr.Array[Any]) -> Axes:
+    """Return the axes of an image, unless its array names others."""
+    try:
+        axes = axes_of_image(multiscale, array.shape)
+        names = _dimensions(array)
+        own = axes_of_array(names, array.shape).order if is_named(names) else axes.order
+    except AxesError as error:
+        msg = f"{path}: {error}"
+        raise SourceError(msg) from error
+    if own != axes.order:
+        msg = (
+            f"{path}: its metadata name the axes {', '.join(axes.order)}, its array "
+            f"{', '.join(own)}: correct one of them"
+        )
         raise SourceError(msg)
-    return names
+    return axes
 
 
 def _with_coordinates(

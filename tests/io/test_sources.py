@@ -90,9 +90,28 @@ class TestRecognises:
         source = open_source(path, channels=["1"])
         np.testing.assert_array_equal(whole(source), VALUES[::-1])
 
-    def test_slices_before_a_zarr_beside_them(self, tmp_path: Path) -> None:
+    def test_slices_before_a_zarr_beside_them_which_is_told(self, tmp_path: Path) -> None:
         array(tmp_path / "exported.zarr")
-        assert isinstance(open_source(slices(tmp_path)), TiffStack)
+        source = open_source(slices(tmp_path))
+        assert isinstance(source, TiffStack)
+        assert source.notes == (
+            f"{tmp_path} holds TIFF slices, which are taken, and exported.zarr, left aside",
+        )
+
+    def test_an_overview_beside_channels_telling_of_these(self, tmp_path: Path) -> None:
+        tifffile.imwrite(tmp_path / "overview.tif", VALUES[0])
+        slices(tmp_path / "ESB")
+        slices(tmp_path / "SE2")
+        slices(tmp_path / "few", VALUES[:1])
+        (note,) = open_source(tmp_path).notes
+        assert "with 1 slices; its sub-directories ESB (3), SE2 (3) hold more" in note
+        assert 'channels = ["ESB", "SE2"] takes these' in note
+        assert not open_source(tmp_path, channels=["ESB", "SE2"]).notes
+
+    def test_nothing_to_tell_of_exported_slices_in_a_sub_directory(self, tmp_path: Path) -> None:
+        slices(tmp_path)
+        slices(tmp_path / "exported")
+        assert not open_source(tmp_path).notes
 
     def test_colour_when_it_is_asked_for(self, tmp_path: Path) -> None:
         tifffile.imwrite(tmp_path / "s.tif", np.zeros((8, 9, 3), "uint8"), photometric="rgb")
@@ -131,6 +150,25 @@ class TestRefuses:
             array(tmp_path / name)
         with pytest.raises(SourceError, match=r'did you mean channels = \["a.zarr", "b.zarr"\]'):
             open_source(tmp_path)
+
+    @pytest.mark.parametrize("channel", [".", "ESB"])
+    def test_a_zarr_beside_one_file_unless_it_is_chosen(self, tmp_path: Path, channel: str) -> None:
+        array(tmp_path / channel / "raw.zarr")
+        pages(tmp_path / channel / "corrected.tif", VALUES[::-1])
+        with pytest.raises(SourceError, match=r"corrected\.tif, and a Zarr, raw\.zarr") as caught:
+            open_source(tmp_path, channels=[channel])
+        for name, expected in (("corrected.tif", VALUES[::-1]), ("raw.zarr", VALUES)):
+            chosen = (Path(channel) / name).as_posix()
+            assert f'channels = ["{chosen}"]' in str(caught.value)
+            source = open_source(tmp_path, channels=[chosen])
+            np.testing.assert_array_equal(whole(source), expected)
+
+    def test_several_multi_page_files_saying_how_to_choose(self, tmp_path: Path) -> None:
+        pages(tmp_path / "a.tif")
+        pages(tmp_path / "b.tif", VALUES[::-1])
+        with pytest.raises(SourceError, match=r"it holds 3 slices(.|\n)*name it in channels"):
+            open_source(tmp_path)
+        np.testing.assert_array_equal(whole(open_source(tmp_path, channels=["a.tif"])), VALUES)
 
     @pytest.mark.parametrize("name", ["..", "../other", "a/../../b", "/abs", r"..\x", r"C:\x"])
     def test_channels_that_leave_the_directory(self, tmp_path: Path, name: str) -> None:
