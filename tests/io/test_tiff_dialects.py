@@ -206,7 +206,7 @@ class TestPlanesWithoutHeaders:
 
     def stk(self, path: Path, planes: int) -> TiffStack:
         """Write a MetaMorph stack: a header for the first plane, the others behind it."""
-        uic2 = np.zeros(2 * 5, "uint32").tobytes()
+        uic2 = np.zeros(5, "uint32").tobytes()
         tags = [(33628, 4, 1, 0, True), (33629, 5, 5, uic2, True)]
         tifffile.imwrite(path, self.pixels[0], extratags=tags, metadata=None, rowsperstrip=7)
         with path.open("ab") as file:
