@@ -28,6 +28,7 @@ from pystack3d_dask.io.scaled import Scaled, check_voxel_size, doubt_size
 from pystack3d_dask.io.scan import Scan, scan, without_unreadable
 from pystack3d_dask.io.source import Source
 from pystack3d_dask.io.sources import open_source
+from pystack3d_dask.io.tiff import TiffStack, report
 from pystack3d_dask.placement import GpuUse
 from pystack3d_dask.project import KEEP_ALL, Keep, Project, check_steps
 from pystack3d_dask.record import Workspace
@@ -430,6 +431,7 @@ def _open_source(directory: Path, settings: Settings, problems: list[Problem]) -
         source = open_source(directory, channels=settings.channels, samples=settings.samples)
         problems += [Problem("", note, "note") for note in source.notes]
         source = _selected_slices(source, settings, problems)
+        _check_faults(source, settings)
         source = by_content(source) if settings.fingerprint == "content" else source
         return _scaled(source, settings, problems)
     except HeadersError as error:
@@ -437,6 +439,20 @@ def _open_source(directory: Path, settings: Settings, problems: list[Problem]) -
     except SourceError as error:
         problems.append(Problem("channels", str(error)))
     return None
+
+
+def _check_faults(source: Source, settings: Settings) -> None:
+    """Refuse slices that cannot be read, as their headers show, unless they may be bad.
+
+    Raises
+    ------
+    SourceError
+        Naming the files.
+    """
+    if settings.bad_slices == "fail" and isinstance(source, TiffStack) and source.faults:
+        what_to_do = 'bad_slices = "interpolate", "keep" or "drop" goes without such slices'
+        msg = f"{report(source.faults)}\n  {what_to_do}"
+        raise SourceError(msg)
 
 
 def _selected_slices(source: Source, settings: Settings, problems: list[Problem]) -> Source:

@@ -31,9 +31,14 @@ LARGE = (40, 300, 400)  # several blocks
 
 
 def spoil(path: Path) -> bytes:
-    """Cut the pixels of a slice short; return what the file was."""
+    """Damage the pixels of a slice, but not its header; return what the file was."""
     content = path.read_bytes()
-    path.write_bytes(content[: len(content) // 2])
+    tifffile.imwrite(path, tifffile.imread(path), compression="zlib")
+    with tifffile.TiffFile(path) as tif:
+        start = tif.pages.first.dataoffsets[0]
+    with path.open("r+b") as file:
+        file.seek(start)
+        file.write(b"\xff" * 20)
     return content
 
 

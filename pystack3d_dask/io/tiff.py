@@ -7,7 +7,7 @@ import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from hashlib import sha256
 from itertools import groupby
@@ -19,14 +19,17 @@ import numpy as np
 from pystack3d_dask.errors import HeadersError
 from pystack3d_dask.io.dtypes import read_dtype
 from pystack3d_dask.io.numbering import notes_on_channels
+from pystack3d_dask.io.ome_tiff import set_order
 from pystack3d_dask.io.slice_metadata import SliceMetadata
 from pystack3d_dask.io.tiff_geometry import TiffGeometry, read_geometry
-from pystack3d_dask.io.tiff_header import Slice, slices_of
+from pystack3d_dask.io.tiff_header import Slice, ome_of, slices_of
 from pystack3d_dask.io.tiff_metadata import distance_notes, notes, positions, summary
 from pystack3d_dask.io.tiff_page import Layout, Plane, Window, read_page
 from pystack3d_dask.spec import Array, Region, StackSpec
 
 Samples = Literal["luminance", "channels"]
+
+Places = dict[tuple[str, int], tuple[int, int, int]]
 
 SUFFIXES = (".tif", ".tiff")
 LUMINANCE = (np.float32(0.299), np.float32(0.587), np.float32(0.114))  # Rec. 601
@@ -50,12 +53,15 @@ class TiffChannel:
     samples : tuple of int
         Half-open range of the samples of a pixel that are read; more than one are
         weighted to the luminance.
+    faults : mapping of Plane to str
+        Why pixels cannot be read, as far as the headers tell: files that are cut short.
     """
 
     folder: str
     planes: tuple[Plane, ...]
     layout: Layout
     samples: tuple[int, int]
+    faults: Mapping[Plane, str] = field(default_factory=dict)
 
     @property
     def dtype(self) -> np.dtype[Any]:
@@ -108,6 +114,16 @@ class TiffStack:
     metadata: tuple[SliceMetadata | None, ...]
     notes: tuple[str, ...]
     chunked: ClassVar[bool] = False
+
+    @property
+    def faults(self) -> list[str]:
+        """Why slices cannot be read, as far as their headers tell, with their files."""
+        return [
+            f"{os.path.join(files.folder, plane.file)}, page {plane.page}: {files.faults[plane]}"
+            for files in self.files
+            for plane in files.planes
+            if plane in files.faults
+        ]
 
     @cached_property
     def fingerprint(self) -> str:
@@ -248,7 +264,7 @@ def open_tiff(locations: Mapping[str, Path], samples: Samples | None = None) -> 
     problems.extend(_differences(list(scans.values())))
     problems.extend(() if problems else _unequal_counts(scans))
     if problems:
-        raise HeadersError(_report(problems))
+        raise HeadersError(report(problems))
     return _assembled(scans, samples)
 
 
@@ -285,6 +301,7 @@ def _assembled(scans: Mapping[str, _Scan], samples: Samples | None) -> TiffStack
         name: _names([item.plane for item in each.slices]) for name, each in scans.items()
     }
     remarks = (
+        *scan.notes,
         *notes(scan.slices, scan.folder, z_names, told.pixel_size),
         *told.notes,
         *distance_notes(z, told.distance, os.path.join(scan.folder, planes[0].file)),
@@ -311,15 +328,16 @@ def _channels(
 ) -> Iterator[tuple[str, TiffChannel]]:
     """Yield the channel, or with ``samples = "channels"`` one for each sample of its pixels."""
     planes, layout = tuple(item.plane for item in scan.slices), scan.slices[0].layout
+    faults = {item.plane: item.fault for item in scan.slices if item.fault}
     if layout.samples == 1 or samples == "luminance":
         read = (0, 1 if layout.samples == 1 else len(LUMINANCE))
-        yield name, TiffChannel(scan.folder, planes, layout, read)
+        yield name, TiffChannel(scan.folder, planes, layout, read, faults)
         return
     coloured = scan.slices[0].is_rgb and layout.samples <= len("RGBA")
     for k in range(layout.samples):
         label = "RGBA"[k] if coloured else str(k)
         label = label if alone else f"{name}:{label}"
-        yield label, TiffChannel(scan.folder, planes, layout, (k, k + 1))
+        yield label, TiffChannel(scan.folder, planes, layout, (k, k + 1), faults)
 
 
 def _names(planes: Sequence[Plane]) -> tuple[str, ...]:
@@ -342,6 +360,7 @@ class _Scan(NamedTuple):
     folder: str
     slices: list[Slice]
     problems: list[str]
+    notes: tuple[str, ...] = ()
 
 
 def _scan(
@@ -354,17 +373,49 @@ def _scan(
         return _Scan(str(location), [], [f"{location}: {error.strerror or error}"])
     if not names:
         return _Scan(folder, [], [f"{location}: no slices; expected *.tif or *.tiff files"])
-    scan_file = partial(_scan_file, samples=samples, alone=len(names) == 1)
     first, *others = (os.path.join(folder, name) for name in names)
+    try:
+        places, remarks = _places(first, names)
+    except ValueError as error:
+        return _Scan(folder, [], [f"{first}: {error}"])
+    scan_file = partial(_scan_file, samples=samples, alone=len(names) == 1, part=bool(places))
     results = [scan_file(first, metadata=True)]
     # most stacks have no metadata: those are not looked for in thousands of files
     wanted = metadata and any(item.has_metadata for item in results[0][0])
     results += pool.map(partial(scan_file, metadata=wanted), others)
-    return _Scan(
-        folder,
-        [item for slices, _ in results for item in slices],
-        [problem for _, problem in results if problem],
-    )
+    slices = [item for found, _ in results for item in found]
+    problems = [problem for _, problem in results if problem]
+    if places and not problems:
+        slices, problems = _in_places(slices, places, first)
+    return _Scan(folder, slices, problems, remarks)
+
+
+def _places(first: str, names: Sequence[str]) -> tuple[Places, tuple[str, ...]]:
+    """Return where pages belong in a stack that is an OME-TIFF set, and what to say of it."""
+    if len(names) == 1:
+        return {}, ()
+    try:
+        ome = ome_of(first)
+    except Exception:  # damage is reported when the file is scanned
+        return {}, ()
+    if ome is None:
+        return {}, ()
+    places = set_order(ome, names)
+    missing = len(ome.names) - len(names)
+    if not places or missing <= 0:
+        return places, ()
+    return places, (f"{first}: {missing} of the {len(ome.names)} files of its set are missing",)
+
+
+def _in_places(slices: list[Slice], places: Places, first: str) -> tuple[list[Slice], list[str]]:
+    """Return the slices of an OME-TIFF set in order, or what is wrong."""
+    found = [(item.plane.file, item.plane.page) for item in slices]
+    if set(found) != set(places) or len(found) != len(places):
+        return slices, [
+            f"{first}: its OME-XML tells of {len(places)} planes in these files, which have "
+            f"{len(found)} pages: they are incomplete, or were changed; save them anew"
+        ]
+    return sorted(slices, key=lambda item: places[item.plane.file, item.plane.page]), []
 
 
 def _files(location: Path) -> tuple[str, list[str]]:
@@ -375,10 +426,10 @@ def _files(location: Path) -> tuple[str, list[str]]:
 
 
 def _scan_file(
-    path: str, samples: Samples | None, *, alone: bool, metadata: bool
+    path: str, samples: Samples | None, *, alone: bool, part: bool, metadata: bool
 ) -> tuple[list[Slice], str]:
     try:
-        slices = slices_of(path, alone=alone, metadata=metadata)
+        slices = slices_of(path, alone=alone, metadata=metadata, part=part)
         _check_colour(slices[0], samples)
     except OSError as error:
         return [], f"{path}: {error.strerror or error}"
@@ -441,7 +492,8 @@ def _kind(kind: tuple[int, str]) -> str:
     return kind[1] if kind[0] == 1 else f"{kind[1]} with {kind[0]} samples per pixel"
 
 
-def _report(problems: Sequence[str]) -> str:
+def report(problems: Sequence[str]) -> str:
+    """Return a message with what keeps slices from being one stack, the first ten of it."""
     grouped = _grouped(problems)
     lines = ["the slices cannot be opened as one stack:", *grouped[:SHOWN]]
     if len(grouped) > SHOWN:

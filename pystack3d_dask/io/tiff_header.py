@@ -2,25 +2,24 @@
 
 from __future__ import annotations
 
-import json
 import os
-import re
 from collections.abc import Iterator
-from math import prod
 from typing import NamedTuple
 
 from tifffile import TiffFile, TiffPage
 
 from pystack3d_dask.io.dtypes import DTYPES
+from pystack3d_dask.io.ome_tiff import OmeFile, read_ome
 from pystack3d_dask.io.slice_metadata import SliceMetadata
+from pystack3d_dask.io.tiff_dialects import images_behind, order_of
 from pystack3d_dask.io.tiff_page import (
     Layout,
     Plane,
     claimed_bytes,
     holdable_bytes,
     layout_of,
-    segment_count,
 )
+from pystack3d_dask.io.tiff_segments import fault_of, segment_count, undecodable_kind
 from pystack3d_dask.io.vendor_tags import read_metadata
 
 COLOURED = (2, 6)  # RGB, and YCbCr, which decodes to RGB
@@ -29,13 +28,14 @@ RESOLUTION_UNITS = {2: 25_400.0, 3: 10_000.0}  # inch and centimetre, in microme
 
 
 class Slice(NamedTuple):
-    """A slice as its header describes it, and why its metadata cannot be used."""
+    """A slice as its header describes it, why its metadata cannot be used, or its pixels."""
 
     plane: Plane
     layout: Layout
     is_rgb: bool
     metadata: SliceMetadata | None = None
     damage: str = ""
+    fault: str = ""
 
     @property
     def has_metadata(self) -> bool:
@@ -43,7 +43,7 @@ class Slice(NamedTuple):
         return self.metadata is not None or bool(self.damage)
 
 
-def slices_of(path: str, *, alone: bool, metadata: bool = False) -> list[Slice]:
+def slices_of(path: str, *, alone: bool, metadata: bool = False, part: bool = False) -> list[Slice]:
     """Return the slices of a file.
 
     Parameters
@@ -56,6 +56,9 @@ def slices_of(path: str, *, alone: bool, metadata: bool = False) -> list[Slice]:
         4 GB. Otherwise it is one slice. Thumbnails and masks are skipped.
     metadata : bool
         Whether to read those that microscopes write, too.
+    part : bool
+        Whether it is one of several files of an image: each of its pages is a slice, in the
+        order of the file.
 
     Raises
     ------
@@ -74,12 +77,13 @@ def slices_of(path: str, *, alone: bool, metadata: bool = False) -> list[Slice]:
         if not slices:
             msg = "it holds no image"
             raise ValueError(msg)
-        first = next(_images(tif))
         if len(slices) == 1:
-            slices = _images_of_one_header(first, slices[0])
-        if alone:
+            slices = _images_of_one_header(next(_images(tif)), slices[0])
+        if part:
             _check_chain(tif)
-            _check_order(first, len(slices))
+        elif alone:
+            _check_chain(tif)
+            slices = [slices[k] for k in order_of(tif, len(slices))]
         elif len(slices) > 1:
             msg = (
                 f"it holds {len(slices)} slices; expected one, as there are several files: name "
@@ -87,6 +91,13 @@ def slices_of(path: str, *, alone: bool, metadata: bool = False) -> list[Slice]:
             )
             raise ValueError(msg)
         return slices
+
+
+def ome_of(path: str) -> OmeFile | None:
+    """Return what the OME-XML of a file tells; None without it."""
+    with TiffFile(path) as tif:
+        page = tif.pages.first
+        return read_ome(page.description, page.samplesperpixel) if page.is_ome else None
 
 
 def pixel_size_origin(path: str) -> str:
@@ -112,7 +123,7 @@ def _images(tif: TiffFile) -> Iterator[TiffPage]:
 def _slice(page: TiffPage, file: Plane, metadata: bool) -> Slice:
     _check_page(page)
     plane = file._replace(page=page.index, header=page.offset if page.index else 0)
-    found = Slice(plane, layout_of(page), page.photometric in COLOURED)
+    found = Slice(plane, layout_of(page), page.photometric in COLOURED, fault=fault_of(page))
     if not metadata:
         return found
     told, damage = read_metadata(page)
@@ -120,44 +131,11 @@ def _slice(page: TiffPage, file: Plane, metadata: bool) -> Slice:
 
 
 def _images_of_one_header(page: TiffPage, found: Slice) -> list[Slice]:
-    count = prod(_stacked(page).values())
-    # a description may be left over from the stack that a slice was taken from
-    fits = page.is_contiguous and page.dataoffsets[0] + 2 * page.nbytes <= found.plane.size
-    if count <= 1 or not fits:
-        return [found]
-    if page.dataoffsets[0] + count * page.nbytes > found.plane.size:
-        msg = f"its description tells of {count} images, more than the file holds: it is truncated"
-        raise ValueError(msg)
     others = found._replace(metadata=None)  # the header tells the position of one slice
     return [
         (others if k else found)._replace(plane=found.plane._replace(page=k, skip=k * page.nbytes))
-        for k in range(count)
+        for k in range(images_behind(page, found.plane.size))
     ]
-
-
-def _stacked(page: TiffPage) -> dict[str, int]:
-    """Return the axes along which the description says that images are stacked."""
-    text = page.description
-    if page.is_imagej:
-        found = re.findall(r"^(images|channels|slices|frames)=(\d+)", text, re.MULTILINE)
-        extents = {axis: int(count) for axis, count in found}
-        images = extents.pop("images", 1)
-        return extents if prod(extents.values()) > 1 else {"images": images}
-    if page.is_shaped and text.startswith("{"):
-        shape = json.loads(text)["shape"]
-        return {f"axis {k}": n for k, n in enumerate(shape[: len(shape) - page.ndim])}
-    if page.is_ome:
-        return {axis: int(n) for axis, n in re.findall(r'\bSize([ZCT])="(\d+)"', text)}
-    return {}
-
-
-def _check_order(first: TiffPage, slices: int) -> None:
-    """Refuse images that are not one stack but several, interleaved."""
-    extents = {axis: n for axis, n in _stacked(first).items() if n > 1}
-    if len(extents) > 1 and prod(extents.values()) == slices:
-        axes = ", ".join(f"{axis} = {n}" for axis, n in extents.items())
-        msg = f"its images are arranged by {axes}; expected one axis: save the others separately"
-        raise ValueError(msg)
 
 
 def _check_chain(tif: TiffFile) -> None:
@@ -180,7 +158,7 @@ def _check_page(page: TiffPage) -> None:
     elif layout.dtype not in DTYPES:
         kind = layout.dtype or f"of {page.bitspersample} bits in sample format {page.sampleformat}"
         msg = f"its pixels are {kind}; expected {', '.join(DTYPES)}: convert it"
-    elif min(len(page.dataoffsets), len(page.databytecounts)) < segment_count(page):
+    elif len(page.dataoffsets) < segment_count(page):
         msg = f"the header of page {page.index} does not say where all pixels are: it is damaged"
     elif claimed_bytes(page) > holdable_bytes(page):
         msg = (
@@ -188,5 +166,6 @@ def _check_page(page: TiffPage) -> None:
             "(x, y), more than the file can hold: it is damaged"
         )
     else:
-        return
-    raise ValueError(msg)
+        msg = undecodable_kind(page)
+    if msg:
+        raise ValueError(msg)

@@ -4,16 +4,25 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
 from tifffile import TiffFile, TiffPage
 
 from pystack3d_dask.errors import PixelError
+from pystack3d_dask.io.tiff_segments import (
+    SEPARATE_PLANES,
+    UNCOMPRESSED,
+    extent,
+    grid,
+    is_sparse,
+    missing_bytes,
+    segment_count,
+    segment_shape,
+    segments_in,
+)
 from pystack3d_dask.spec import Array
 
-SEPARATE_PLANES = 2
 # bytes of pixels that one byte of a file can hold at most, by compression: LZW, deflate; none,
 # whose strips are looked at one by one when they are read
 EXPANSION = {5: 2**12, 8: 2**11, 32946: 2**11, 1: 2**11}
@@ -80,18 +89,11 @@ def layout_of(page: TiffPage) -> Layout:
     return Layout(page.imagelength, page.imagewidth, page.samplesperpixel, dtype)
 
 
-def segment_count(page: TiffPage) -> int:
-    """Return how many strips or tiles an entire page has."""
-    down, across = _grid(page)
-    planes = page.samplesperpixel if page.planarconfig == SEPARATE_PLANES else 1
-    return int(down * across * planes)
-
-
 def claimed_bytes(page: TiffPage) -> int:
     """Return what the pixels of a page take once they are decoded, whole tiles included."""
     pixels = page.imagelength * page.imagewidth
     if page.is_tiled:
-        down, across = _grid(page)
+        down, across = grid(page)
         pixels = max(pixels, down * across * page.tilelength * page.tilewidth)
     return int(pixels * page.samplesperpixel * page.dtype.itemsize)
 
@@ -119,8 +121,7 @@ def read_page(folder: str, plane: Plane, window: Window, layout: Layout, out: Ar
     layout : Layout
         What the header said when it was checked.
     out : ndarray, shape (samples, rows, columns)
-        Receives the values. Strips and tiles that the file declares empty (no bytes) are
-        zero.
+        Receives the values. Strips and tiles that the file leaves out (offset 0) are zero.
 
     Raises
     ------
@@ -149,7 +150,7 @@ def _check(page: TiffPage, layout: Layout) -> None:
             "now; open the stack again"
         )
         raise ValueError(msg)
-    if min(len(page.dataoffsets), len(page.databytecounts)) < segment_count(page):
+    if len(page.dataoffsets) < segment_count(page):
         msg = f"its header does not list all {segment_count(page)} strips or tiles"
         raise ValueError(msg)
 
@@ -172,46 +173,26 @@ def _fill(
 ) -> None:
     """Copy the window of one plane of segments to ``out``, shape (rows, columns, samples)."""
     (top, bottom), (left, right) = window.rows, window.columns
-    height, width = _segment_shape(page)
-    for index, y, x in _segments(page, window, plane):
+    height, width = segment_shape(page)
+    for index, y, x in segments_in(page, window.rows, window.columns, plane):
         y0, y1 = max(y, top), min(y + height, bottom)
         x0, x1 = max(x, left), min(x + width, right)
         target = out[y0 - top : y1 - top, x0 - left : x1 - left]
-        if page.databytecounts[index] and page.dataoffsets[index]:
+        if is_sparse(page, index):
+            target[...] = 0
+        else:
             values, y = _decode(page, skip, index, y, (y0, y1))
             target[...] = values[y0 - y : y1 - y, x0 - x : x1 - x, samples]
-        else:
-            target[...] = 0
-
-
-def _segments(page: TiffPage, window: Window, plane: int) -> Iterator[tuple[int, int, int]]:
-    """Yield index, first row and first column of every strip or tile in the window."""
-    height, width = _segment_shape(page)
-    down, across = _grid(page)
-    (top, bottom), (left, right) = window.rows, window.columns
-    for j in range(top // height, -(-bottom // height)):
-        for i in range(left // width, -(-right // width)):
-            yield (plane * down + j) * across + i, j * height, i * width
-
-
-def _segment_shape(page: TiffPage) -> tuple[int, int]:
-    if page.is_tiled:
-        return page.tilelength, page.tilewidth
-    return page.rowsperstrip, page.imagewidth
-
-
-def _grid(page: TiffPage) -> tuple[int, int]:
-    height, width = _segment_shape(page)
-    return -(-page.imagelength // height), -(-page.imagewidth // width)
 
 
 def _decode(
     page: TiffPage, skip: int, index: int, y: int, rows: tuple[int, int]
 ) -> tuple[Array, int]:
     """Return values of a segment, shape (rows, columns, samples), and the row of the first."""
-    offset, count = page.dataoffsets[index] + skip, page.databytecounts[index]
+    offset, count = extent(page, index)
+    offset += skip
     if _is_plain(page):
-        return _plain_rows(page, offset, count, y, rows), rows[0]
+        return _plain_rows(page, offset, y, rows), rows[0]
     data = _bytes(page, offset, count)
     values, _, _ = page.decode(data, index, jpegtables=page.jpegtables, jpegheader=page.jpegheader)
     return values[0], y
@@ -220,7 +201,7 @@ def _decode(
 def _is_plain(page: TiffPage) -> bool:
     """Return whether rows lie in the file as they lie in memory, but for the byte order."""
     return bool(
-        page.compression == 1
+        page.compression == UNCOMPRESSED
         and page.predictor == 1
         and page.fillorder == 1
         and not page.is_tiled
@@ -229,25 +210,20 @@ def _is_plain(page: TiffPage) -> bool:
     )
 
 
-def _plain_rows(page: TiffPage, offset: int, count: int, y: int, rows: tuple[int, int]) -> Array:
+def _plain_rows(page: TiffPage, offset: int, y: int, rows: tuple[int, int]) -> Array:
     """Read only the wanted rows of an uncompressed strip that starts at row ``y``."""
     samples = 1 if page.planarconfig == SEPARATE_PLANES else page.samplesperpixel
     dtype = page.dtype.newbyteorder(page.parent.byteorder)
     pitch = page.imagewidth * samples * dtype.itemsize
     first, last = rows
-    if count < (last - y) * pitch:
-        msg = f"the strip at row {y} holds {count} bytes, too few for its rows"
-        raise ValueError(msg)
     data = _bytes(page, offset + (first - y) * pitch, (last - first) * pitch)
     return np.frombuffer(data, dtype).reshape(last - first, page.imagewidth, samples)
 
 
 def _bytes(page: TiffPage, offset: int, count: int) -> bytes:
     handle: Any = page.parent.filehandle
-    missing = min(count, offset + count - handle.size)
-    if missing > 0:  # not tried: room is made for as many as a damaged header tells
-        msg = f"the file is truncated, {missing} of {count} bytes are missing at {offset}"
-        raise ValueError(msg)
+    if offset + count > handle.size:  # not tried: room is made for as many as a header tells
+        raise ValueError(missing_bytes(offset, count, handle.size))
     handle.seek(offset)
     data: bytes = handle.read(count)
     return data
