@@ -412,4 +412,4 @@ def test_a_single_slice_is_not_compared_with_others(tmp_path: Path) -> None:
         2,
     )
     (tmp_path / "params.toml").write_text(text, "utf-8")
-    Pipeline.from_toml(tmp_path, steps=["cropping", "bkg_removal"]).run()
+    Pipeline.from_toml(tmp_path).run()

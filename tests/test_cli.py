@@ -119,7 +119,7 @@ def test_run_tells_passes_on_the_way_and_the_result_in_the_end(call, make_projec
     done = call("run", project, "--workers", 0)
     assert done.status == 0
     assert "pass 1/3 cropping, fit of bkg_removal" in done.err
-    assert re.search(r"pass 3 .*, read \d.* B, wrote \d.* B\n", done.out.replace("kiB", "B"))
+    assert re.search(r"pass 3 .*, read \d.* B, wrote \d.* B\n", done.out.replace("KiB", "B"))
     assert f"result: {project.resolve() / 'process' / 'result.zarr'} (" in done.out
     assert (project / "process" / "summary.json").exists()
 
@@ -264,7 +264,7 @@ def test_tracebacks_are_for_debugging(call, make_project, monkeypatch):
     monkeypatch.setattr("pystack3d_dask.pipeline.Pipeline.plan", fail)
     failed = call("plan", project)
     assert failed.status == 1
-    assert failed.err.startswith("error: RuntimeError: surprise\n")
+    assert "\nerror: RuntimeError: surprise\n" in f"\n{failed.err}"
     assert "--debug" in failed.err
     assert "Traceback" not in failed.err
     for arguments in (["--debug", "plan", project], ["plan", project, "--debug"]):

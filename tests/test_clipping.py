@@ -23,9 +23,9 @@ BACKGROUND: dict[str, dict[str, Any]] = {
 
 
 def remarks(folder: Path) -> list[str]:
-    """Return what a run has to say."""
+    """Return what a run has to say, of other things than the unknown size of its pixels."""
     found: list[str] = json.loads((folder / "process" / "summary.json").read_text())["remarks"]
-    return found
+    return [each for each in found if not each.startswith("voxel_size: ")]
 
 
 def texture(slices: int = 6) -> Array:

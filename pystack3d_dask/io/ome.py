@@ -374,7 +374,7 @@ def _transformations(axes: Sequence[_Axis], factor: Triple) -> list[dict[str, An
 
 def _own(channels: Sequence[str], spec: StackSpec) -> dict[str, Any]:
     """Return what metadata of OME-Zarr cannot say, for whoever takes the result for a source."""
-    return {"assumed": list(assumed_axes(spec)), "channels": list(channels)}
+    return {"assumed": list(assumed_axes(spec)), "channel_names": list(channels)}
 
 
 def _omero(channels: Sequence[str], dtype: np.dtype[Any]) -> dict[str, Any]:

@@ -136,5 +136,5 @@ def _attributes(result: Path) -> dict[str, Any]:
     return {
         "multiscales": [{**multiscale, "version": VERSION, "datasets": datasets}],
         "omero": {**ome["omero"], "version": VERSION},
-        OURS: {key: own[key] for key in ("assumed", "channels") if key in own},
+        OURS: {key: own[key] for key in ("assumed", "channel_names") if key in own},
     }

@@ -390,7 +390,7 @@ def _multiscale(path: Path, group: zarr.Group) -> _Image:
     multiscale = {**multiscale, "axes": list(map(canonical, multiscale.get("axes") or "tczyx"))}
     own = attrs.get(OURS, {})
     geometry = read_ngff(multiscale, dataset, image.extents, own.get("assumed", ()))
-    labels = own.get("channels") or _labels(metadata)
+    labels = own.get("channel_names") or _labels(metadata)
     return replace(
         image,
         labels=tuple(labels) if all(labels) else (),

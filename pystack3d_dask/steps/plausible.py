@@ -136,7 +136,7 @@ def doubt_distance(path: str, dz: float, positions: Sequence[float]) -> Iterator
         return
     depth = positions[-1] - positions[0]
     own = depth / (len(positions) - 1)
-    if own / FAR <= dz <= min(FAR * own, depth):
+    if own / FAR <= dz <= min(FAR * own, depth * (1 + 1e-9)):
         return
     made = int(depth / dz * (1 + 1e-9)) + 1
     is_nanometers = own / FAR <= dz / 1000 <= FAR * own

@@ -264,7 +264,7 @@ def test_it_is_complete_for_the_token_it_was_finished_with(path):
     assert not is_complete(path, "b")
     state = zarr.open_group(path, mode="r").attrs["pystack3d_dask"]
     assert state.pop("frame")
-    own = {"assumed": [], "channels": ["ESB"]}
+    own = {"assumed": [], "channel_names": ["ESB"]}
     assert state == {"complete": True, "token": "a", "version": "1"} | own
 
 

@@ -150,7 +150,10 @@ class TestColour:
         )
 
     def test_is_refused_by_default_with_what_to_do(self, folder: Path) -> None:
-        with pytest.raises(SourceError, match=r's000\.tif: it is RGB.*samples = "luminance"'):
+        with pytest.raises(
+            SourceError,
+            match=r's000\.tif to .*s001\.tif \(2 slices\): it is RGB.*samples = "luminance"',
+        ):
             opened(folder)
 
     def test_luminance_is_rec_601_rounded_in_the_type_of_the_source(self, folder: Path) -> None:

@@ -39,7 +39,7 @@ def test_a_report_that_fails_does_not_fail_the_run(call, make_project):
     done = call("run", project, "--workers", 0)
     assert done.status == 0
     assert "result.zarr" in done.out
-    assert re.search(r"note: the report cannot be written: .*report.html", done.err)
+    assert re.search(r"warning: the report cannot be written: .*report.html", done.err)
 
 
 def test_the_command_writes_the_page_and_files(call, make_project, tmp_path):

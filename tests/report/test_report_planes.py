@@ -102,8 +102,9 @@ def test_wide_slices_are_shown_from_the_pyramid_and_pooled_alike_before(tmp_path
     assert before.xy.shape == after.xy.shape == (300, 550)
     expected = stack[2].reshape(300, 2, 550, 2).mean(axis=(1, 3))
     assert np.abs(before.xy - expected).max() <= 0.5
-    assert before.size == after.size == (4, 600, 1100)
-    assert before.unit == "pixels"
+    # the distance of slices, and pixels that are taken to be as large
+    assert before.size == after.size == pytest.approx((0.04, 6, 11))
+    assert before.unit == "µm"
 
 
 def test_thin_stacks_are_drawn_thicker_and_it_is_said(pipeline):

@@ -33,7 +33,8 @@ def striped(dtype="uint8", shape=(4, 37, 45)):
 
 
 def paths(step):
-    return [problem.path for problem in step.check(spec_of(striped()))]
+    found = step.check(spec_of(striped()))
+    return [problem.path for problem in found if problem.severity == "error"]
 
 
 def test_slices_are_what_the_solver_makes_of_each():

@@ -192,7 +192,7 @@ def test_what_is_wrong_is_named(parameters, wrong):
 
 
 def test_a_clipped_area_is_registered_with_a_warning():
-    step = RegistrationCalculation(transformation="TRANSLATION", area=(0, 12, 68, 90))
+    step = RegistrationCalculation(transformation="TRANSLATION", area=(0, 40, 40, 90))
     assert [p.severity for p in step.check(spec_of(SHIFTING))] == ["warning"]
 
 
