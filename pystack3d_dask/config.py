@@ -21,7 +21,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, NonNegativeInt, TypeAdapter, ValidationError
 
 from pystack3d_dask.errors import HeadersError, ParameterError, Problem, SourceError
-from pystack3d_dask.geometry import geometry_notes
+from pystack3d_dask.geometry import assumptions, limits_of_metadata
 from pystack3d_dask.io.content import by_content
 from pystack3d_dask.io.mended import Mended
 from pystack3d_dask.io.scaled import Scaled, check_voxel_size, doubt_size
@@ -154,12 +154,10 @@ def load_project(path: Path, *, steps: Sequence[str] | None = None) -> Project:
         notes=tuple(problems),
         scan=found,
     )
-    assumed = geometry_notes(project.chains()[0].levels[-1])
-    return replace(project, notes=(*problems, *(_warning("voxel_size", each) for each in assumed)))
-
-
-def _warning(path: str, message: str) -> Problem:
-    return Problem(path, message, "warning")
+    end = project.chains()[0].levels[-1]
+    warnings = (Problem("voxel_size", each, "warning") for each in assumptions(end))
+    notes = (Problem("", each, "note") for each in limits_of_metadata(end))
+    return replace(project, notes=(*problems, *warnings, *notes))
 
 
 def _refusal(errors: Sequence[Problem], params: Path, directory: Path | None) -> ParameterError:

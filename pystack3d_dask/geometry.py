@@ -27,6 +27,12 @@ def geometry_notes(spec: StackSpec) -> Iterator[str]:
     spec : StackSpec
         The stack at the end of its chain.
     """
+    yield from assumptions(spec)
+    yield from limits_of_metadata(spec)
+
+
+def assumptions(spec: StackSpec) -> Iterator[str]:
+    """Yield what is taken for a length that is not known."""
     dz, dy, _ = spec.spacing()
     assumed = assumed_axes(spec)
     if "z" in assumed:
@@ -39,6 +45,10 @@ def geometry_notes(spec: StackSpec) -> Iterator[str]:
             f"the pixel size is unknown and taken to be the distance of slices, {dz:.6g} µm "
             f"(voxels that are cubes): {GIVE}"
         )
+
+
+def limits_of_metadata(spec: StackSpec) -> Iterator[str]:
+    """Yield what metadata of a result cannot say of its voxels."""
     if spec.proportions is not None and not spec.is_measured:
         z, y, x = spec.proportions
         yield (

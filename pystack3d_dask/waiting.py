@@ -37,13 +37,13 @@ def _tell(what: str, after: float, done: threading.Event) -> None:
     if done.wait(after) and after:
         return
     if not sys.stderr.isatty():
-        print(f"{what} ...", file=sys.stderr, flush=True)
+        print(f"{what}...", file=sys.stderr, flush=True)
         return
     from rich.console import Console
     from rich.live import Live
     from rich.spinner import Spinner
 
     console = Console(stderr=True)
-    line = Spinner("dots", f"{what} ...")
+    line = Spinner("dots", f"{what}...")
     with Live(line, console=console, transient=True, redirect_stdout=False):
         done.wait()

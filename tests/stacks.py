@@ -60,6 +60,18 @@ def write_slices(directory: Path, stack: Images) -> None:
         tifffile.imwrite(directory / f"slice_{z:04d}_z={z * 0.01:.4f}um.tif", image)
 
 
+def spoil(path: Path) -> bytes:
+    """Damage the pixels of a slice, but not its header; return what the file was."""
+    content = path.read_bytes()
+    tifffile.imwrite(path, tifffile.imread(path), compression="zlib")
+    with tifffile.TiffFile(path) as tif:
+        start = tif.pages.first.dataoffsets[0]
+    with path.open("r+b") as file:
+        file.seek(start)
+        file.write(b"\xff" * 20)
+    return content
+
+
 def write_params(
     directory: Path,
     steps: Sequence[str] | Mapping[str, Mapping[str, Any]],

@@ -10,7 +10,6 @@ import signal
 import socket
 import subprocess
 import sys
-from pathlib import Path
 
 import dask
 import numpy as np
@@ -20,6 +19,7 @@ from atlas_files import setup_xml, slice_xml, write_slices
 from clusters import remote_cluster
 from conftest import listing, result, textured
 from processes import wait_until
+from stacks import spoil
 
 import pystack3d_dask as ps
 from pystack3d_dask import cli
@@ -28,18 +28,6 @@ from pystack3d_dask.io.tiff_page import read_page
 
 COMMAND = [sys.executable, "-m", "pystack3d_dask"]
 LARGE = (40, 300, 400)  # several blocks
-
-
-def spoil(path: Path) -> bytes:
-    """Damage the pixels of a slice, but not its header; return what the file was."""
-    content = path.read_bytes()
-    tifffile.imwrite(path, tifffile.imread(path), compression="zlib")
-    with tifffile.TiffFile(path) as tif:
-        start = tif.pages.first.dataoffsets[0]
-    with path.open("r+b") as file:
-        file.seek(start)
-        file.write(b"\xff" * 20)
-    return content
 
 
 def unreadable(folder, plane, *arguments):
@@ -281,7 +269,7 @@ def test_corrupt_pixels_cost_their_block_only(call, make_project):
     assert failed.status == 1
     assert f"{bad.resolve()}, page 0" in failed.err
     assert re.search(r"1 of \d+ blocks failed", failed.err)
-    slices = re.search(r"channel \., slices (\d+) to (\d+):", failed.err)
+    slices = re.search(r"channel image, slices (\d+) to (\d+):", failed.err)
     assert int(slices[1]) <= 21 <= int(slices[2])
     assert "stay valid; the same command continues" in failed.err
     assert 'bad_slices = "interpolate"' in failed.err

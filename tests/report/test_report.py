@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
-from stacks import STEPS, WHOLE_CHAIN, images, make_project
+from stacks import STEPS, WHOLE_CHAIN, images, make_project, spoil
 
 from pystack3d_dask.charts import Lines, Table
 from pystack3d_dask.errors import RunError, StackError
@@ -51,7 +51,7 @@ def interrupted(tmp_path_factory):
     directory = make_project(tmp_path_factory.mktemp("interrupted"), steps)
     pipeline = Pipeline.from_toml(directory)
     (victim,) = directory.glob(f"slice_{SPOILT:04d}*")
-    victim.write_bytes(victim.read_bytes()[:-2000])
+    spoil(victim)
     pipeline = Pipeline.from_toml(directory)
     with pytest.raises(RunError):
         pipeline.run()
