@@ -11,6 +11,9 @@ import numpy as np
 import tifffile
 from scipy import ndimage
 
+from pystack3d_dask.errors import Problem
+from pystack3d_dask.pipeline import Pipeline
+
 Images = np.ndarray[Any, np.dtype[Any]]
 
 STEPS: Mapping[str, Mapping[str, Any]] = {
@@ -70,6 +73,12 @@ def spoil(path: Path) -> bytes:
         file.seek(start)
         file.write(b"\xff" * 20)
     return content
+
+
+def doubts(pipeline: Pipeline) -> list[Problem]:
+    """Return the warnings of a project, but not that the size of its pixels is unknown."""
+    found = (each for each in pipeline.notes if each.severity == "warning")
+    return [each for each in found if each.path != "voxel_size"]
 
 
 def write_params(

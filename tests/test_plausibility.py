@@ -6,7 +6,7 @@ import json
 
 import numpy as np
 import pytest
-from stacks import STEPS, WHOLE_CHAIN, images, make_project
+from stacks import STEPS, WHOLE_CHAIN, doubts, images, make_project
 
 from pystack3d_dask.demo import DemoStack
 from pystack3d_dask.pipeline import Pipeline
@@ -122,7 +122,7 @@ def test_plan_and_run_warn_and_the_summary_keeps_it(tmp_path, call):
 
 @pytest.mark.parametrize("steps", [STEPS, WHOLE_CHAIN])
 def test_usual_parameters_raise_no_doubt(tmp_path, steps):
-    assert Pipeline.from_toml(make_project(tmp_path, steps)).notes == ()
+    assert not doubts(Pipeline.from_toml(make_project(tmp_path, steps)))
 
 
 @pytest.mark.parametrize("dtype", ["uint8", "uint16"])

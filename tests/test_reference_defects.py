@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from parity_projects import DARK, Steps, corrected, defective_stack, stored, write_project
 from stack_tools import largest_error, posed, turned
+from stacks import doubts
 
 from pystack3d_dask import open_result
 from pystack3d_dask.io import pyramid
@@ -60,7 +61,7 @@ def plane(height: int, width: int) -> Array:
 @pytest.mark.parametrize("step", ["cropping", "cropping_final"])
 def test_areas_are_clipped_to_the_image_with_a_warning(tmp_path, step, area, rows, columns):
     directory = project(tmp_path, STACK, {step: {"area": area}})
-    (note,) = Pipeline.from_toml(directory).notes
+    (note,) = doubts(Pipeline.from_toml(directory))
     assert (note.path, note.severity) == (f"{step}.area", "warning")
     np.testing.assert_array_equal(corrected(directory)[0], STACK[:, rows, columns])
 
@@ -313,7 +314,7 @@ def test_slices_that_go_backwards_are_left_out_of_resampling(tmp_path, precision
     z = [0.0, 0.01, 0.02, 0.015, 0.03, 0.03, 0.04]
     result, _ = resampled(tmp_path, z, 0.01, precision)
     np.testing.assert_array_equal(result, STACK[[0, 1, 2, 4, 6]])
-    (note,) = Pipeline.from_toml(tmp_path).notes
+    (note,) = doubts(Pipeline.from_toml(tmp_path))
     assert (note.path, note.severity) == ("resampling.z_source", "warning")
     assert "slice_0003" in note.message
     assert "slice_0005" in note.message

@@ -110,7 +110,8 @@ def histogram_of(values: Array, bins: int = 256, limits: Limits | None = None) -
         limits = (float(values.min()), float(values.max())) if values.size else (0.0, 1.0)
     low, high = limits
     if values.dtype.kind == "f":
-        edges = np.linspace(low, high if high > low else low + 1.0, bins + 1)
+        width = max(1.0, 1e-6 * abs(low))  # of a single level, large enough to be seen beside it
+        edges = np.linspace(low, high if high > low else low + width, bins + 1)
     else:
         width = -(-int(high - low + 1) // bins)
         edges = np.arange(low - 0.5, high + width, width)
