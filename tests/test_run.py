@@ -15,7 +15,7 @@ import zarr
 from distributed import Client, LocalCluster
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from stacks import STEPS, images, make_project, write_params
+from stacks import STEPS, images, make_project, spoil, write_params
 
 from pystack3d_dask import open_result
 from pystack3d_dask.errors import ParameterError, RunError
@@ -164,7 +164,7 @@ def test_what_fits_have_to_say_is_in_the_summary(tmp_path: Path) -> None:
     assert "slice_0000_z=0.0000um.tif" in rescaled
     assert "and 15 more has no pixel between the thresholds in the area" in rescaled
     written = json.loads((tmp_path / "process" / "summary.json").read_text())
-    assert written["remarks"] == list(summary.remarks)
+    assert written["remarks"] == [*summary.notes, *summary.remarks]
 
 
 def test_a_second_run_has_nothing_to_do(tmp_path: Path) -> None:
@@ -212,8 +212,7 @@ def test_a_corrupt_slice_is_named_the_rest_completes_and_the_same_call_continues
 ) -> None:
     project = make_project(tmp_path, ["cropping", "bkg_removal"], images((40, 50, 64)))
     victim = sorted(project.glob("*.tif"))[20]
-    good = victim.read_bytes()
-    victim.write_bytes(good[:1000])
+    good = spoil(victim)
     with pytest.raises(RunError) as caught:
         run(project)
     assert victim.name in str(caught.value)
