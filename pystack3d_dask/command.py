@@ -1,4 +1,4 @@
-"""Where the command begins: signals are heard before anything is imported that takes time."""
+"""Start of the command: signals are handled before anything slow is imported."""
 
 from pystack3d_dask.stopping import listen
 

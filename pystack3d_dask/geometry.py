@@ -1,4 +1,4 @@
-"""What is assumed about the size of voxels, and what metadata cannot say of it."""
+"""Assumptions about the size of voxels, and the limits of metadata that hold it."""
 
 from __future__ import annotations
 

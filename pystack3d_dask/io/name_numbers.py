@@ -59,7 +59,7 @@ class Numbers:
 
     @property
     def alike(self) -> bool:
-        """Whether the names differ in numbers only."""
+        """True if the names differ in numbers only."""
         return len(set(self.texts)) == 1
 
     def is_position(self, place: int) -> bool:

@@ -21,7 +21,7 @@ SPACE = "zyx"
 
 @dataclass(frozen=True)
 class NgffGeometry:
-    """What the metadata of an image tell of its voxels.
+    """Voxel geometry that the metadata of an image give.
 
     Parameters
     ----------

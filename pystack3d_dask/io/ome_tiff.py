@@ -1,4 +1,4 @@
-"""What OME-XML in a TIFF file tells: which page of which file is which plane of an image."""
+"""Order of the planes of an image by the OME-XML in its TIFF files."""
 
 from __future__ import annotations
 
