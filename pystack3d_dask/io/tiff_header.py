@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from contextlib import contextmanager
+from stat import S_ISREG
 from typing import NamedTuple
 
 from tifffile import TiffFile, TiffPage
@@ -67,11 +69,7 @@ def slices_of(path: str, *, alone: bool, metadata: bool = False, part: bool = Fa
     ValueError
         When a header is damaged, or the pixels are of a kind that is not supported.
     """
-    status = os.stat(path)
-    if not status.st_size:
-        msg = "the file is empty"
-        raise ValueError(msg)
-    with TiffFile(path) as tif:
+    with _opened(path) as (tif, status):
         file = Plane(os.path.basename(path), status.st_size, status.st_mtime_ns)
         slices = [_slice(page, file, metadata) for page in _images(tif)]
         if not slices:
@@ -93,9 +91,23 @@ def slices_of(path: str, *, alone: bool, metadata: bool = False, part: bool = Fa
         return slices
 
 
+@contextmanager
+def _opened(path: str) -> Iterator[tuple[TiffFile, os.stat_result]]:
+    """Open a file that can be one: a pipe would never answer."""
+    status = os.stat(path)
+    if not S_ISREG(status.st_mode):
+        msg = "it is not a regular file"
+        raise ValueError(msg)
+    if not status.st_size:
+        msg = "the file is empty"
+        raise ValueError(msg)
+    with TiffFile(path) as tif:
+        yield tif, status
+
+
 def ome_of(path: str) -> OmeFile | None:
     """Return what the OME-XML of a file tells; None without it."""
-    with TiffFile(path) as tif:
+    with _opened(path) as (tif, _):
         page = tif.pages.first
         return read_ome(page.description, page.samplesperpixel) if page.is_ome else None
 
