@@ -25,12 +25,12 @@ from pystack3d_dask.io.slice_metadata import (
     xml_root,
     xyz,
 )
+from pystack3d_dask.io.units import micrometers_per
 
 TAGS = (34682, 34683, 34680)  # FEI_HELIOS, FEI_TITAN, FEI_SFEG
 MAKER = "Thermo Fisher/FEI"
 ROOTS = ("Metadata", "FeiImage", "Instrument")
 METERS = 1e6  # micrometers
-LENGTHS = {"m": 1e6, "mm": 1e3, "um": 1.0, "µm": 1.0, "nm": 1e-3, "pm": 1e-6}
 ENCODED = re.compile(rb"[A-Za-z0-9+/=\s]*")  # Base64: settings, nothing about the image
 
 Sections = dict[str, dict[str, str]]
@@ -141,7 +141,7 @@ def _pixel_of_xml(root: Element) -> tuple[float, float] | None:
 def _length(root: Element, path: str) -> float | None:
     """Return a length in micrometers; it is in meters unless it says otherwise."""
     element = root.find(path)
-    scale = None if element is None else LENGTHS.get(element.get("unit", "m"))
+    scale = None if element is None else micrometers_per(element.get("unit", "m"))
     return None if element is None or scale is None else number(element.text or "", scale)
 
 

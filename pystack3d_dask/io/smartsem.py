@@ -21,13 +21,13 @@ from pystack3d_dask.io.slice_metadata import (
     sizes,
     xyz,
 )
+from pystack3d_dask.io.units import micrometers_per
 
 TAG = 34118
 KEY = re.compile(r"[A-Z]{2}_[A-Z0-9_]+")
 QUANTITY = re.compile(r"([-+]?[\d.]+(?:[eE][-+]?\d+)?)\s*(\S*)")
 STORED = re.compile(r"(\d{1,6})\s*\*\s*(\d{1,6})")  # columns and rows
-# micrometers per unit; the micro sign is often lost on the way
-LENGTHS = {"pm": 1e-6, "nm": 1e-3, "um": 1.0, "µm": 1.0, "Âµm": 1.0, "?m": 1.0, "mm": 1e3, "m": 1e6}
+METER = 1e6  # micrometers
 DISPLAY = 1024  # columns of the display that AP_PIXEL_SIZE and the unnamed number refer to
 UNNAMED_PIXEL_SIZE = 3  # line of the unnamed number that is the pixel size in meters
 
@@ -90,7 +90,7 @@ def _pixel_size(
     if shape is None:
         return displayed
     unnamed = lines[UNNAMED_PIXEL_SIZE].strip() if len(lines) > UNNAMED_PIXEL_SIZE else ""
-    if displayed := displayed or number(unnamed, LENGTHS["m"]):
+    if displayed := displayed or number(unnamed, METER):
         return displayed * DISPLAY / shape[1]
     width = _length(values.get("AP_WIDTH", ""))
     return width / shape[1] if width else None
@@ -99,7 +99,8 @@ def _pixel_size(
 def _length(text: str) -> float | None:
     """Return a length in micrometers; None without a number or with another unit."""
     found = QUANTITY.fullmatch(text)
-    scale = LENGTHS.get(found[2]) if found else None
+    # the micro sign is often lost on the way
+    scale = micrometers_per(found[2].replace("?", "u")) if found else None
     return number(found[1], scale) if found and scale else None
 
 
