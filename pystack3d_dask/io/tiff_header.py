@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
 from stat import S_ISREG
 from typing import NamedTuple
 
@@ -69,7 +68,8 @@ def slices_of(path: str, *, alone: bool, metadata: bool = False, part: bool = Fa
     ValueError
         When a header is damaged, or the pixels are of a kind that is not supported.
     """
-    with _opened(path) as (tif, status):
+    status = _status(path)
+    with open(path, "rb") as stream, TiffFile(stream) as tif:
         file = Plane(os.path.basename(path), status.st_size, status.st_mtime_ns)
         slices = [_slice(page, file, metadata) for page in _images(tif)]
         if not slices:
@@ -91,9 +91,8 @@ def slices_of(path: str, *, alone: bool, metadata: bool = False, part: bool = Fa
         return slices
 
 
-@contextmanager
-def _opened(path: str) -> Iterator[tuple[TiffFile, os.stat_result]]:
-    """Open a file that can be one: a pipe would never answer."""
+def _status(path: str) -> os.stat_result:
+    """Return the status of a file that can be opened: a pipe would never answer."""
     status = os.stat(path)
     if not S_ISREG(status.st_mode):
         msg = "it is not a regular file"
@@ -101,13 +100,13 @@ def _opened(path: str) -> Iterator[tuple[TiffFile, os.stat_result]]:
     if not status.st_size:
         msg = "the file is empty"
         raise ValueError(msg)
-    with TiffFile(path) as tif:
-        yield tif, status
+    return status
 
 
 def ome_of(path: str) -> OmeFile | None:
     """Return what the OME-XML of a file tells; None without it."""
-    with _opened(path) as (tif, _):
+    _status(path)
+    with TiffFile(path) as tif:
         page = tif.pages.first
         return read_ome(page.description, page.samplesperpixel) if page.is_ome else None
 
@@ -133,9 +132,10 @@ def _images(tif: TiffFile) -> Iterator[TiffPage]:
 
 
 def _slice(page: TiffPage, file: Plane, metadata: bool) -> Slice:
-    _check_page(page)
+    layout = layout_of(page)
+    _check_page(page, layout)
     plane = file._replace(page=page.index, header=page.offset if page.index else 0)
-    found = Slice(plane, layout_of(page), page.photometric in COLOURED, fault=fault_of(page))
+    found = Slice(plane, layout, page.photometric in COLOURED, fault=fault_of(page))
     if not metadata:
         return found
     told, damage = read_metadata(page)
@@ -160,9 +160,8 @@ def _check_chain(tif: TiffFile) -> None:
         raise ValueError(msg)
 
 
-def _check_page(page: TiffPage) -> None:
+def _check_page(page: TiffPage, layout: Layout) -> None:
     """Refuse what cannot be read as a slice."""
-    layout = layout_of(page)
     if not layout.rows or not layout.columns:
         msg = f"page {page.index} has no size: the header is damaged"
     elif page.imagedepth > 1:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from operator import add
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,9 @@ SEPARATE_PLANES = 2
 SELF_ENDING = (5, 8, 32946)  # LZW and deflate: the decoder finds the end of its data by itself
 OFFSETS = (324, 273)  # tags of tiles and strips
 COUNTS = (325, 279, 514)
+# kinds of pages that are known to be decodable: slices of a stack are of one kind, and trying each
+# takes as long as opening it
+_DECODABLE: set[tuple[object, ...]] = set()
 
 
 def segment_shape(page: TiffPage) -> tuple[int, int]:
@@ -71,6 +75,8 @@ def fault_of(page: TiffPage) -> str:
         Of a supported type, with an offset for each of its strips or tiles.
     """
     count, size = segment_count(page), page.parent.filehandle.size
+    if _is_sound(page, count, size):
+        return ""
     listed = next((page.tags[code].count for code in OFFSETS if code in page.tags), count)
     offsets = np.asarray(page.dataoffsets[:count], np.uint64)
     counts = _counts(page, count)
@@ -89,6 +95,19 @@ def fault_of(page: TiffPage) -> str:
     if listed > count:
         return _surplus(listed, count)
     return _overlap(page, offsets[used], needed[used], counts[short])
+
+
+def _is_sound(page: TiffPage, segments: int, size: int) -> bool:
+    """Return whether strips or tiles are as most programs write them, which is soon seen."""
+    offsets, counts = page.dataoffsets, page.databytecounts
+    if not len(offsets) == len(counts) == segments or not all(counts) or not _has_counts(page):
+        return False
+    if max(map(add, offsets, counts)) > size:
+        return False
+    if page.compression != UNCOMPRESSED or page.is_subsampled:
+        return True
+    longest, last = _stored_bytes(page, 0), _stored_bytes(page, segments - 1)
+    return counts[-1] >= last and min(counts[:-1], default=longest) >= longest
 
 
 def is_contiguous(page: TiffPage) -> bool:
@@ -110,16 +129,20 @@ def missing_bytes(offset: int, count: int, size: int) -> str:
 def _counts(page: TiffPage, segments: int) -> Array:
     """Return the byte counts, zero where the file has none."""
     found = np.zeros(segments, np.uint64)
-    if any(code in page.tags for code in COUNTS):
+    if _has_counts(page):
         listed = page.databytecounts[:segments]
         found[: len(listed)] = listed
     return found
 
 
 def _count(page: TiffPage, index: int) -> int:
-    # without the tag tifffile sets the size of the whole image
-    known = index < len(page.databytecounts) and any(code in page.tags for code in COUNTS)
+    known = index < len(page.databytecounts) and _has_counts(page)
     return int(page.databytecounts[index]) if known else 0
+
+
+def _has_counts(page: TiffPage) -> bool:
+    """Return whether byte counts are given: without them tifffile sets those of the image."""
+    return any(code in page.tags for code in COUNTS)
 
 
 def _stored_bytes(page: TiffPage, index: int) -> int:
@@ -210,14 +233,35 @@ def undecodable_kind(page: TiffPage) -> str:
 
     These are compressions, predictors and numbers of bits that nothing here reads.
     """
-    if page.compression == UNCOMPRESSED and page.predictor != 1:
-        return (
-            f"it is not compressed and names predictor {int(page.predictor)}, which programs "
-            "read in different ways; write it anew without"
-        )
+    if page.compression == UNCOMPRESSED:
+        if page.predictor != 1:
+            return (
+                f"it is not compressed and names predictor {int(page.predictor)}, which programs "
+                "read in different ways; write it anew without"
+            )
+    kind = _kind(page)
+    if kind in _DECODABLE:
+        return ""
     decode: Any = page.decode
     try:
         decode(None, 0, jpegtables=page.jpegtables, jpegheader=page.jpegheader)
     except Exception as error:  # tifffile raises many kinds
         return f"its pixels cannot be decoded: {error}"
+    if page.jpegtables is None and page.jpegheader is None:
+        _DECODABLE.add(kind)
     return ""
+
+
+def _kind(page: TiffPage) -> tuple[object, ...]:
+    """Return what in the header of a page determines how its pixels are decoded."""
+    return (
+        page.compression,
+        page.predictor,
+        page.bitspersample,
+        page.sampleformat,
+        page.samplesperpixel,
+        page.photometric,
+        page.planarconfig,
+        page.fillorder,
+        page.subsampling,
+    )
