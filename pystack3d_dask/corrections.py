@@ -404,6 +404,9 @@ def _checked_spec(stack: xr.DataArray, steps: tuple[Step, ...]) -> StackSpec:
     errors = [problem for problem in found if problem.severity == "error"]
     if errors:
         raise ParameterError(errors)
+    for problem in found:
+        if problem.severity == "warning":
+            warnings.warn(str(problem), stacklevel=4)
     return spec
 
 

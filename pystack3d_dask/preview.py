@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -165,9 +166,10 @@ def chosen_slice(slices: int, z: int | None) -> int:
 
 def chosen_region(spec: StackSpec, area: Area | None) -> Region:
     """Return the part of all slices that an area names, if there is any."""
-    errors = [each for each in check_area("area", area, spec) if each.severity == "error"]
-    if errors:
-        raise ParameterError(errors)
+    for problem in check_area("area", area, spec):
+        if problem.severity == "error":
+            raise ParameterError([problem])
+        warnings.warn(str(problem), stacklevel=3)
     return area_region(area, spec)
 
 

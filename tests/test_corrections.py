@@ -104,6 +104,13 @@ def test_channels_are_corrected_each_for_itself():
         np.testing.assert_array_equal(found.sel(c=name), corrected(both.sel(c=name)))
 
 
+def test_an_area_that_is_clipped_is_told_where_it_is_given(stack):
+    with pytest.warns(UserWarning, match=r"cropping\.area: .* is clipped to \[0, 30") as told:
+        found = ps.crop(stack, (0, 40, 0, 24))
+    assert found.shape == SHAPE
+    assert [each.filename for each in told] == [__file__]
+
+
 def test_coordinates_survive_cropping(stack):
     placed = stack.assign_coords(
         z=("z", np.array([0.0, 0.1, 0.2, 0.4, 0.5, 0.6]), MICROMETRES),

@@ -80,6 +80,12 @@ def test_the_difference_is_signed(project, step):
     assert expected.min() < 0 < expected.max()
 
 
+def test_an_area_that_is_clipped_is_told(tmp_path):
+    pipeline = Pipeline.from_toml(make_project(tmp_path, {"cropping": {}}))
+    with pytest.warns(UserWarning, match="area: .* is clipped to"):
+        pipeline.preview(z=0, area=(0, 9000, 0, 9))
+
+
 @pytest.mark.parametrize("precision", ["float32", "source"])
 @pytest.mark.parametrize("area", [None, (2, 22, 3, 18)])
 def test_what_only_moves_makes_no_difference(tmp_path, precision, area):
