@@ -10,7 +10,6 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from hashlib import sha256
-from itertools import groupby
 from pathlib import Path
 from typing import Any, ClassVar, Literal, NamedTuple
 
@@ -502,11 +501,14 @@ def report(problems: Sequence[str]) -> str:
 
 
 def _grouped(problems: Sequence[str]) -> list[str]:
-    """Return what is wrong, once where neighbors have the same fault: files a to b."""
-    told = []
-    for why, group in groupby(problems, key=lambda problem: problem.partition(": ")[2]):
-        where = [problem.partition(": ")[0] for problem in group]
-        several = f"{where[0]} to {where[-1]} ({len(where)} slices): {why}"
-        alone = [f"{each}: {why}" if why else each for each in where]
-        told += [several] if why and len(where) > 1 else alone
+    """Return what is wrong, each fault once, after the files that have it."""
+    places: dict[str, list[str]] = {}
+    for place, _, why in (problem.partition(": ") for problem in problems):
+        places.setdefault(why, []).append(place)
+    told = places.pop("", [])
+    for why, (first, *others) in places.items():
+        folder = os.path.dirname(first) + os.sep
+        names = ", ".join([first, *(each.removeprefix(folder) for each in others[: SHOWN - 1])])
+        more = f" and {len(others) + 1 - SHOWN} more" if len(others) >= SHOWN else ""
+        told.append(f"{names}{more}: {why}")
     return told

@@ -96,9 +96,7 @@ class TestMultiPage:
     def test_several_multi_page_files_are_refused(self, tmp_path: Path) -> None:
         for name in "ab":
             tifffile.imwrite(tmp_path / f"{name}.tif", image("uint8", (3, *SHAPE)), photometric=0)
-        with pytest.raises(
-            SourceError, match=r"a\.tif to .*b\.tif \(2 slices\): it holds 3 slices"
-        ):
+        with pytest.raises(SourceError, match=r"a\.tif, b\.tif: it holds 3 slices"):
             opened(tmp_path)
 
     def test_a_thumbnail_is_not_a_slice(self, tmp_path: Path) -> None:
@@ -214,9 +212,7 @@ class TestHeaders:
         with pytest.raises(SourceError, match="'ESB' has 3, 'SE2' has 2"):
             open_tiff({"ESB": esb, "SE2": se2})
         write(se2, [image("uint16", (8, 8))] * 2)
-        with pytest.raises(
-            SourceError, match=r"SE2.s000\.tif to .*SE2.s001\.tif \(2 slices\): 8 rows"
-        ):
+        with pytest.raises(SourceError, match=r"SE2.s000\.tif, s001\.tif: 8 rows"):
             open_tiff({"ESB": esb, "SE2": se2})
 
 
@@ -308,4 +304,24 @@ class TestIdentity:
 def test_a_pipe_is_named_instead_of_waited_for(tmp_path: Path) -> None:
     os.mkfifo(write(tmp_path, [image("uint8")]) / "a.tif")
     with pytest.raises(SourceError, match=r"a\.tif: it is not a regular file"):
+        open_tiff({"c": tmp_path})
+
+
+def test_a_fault_of_many_slices_is_told_once_with_all_of_them(tmp_path: Path) -> None:
+    write(tmp_path, [image("uint8")] * 12)
+    for k in (1, 2, 3, 7):
+        write(tmp_path, [image("uint8", (4, 5))], f"s{k:03d}.tif")
+    with pytest.raises(SourceError) as raised:
+        open_tiff({"c": tmp_path})
+    first, second = str(raised.value).splitlines()
+    assert first == "the slices cannot be opened as one stack:"
+    names, why = second.split(": ")
+    assert names == f"  {tmp_path / 's001.tif'}, s002.tif, s003.tif, s007.tif"
+    assert why == "4 rows and 5 columns; expected 61 rows and 53 columns like most slices"
+
+
+def test_of_very_many_faulty_slices_the_first_are_named(tmp_path: Path) -> None:
+    write(tmp_path, [image("uint8")] * 40)
+    write(tmp_path, [image("uint8", (4, 5))] * 15)
+    with pytest.raises(SourceError, match=r"s008\.tif, s009\.tif and 5 more: 4 rows and 5 columns"):
         open_tiff({"c": tmp_path})
