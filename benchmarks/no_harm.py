@@ -5,9 +5,9 @@
 Each seed makes a stack of 24 to 32 slices of 400 to 560 pixels, of either texture, with all
 defects or with one of them. Both errors are root mean square gray levels (of 255) after one
 global shift and one linear fit of gray levels for the whole stack, over the pixels and at the
-depths of the result; the input is interpolated between its slices to these depths, or is its
-nearest slices, whichever is closer to the truth. Exits with status 1 when a result is worse
-than its input.
+depths of the result; the input is interpolated between its slices to these depths, in its type as
+the result is, or is its nearest slices, whichever is closer to the truth. Exits with status 1 when
+a result is worse than its input.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ def at_depths(stack: DemoStack, depths: Stack, linear: bool) -> Stack:
     high = np.minimum(low + 1, len(stack.z) - 1)
     share = (position - low)[:, None, None] if linear else 0.0
     images = np.stack([stack.slice(k) for k in range(len(stack.z))]).astype(np.float64)
-    return np.asarray((1 - share) * images[low] + share * images[high])
+    return np.rint((1 - share) * images[low] + share * images[high])
 
 
 def error(images: Stack, truth: Stack) -> float:
