@@ -22,8 +22,14 @@ def look_for_uneven_spacing(positions: Sequence[float]) -> Finding:
     if len(positions) < 3:
         return Finding(False, "not tested: no positions of three slices or more are known")
     steps = np.diff(np.asarray(positions, float))
-    usual = float(np.median(np.abs(steps)))
-    largest = float(np.max(np.abs(np.abs(steps) - usual))) / usual if usual else 0.0
+    if np.min(steps) <= 0:
+        return Finding(
+            False,
+            "not every slice lies above the one before: resampling would leave slices out "
+            "(z_source takes a list of positions that go up)",
+        )
+    usual = float(np.median(steps))
+    largest = float(np.max(np.abs(steps - usual))) / usual
     if largest <= TOLERANCE:
         return Finding(False, f"slices are equally spaced, within {largest:.1%}")
     return Finding(True, f"distances of slices differ by up to {largest:.0%} of the median one")
