@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from operator import add
+from operator import add, sub
 from typing import Any
 
 import numpy as np
@@ -16,6 +16,7 @@ SEPARATE_PLANES = 2
 SELF_ENDING = (5, 8, 32946)  # LZW and deflate: the decoder finds the end of its data by itself
 OFFSETS = (324, 273)  # tags of tiles and strips
 COUNTS = (325, 279, 514)
+PADDING = 16  # bytes between strips or tiles that align them
 # kinds of pages that are known to be decodable: slices of a stack are of one kind, and trying each
 # takes as long as opening it
 _DECODABLE: set[tuple[object, ...]] = set()
@@ -66,8 +67,8 @@ def extent(page: TiffPage, index: int) -> tuple[int, int]:
 def fault_of(page: TiffPage) -> str:
     """Return why the pixels of a page cannot be read as its header describes them, or "".
 
-    Strips and tiles are compared with the size of the file; only compressed ones without a
-    byte count are decoded.
+    Strips and tiles are compared with the size of the file; only compressed ones are decoded
+    whose byte count is missing, or may be too small.
 
     Parameters
     ----------
@@ -84,9 +85,12 @@ def fault_of(page: TiffPage) -> str:
     if page.compression != UNCOMPRESSED or page.is_subsampled:
         if listed > count:
             return _surplus(listed, count)
-        wrong = used & (counts == 0)
-        fault = _outside(offsets, counts, size)
-        return fault or (_without_counts(page, np.flatnonzero(wrong)) if wrong.any() else "")
+        if fault := _outside(offsets, counts, size):
+            return fault
+        if fault := _without_counts(page, np.flatnonzero(used & (counts == 0))):
+            return fault
+        followed = np.flatnonzero(used & (counts > 0) & _are_followed(page, offsets, counts, size))
+        return next((fault for k in followed[:2] if (fault := _undecodable(page, int(k)))), "")
     needed = _all_stored_bytes(page, count)
     if fault := _outside(offsets, needed, size):
         return fault
@@ -105,9 +109,27 @@ def _is_sound(page: TiffPage, segments: int, size: int) -> bool:
     if max(map(add, offsets, counts)) > size:
         return False
     if page.compression != UNCOMPRESSED or page.is_subsampled:
-        return True
+        end = offsets[-1] + counts[-1]
+        is_last = end <= page.offset <= end + PADDING or size - end <= PADDING
+        follow = map(sub, offsets[1:], map(add, offsets, counts))
+        return is_last and all(0 <= gap <= PADDING for gap in follow)
     longest, last = _stored_bytes(page, 0), _stored_bytes(page, segments - 1)
     return counts[-1] >= last and min(counts[:-1], default=longest) >= longest
+
+
+def _are_followed(page: TiffPage, offsets: Array, counts: Array, size: int) -> Array:
+    """Return which strips or tiles are followed by bytes that nothing else in the file claims.
+
+    Their byte counts may be too small. In a file of several pages it is not known what follows
+    the last one.
+    """
+    ends = offsets + counts
+    claimed = [tag.valueoffset for tag in page.tags] + [page.offset, size]
+    if len(page.parent.pages) > 1:
+        claimed.append(int(ends.max()))
+    starts = np.sort(np.append(offsets, np.array(claimed, np.uint64)))
+    following = starts[np.searchsorted(starts, ends)]
+    return np.asarray(following - ends > PADDING)
 
 
 def is_contiguous(page: TiffPage) -> bool:
@@ -191,7 +213,7 @@ def _overlap(page: TiffPage, offsets: Array, needed: Array, short: Array) -> str
 
 
 def _without_counts(page: TiffPage, wrong: Array) -> str:
-    if page.compression not in SELF_ENDING:
+    if wrong.size and page.compression not in SELF_ENDING:
         return (
             f"the header of page {page.index} does not say how many bytes its strips or tiles "
             "take, and their compression does not tell where they end"
@@ -205,7 +227,10 @@ def _undecodable(page: TiffPage, index: int) -> str:
         page.parent.filehandle.seek(offset)
         page.decode(page.parent.filehandle.read(count), index)
     except Exception as error:  # codecs may raise anything
-        return f"the byte count of a strip or tile at {offset} is 0, and it cannot be read: {error}"
+        return (
+            f"a strip or tile at {offset} cannot be read, perhaps as its byte count, "
+            f"{_count(page, index)}, is wrong: {error}"
+        )
     return ""
 
 

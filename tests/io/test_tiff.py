@@ -152,7 +152,7 @@ class TestColour:
     def test_is_refused_by_default_with_what_to_do(self, folder: Path) -> None:
         with pytest.raises(
             SourceError,
-            match=r's000\.tif to .*s001\.tif \(2 slices\): it is RGB.*samples = "luminance"',
+            match=r's000\.tif, s001\.tif: it is RGB.*samples = "luminance"',
         ):
             opened(folder)
 

@@ -101,6 +101,26 @@ class TestByteCounts:
         assert not stack.faults
         np.testing.assert_array_equal(whole(stack)[0], pixels)
 
+    @pytest.mark.parametrize("compression", ["zlib", "lzw", "zstd", "packbits"])
+    @pytest.mark.parametrize("rows", [61, 7])
+    def test_compressed_strips_longer_than_their_counts_are_a_fault(
+        self, tmp_path: Path, compression: str, rows: int
+    ) -> None:
+        write(tmp_path, [image("uint16")] * 2, compression=compression, rowsperstrip=rows)
+        assert not opened(tmp_path).faults
+        with tifffile.TiffFile(tmp_path / "s001.tif", mode="r+") as tif:
+            counts = tif.pages.first.tags[279]
+            counts.overwrite(tuple(count // 2 for count in counts.value))
+        (fault,) = opened(tmp_path).faults
+        assert "s001.tif" in fault
+        assert "perhaps as its byte count" in fault
+
+    def test_a_gap_behind_a_strip_is_no_fault(self, tmp_path: Path) -> None:
+        path = write(tmp_path, [image("uint16")], compression="zlib") / "s000.tif"
+        with path.open("ab") as file:
+            file.write(bytes(1000))
+        assert not opened(tmp_path).faults
+
     def test_without_offsets_it_is_refused(self, tmp_path: Path) -> None:
         (tmp_path / "s.tif").write_bytes(by_hand(image("uint16"), 273))
         with pytest.raises(SourceError, match="does not say where all pixels are"):
