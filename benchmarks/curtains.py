@@ -18,9 +18,9 @@ import numpy as np
 import tifffile
 from matplotlib import pyplot
 
-from pystack3d_dask.spec import Array, StackSpec
-from pystack3d_dask.steps.destriping import Destriping
-from pystack3d_dask.steps.vsnr import Filter
+from pystack3d_dask.core.spec import Array, StackSpec
+from pystack3d_dask.corrections.destriping import Destriping
+from pystack3d_dask.kernels.destriping.vsnr import Filter
 
 WEDGE = 0.1
 """Slope of the wedge of frequencies that curtains fill: cycles along y by those along x."""

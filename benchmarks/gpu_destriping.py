@@ -20,11 +20,11 @@ from typing import Any
 import numpy as np
 from destriping import published
 
-from pystack3d_dask.backend import has_gpu, to_gpu, to_host
+from pystack3d_dask.core.spec import Array, StackSpec
+from pystack3d_dask.corrections.destriping import Destriping
 from pystack3d_dask.demo import DemoStack
-from pystack3d_dask.spec import Array, StackSpec
-from pystack3d_dask.steps.destriping import Destriping
-from pystack3d_dask.steps.vsnr_arrays import remove_noise_on_arrays
+from pystack3d_dask.kernels.backend import has_gpu, to_gpu, to_host
+from pystack3d_dask.kernels.destriping.vsnr_arrays import remove_noise_on_arrays
 
 BYTES = {
     "sweep: reads image and noise, reads and writes both duals, writes the divergence": 28,

@@ -18,9 +18,9 @@ from functools import partial
 import numpy as np
 from scipy import ndimage
 
-from pystack3d_dask.spec import Array
-from pystack3d_dask.steps.phase import register_shift
-from pystack3d_dask.steps.stackreg import register
+from pystack3d_dask.core.spec import Array
+from pystack3d_dask.kernels.registration.phase_correlation import register_shift
+from pystack3d_dask.kernels.registration.stackreg import register
 
 MARGIN = 40  # pixels around the images, beyond the largest shift
 LARGEST = 4.0  # pixels, along either axis

@@ -34,10 +34,10 @@ import zarr
 from compare_pystack3d import CHAIN, Comparison, source_size, timed
 
 from pystack3d_dask import Pipeline
-from pystack3d_dask.cluster import local_client
+from pystack3d_dask.cluster.local import local_client
 from pystack3d_dask.demo import VOXEL_SIZE, DemoStack
-from pystack3d_dask.placement import GpuUse
-from pystack3d_dask.run import BlockDone
+from pystack3d_dask.engine.placement import GpuUse
+from pystack3d_dask.engine.run import BlockDone
 
 SMALL = 64  # rows and columns of slices for `blocks`
 HEADER = (
@@ -148,7 +148,7 @@ def one_slice_per_block() -> mock._patch_multiple:
     def one(*_: object) -> int:
         return 1
 
-    return mock.patch.multiple("pystack3d_dask.plan", slab_thickness=one, thick_slab=one)
+    return mock.patch.multiple("pystack3d_dask.core.planner", slab_thickness=one, thick_slab=one)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -30,9 +30,9 @@ import numpy as np
 import tifffile
 
 from pystack3d_dask import open_result
+from pystack3d_dask.corrections.positions import POLICY, parse_position
 from pystack3d_dask.demo import DemoStack, score, score_result
 from pystack3d_dask.pipeline import Pipeline
-from pystack3d_dask.steps.positions import POLICY, parse_position
 
 sys.path.append(str(Path(__file__).parents[1] / "tests"))
 from reference import run_reference

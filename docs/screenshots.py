@@ -25,8 +25,9 @@ from PIL import Image
 from processes import wait_for
 
 import pystack3d_dask as ps
-from pystack3d_dask.cluster import local_client
+from pystack3d_dask.cluster.local import local_client
 from pystack3d_dask.demo import DemoStack
+from pystack3d_dask.engine.run import BlockDone, OnBlock
 from pystack3d_dask.explore.drawing import (
     COLOURS,
     INK,
@@ -39,7 +40,6 @@ from pystack3d_dask.explore.drawing import (
 )
 from pystack3d_dask.explore.grey import histogram_of
 from pystack3d_dask.explore.volume import Plane, as_volume, grey_limits, load
-from pystack3d_dask.run import BlockDone, OnBlock
 
 NAMES = ("slice.png", "planes.png", "dashboard.png", "report.png")
 

@@ -8,7 +8,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from pystack3d_dask.corrections import (
+    from pystack3d_dask.cli.progress import show_progress
+    from pystack3d_dask.lazy.corrections import (
         Fit,
         crop,
         destripe,
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
         rescale_intensity_area,
         to_source_type,
     )
-    from pystack3d_dask.exposure import (
+    from pystack3d_dask.lazy.exposure import (
         adjust_gamma,
         clahe,
         clip_percentiles,
@@ -35,7 +36,6 @@ if TYPE_CHECKING:
         fit_percentiles,
     )
     from pystack3d_dask.pipeline import Pipeline
-    from pystack3d_dask.progress import show_progress
 
     __version__: str
 
@@ -66,7 +66,7 @@ __all__ = [
     "to_source_type",
 ]
 
-_MODULES = {"Pipeline": "pipeline", "show_progress": "progress"} | dict.fromkeys(
+_MODULES = {"Pipeline": "pipeline", "show_progress": "cli.progress"} | dict.fromkeys(
     [
         "adjust_gamma",
         "clahe",
@@ -76,7 +76,7 @@ _MODULES = {"Pipeline": "pipeline", "show_progress": "progress"} | dict.fromkeys
         "fit_equalisation",
         "fit_percentiles",
     ],
-    "exposure",
+    "lazy.exposure",
 )
 
 
@@ -87,6 +87,7 @@ def __getattr__(name: str) -> Any:
 
         return version("pystack3d-dask")
     if name in __all__:
-        return getattr(import_module(f"pystack3d_dask.{_MODULES.get(name, 'corrections')}"), name)
+        module = import_module(f"pystack3d_dask.{_MODULES.get(name, 'lazy.corrections')}")
+        return getattr(module, name)
     message = f"module {__name__!r} has no attribute {name!r}"
     raise AttributeError(message)

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pystack3d_dask.project import Project
-from pystack3d_dask.spec import Arrays
+from pystack3d_dask.core.spec import Arrays
+from pystack3d_dask.project.project import Project
 
 # what follows is imported by the methods that use it: a plan needs no scheduler, a worker
 # neither pydantic nor xarray
@@ -16,15 +16,15 @@ if TYPE_CHECKING:
     import xarray as xr
     from distributed import Client
 
-    from pystack3d_dask.export import OnSlice
-    from pystack3d_dask.plan import Plan
-    from pystack3d_dask.preview import Preview
-    from pystack3d_dask.preview_widget import PreviewWidget
-    from pystack3d_dask.run import OnBlock
-    from pystack3d_dask.steps.area import Area
-    from pystack3d_dask.summary import RunSummary
-    from pystack3d_dask.sweep import Sweep
-    from pystack3d_dask.verify import OnFile, Verification
+    from pystack3d_dask.core.area import Area
+    from pystack3d_dask.core.planner import Plan
+    from pystack3d_dask.engine.run import OnBlock
+    from pystack3d_dask.engine.summary import RunSummary
+    from pystack3d_dask.engine.verify import OnFile, Verification
+    from pystack3d_dask.export.export import OnSlice
+    from pystack3d_dask.preview.preview import Preview
+    from pystack3d_dask.preview.sweep import Sweep
+    from pystack3d_dask.preview.widget import PreviewWidget
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,18 +54,18 @@ class Pipeline(Project):
         PixelError
             When a drive is away while ``bad_slices = "drop"`` looks through the slices.
         """
-        from pystack3d_dask.config import load_project
+        from pystack3d_dask.project.config import load_project
 
         return cls(**vars(load_project(Path(path), steps=steps)))
 
     def _repr_html_(self) -> str:
-        from pystack3d_dask.cards import pipeline_card
+        from pystack3d_dask.core.cards import pipeline_card
 
         return pipeline_card(self, self.plan())
 
     def plan(self) -> Plan:
         """Return the passes that are left to do; reads records, never a pixel."""
-        from pystack3d_dask.known import plan_project
+        from pystack3d_dask.project.known import plan_project
 
         return plan_project(self)
 
@@ -94,7 +94,7 @@ class Pipeline(Project):
         RunError
             When blocks failed; the others stay valid, and the next run continues.
         """
-        from pystack3d_dask.run import run
+        from pystack3d_dask.engine.run import run
 
         return run(self, client=client, on_block=on_block, restart=restart)
 
@@ -108,7 +108,7 @@ class Pipeline(Project):
         dict
             By step name, one set of arrays per channel.
         """
-        from pystack3d_dask.run import fit
+        from pystack3d_dask.engine.run import fit
 
         return fit(self, client=client, on_block=on_block)
 
@@ -141,7 +141,7 @@ class Pipeline(Project):
         ParameterError
             When there is no such slice, area or step.
         """
-        from pystack3d_dask.preview import preview
+        from pystack3d_dask.preview.preview import preview
 
         return preview(self, z=z, area=area, step=step)
 
@@ -192,7 +192,7 @@ class Pipeline(Project):
         ParameterError
             When there is no such slice, area or step.
         """
-        from pystack3d_dask.preview_widget import PreviewWidget
+        from pystack3d_dask.preview.widget import PreviewWidget
 
         return PreviewWidget(self, z=z, area=area, step=step)
 
@@ -225,7 +225,7 @@ class Pipeline(Project):
         Returns
         -------
         Sweep
-            Images, and figures of each (`pystack3d_dask.quality`); ``plot`` draws them.
+            Images, and figures of each (`pystack3d_dask.preview.quality`); ``plot`` draws them.
 
         Raises
         ------
@@ -233,7 +233,7 @@ class Pipeline(Project):
             When a path leads nowhere, a value is wrong, or there is no such slice, area or
             step.
         """
-        from pystack3d_dask.sweep import sweep
+        from pystack3d_dask.preview.sweep import sweep
 
         return sweep(self, grid, z=z, area=area, step=step)
 
@@ -251,7 +251,7 @@ class Pipeline(Project):
         ParameterError
             With every path that leads nowhere and every value that is wrong.
         """
-        from pystack3d_dask.parameters import with_parameters
+        from pystack3d_dask.project.parameters import with_parameters
 
         return with_parameters(self, changes)
 
@@ -263,7 +263,7 @@ class Pipeline(Project):
         FitRequiredError
             When a stack-wide fit is not known yet; `fit` finds it.
         """
-        from pystack3d_dask.lazy import lazy_result
+        from pystack3d_dask.lazy.arrays import lazy_result
 
         return lazy_result(self)
 
@@ -277,9 +277,9 @@ class Pipeline(Project):
     ) -> list[Path]:
         """Write the result, or what a step left, as a TIFF file per slice.
 
-        Parameters, result and errors are those of `pystack3d_dask.export.export_tiff`.
+        Parameters, result and errors are those of `pystack3d_dask.export.export.export_tiff`.
         """
-        from pystack3d_dask.export import export_tiff
+        from pystack3d_dask.export.export import export_tiff
 
         return export_tiff(self, directory, step=step, overwrite=overwrite, on_slice=on_slice)
 
@@ -293,9 +293,9 @@ class Pipeline(Project):
     ) -> list[Path]:
         """Write the result, or what a step left, as a BigTIFF per channel.
 
-        Parameters, result and errors are those of `pystack3d_dask.export.export_bigtiff`.
+        Parameters, result and errors are those of `pystack3d_dask.export.export.export_bigtiff`.
         """
-        from pystack3d_dask.export import export_bigtiff
+        from pystack3d_dask.export.export import export_bigtiff
 
         return export_bigtiff(self, path, step=step, overwrite=overwrite, on_slice=on_slice)
 
@@ -304,9 +304,9 @@ class Pipeline(Project):
     ) -> Path:
         """Write the result as OME-Zarr 0.4.
 
-        Parameters, result and errors are those of `pystack3d_dask.export.export_ome_zarr04`.
+        Parameters, result and errors are those of `pystack3d_dask.export.export.export_ome_zarr04`.
         """
-        from pystack3d_dask.export import export_ome_zarr04
+        from pystack3d_dask.export.export import export_ome_zarr04
 
         return export_ome_zarr04(self, path, overwrite=overwrite, on_slice=on_slice)
 
@@ -316,25 +316,25 @@ class Pipeline(Project):
         """Write what PyStack3D's scripts read into ``process``.
 
         Parameters, result and errors are those of
-        `pystack3d_dask.reference_layout.export_reference_layout`.
+        `pystack3d_dask.export.reference_layout.export_reference_layout`.
         """
-        from pystack3d_dask.reference_layout import export_reference_layout
+        from pystack3d_dask.export.reference_layout import export_reference_layout
 
         return export_reference_layout(self, overwrite=overwrite, on_slice=on_slice)
 
     def is_done(self) -> bool:
         """Return whether `run` would change nothing."""
-        from pystack3d_dask.run import is_done
+        from pystack3d_dask.engine.run import is_done
 
         return is_done(self)
 
     def verify(self, on_file: OnFile | None = None) -> Verification:
         """Compare the result, and what is kept between passes, with the records.
 
-        Parameters, result and errors are those of `pystack3d_dask.verify.verify`: what is
+        Parameters, result and errors are those of `pystack3d_dask.engine.verify.verify`: what is
         damaged is computed again by the next run.
         """
-        from pystack3d_dask.verify import verify
+        from pystack3d_dask.engine.verify import verify
 
         return verify(self, on_file)
 
@@ -346,7 +346,7 @@ class Pipeline(Project):
         dict of str to int
             Bytes that were freed, by the step that had left them (``source``: ingested).
         """
-        from pystack3d_dask.lock import locked
+        from pystack3d_dask.project.lock import locked
 
         if not self.workspace.process.exists():
             return {}

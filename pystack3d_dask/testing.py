@@ -16,11 +16,11 @@ from typing import Any
 
 import numpy as np
 
-from pystack3d_dask.block import run_block
-from pystack3d_dask.chain import Chain, Fits, Gather, Work, slabs
-from pystack3d_dask.spec import Array, Arrays, Region, StackSpec
-from pystack3d_dask.step import Step
-from pystack3d_dask.values import cast_level
+from pystack3d_dask.core.chain import Chain, Fits, Gather, Work, slabs
+from pystack3d_dask.core.spec import Array, Arrays, Region, StackSpec
+from pystack3d_dask.core.step import Step
+from pystack3d_dask.engine.block import run_block
+from pystack3d_dask.kernels.casting import cast_level
 
 SHAPE = (9, 37, 53)
 SLABS, TILE = (1, 2, 5), (5, 17, 20)
@@ -60,7 +60,7 @@ def check_step(
 
     Examples
     --------
-    >>> from pystack3d_dask.steps.cropping import Cropping
+    >>> from pystack3d_dask.corrections.cropping import Cropping
     >>> check_step(Cropping(area=(5, 30, 0, 20)))
     """
     for case in _cases(step, spec, images, fits or {}):

@@ -1,8 +1,8 @@
 """What a worker process does before its first block.
 
-Workers that `pystack3d_dask.cluster` starts do this by themselves; others when they are started
-with ``dask worker --preload pystack3d_dask.worker``. Without it they work, but start the first
-block and stop later.
+Workers that `cluster.local` starts do this by themselves; others when they are started with
+``dask worker --preload pystack3d_dask.worker``. Without it they work, but start the first block
+and stop later.
 """
 
 from __future__ import annotations
@@ -21,6 +21,6 @@ def dask_setup(worker: Any) -> None:
     worker : distributed.Worker
         The worker.
     """
-    import_module("pystack3d_dask.task")  # what the first block would wait for
+    import_module("pystack3d_dask.engine.task")  # what the first block would wait for
 
     atexit.register(gc.freeze)  # else the interpreter looks through all that it ever imported

@@ -6,9 +6,9 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from pystack3d_dask.backend import to_gpu, to_host
-from pystack3d_dask.charts import Table
-from pystack3d_dask.step import Step, known
+from pystack3d_dask.core.charts import Table
+from pystack3d_dask.core.step import Step, known
+from pystack3d_dask.kernels.backend import to_gpu, to_host
 
 
 @dataclass(frozen=True, kw_only=True)

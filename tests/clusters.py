@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from processes import Process, started, wait_until
 
-from pystack3d_dask.access import Certificates
+from pystack3d_dask.cluster.tls import Certificates
 
 needs_openssl = pytest.mark.skipif(
     shutil.which("openssl") is None,

@@ -13,7 +13,7 @@ import tifffile
 from hypothesis import settings
 
 import pystack3d_dask as ps
-from pystack3d_dask import cli
+from pystack3d_dask.cli import main as cli
 
 # how long an example takes says more about what else the machine does
 settings.register_profile("patient", deadline=None)

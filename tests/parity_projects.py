@@ -16,8 +16,8 @@ from scipy import ndimage
 from stacks import toml
 
 from pystack3d_dask import open_result
+from pystack3d_dask.core.spec import Array
 from pystack3d_dask.pipeline import Pipeline
-from pystack3d_dask.spec import Array
 
 Parameters = Mapping[str, Any]
 Steps = Mapping[str, Parameters]

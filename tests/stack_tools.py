@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 from scipy import ndimage
 
-from pystack3d_dask.block import run_block
-from pystack3d_dask.chain import Chain, Gather, Work
-from pystack3d_dask.spec import Array, Arrays, Region, StackSpec
-from pystack3d_dask.step import Step
+from pystack3d_dask.core.chain import Chain, Gather, Work
+from pystack3d_dask.core.spec import Array, Arrays, Region, StackSpec
+from pystack3d_dask.core.step import Step
+from pystack3d_dask.engine.block import run_block
 
 
 def spec_of(images: Array, precision: Any = "float32", **given: Any) -> StackSpec:

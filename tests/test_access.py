@@ -17,8 +17,8 @@ from conftest import listing, result
 from distributed import Client
 from distributed.security import Security
 
-from pystack3d_dask.access import Certificates, exposure, is_loopback, own_address
-from pystack3d_dask.cluster import local_client, remote_client
+from pystack3d_dask.cluster.local import local_client, remote_client
+from pystack3d_dask.cluster.tls import Certificates, exposure, is_loopback, own_address
 from pystack3d_dask.errors import AccessError, StackError
 
 EVERYWHERE = "0.0.0.0"
@@ -202,7 +202,7 @@ def not_started(monkeypatch):
     def refuse(*arguments, **options):
         raise Started(options["host"])
 
-    monkeypatch.setattr("pystack3d_dask.cluster.local_client", refuse)
+    monkeypatch.setattr("pystack3d_dask.cluster.local.local_client", refuse)
 
 
 @pytest.mark.usefixtures("not_started")

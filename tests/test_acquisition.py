@@ -21,12 +21,12 @@ from stacks import write_params
 from vendor_files import HELIOS, SMARTSEM, fei_text, smartsem_text, write_tagged
 
 from pystack3d_dask import Pipeline
-from pystack3d_dask.acquisition import describe
-from pystack3d_dask.cli import cli
-from pystack3d_dask.io.slice_metadata import Rectangle, joined
+from pystack3d_dask.cli.main import cli
+from pystack3d_dask.io.microscopes.slice_metadata import Rectangle, joined
 from pystack3d_dask.io.sources import open_source
-from pystack3d_dask.regions import separate
-from pystack3d_dask.template import render
+from pystack3d_dask.project.acquisition import describe
+from pystack3d_dask.project.regions import separate
+from pystack3d_dask.project.template import render
 
 SHAPE = (70, 90)  # rows, columns
 BOX = (30, 44, 25, 59)  # rows and columns of the region of interest, ends included

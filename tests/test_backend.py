@@ -9,7 +9,14 @@ from types import ModuleType, SimpleNamespace
 import numpy as np
 import pytest
 
-from pystack3d_dask.backend import NoRoomError, compute_on_gpu, has_gpu, namespace, to_gpu, to_host
+from pystack3d_dask.kernels.backend import (
+    NoRoomError,
+    compute_on_gpu,
+    has_gpu,
+    namespace,
+    to_gpu,
+    to_host,
+)
 
 
 class Remote:

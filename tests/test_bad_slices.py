@@ -146,9 +146,9 @@ def test_values_do_not_depend_on_the_blocks(
     whole = Pipeline.from_toml(plain).run()
     cut = damaged(tmp_path_factory.mktemp("cut"), steps, bad=bad, bad_slices=mode)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("pystack3d_dask.plan.slab_thickness", lambda *_: thickness)
-        patch.setattr("pystack3d_dask.plan.thick_slab", lambda *_: thickness)
-        patch.setattr("pystack3d_dask.run.InProcess", lambda: InOrder(backwards))
+        patch.setattr("pystack3d_dask.core.planner.slab_thickness", lambda *_: thickness)
+        patch.setattr("pystack3d_dask.core.planner.thick_slab", lambda *_: thickness)
+        patch.setattr("pystack3d_dask.engine.run.InProcess", lambda: InOrder(backwards))
         parts = Pipeline.from_toml(cut).run()
     np.testing.assert_array_equal(result(plain), result(cut))
     assert [each["slice"] for each in parts.bad_slices] == [name(z) for z in sorted(bad)]
@@ -164,7 +164,7 @@ class InOrder:
     def run(self, program: Any, blocks: Any) -> Any:
         import pickle
 
-        from pystack3d_dask.runners import InProcess
+        from pystack3d_dask.engine.executors import InProcess
 
         sent = pickle.dumps(program)
         for block in blocks[:: self._step]:
@@ -226,11 +226,11 @@ def test_slices_are_looked_through_once(tmp_path: Path, monkeypatch: pytest.Monk
     project = damaged(tmp_path, ["cropping"], bad_slices="drop")
     Pipeline.from_toml(project).run()
     with monkeypatch.context() as patch:
-        patch.setattr("pystack3d_dask.config.scan", _refuse)
+        patch.setattr("pystack3d_dask.project.config.scan", _refuse)
         assert Pipeline.from_toml(project).plan().passes == ()
     (project / "process" / "work.zarr" / "scan.json").unlink()
     Pipeline.from_toml(project)
-    monkeypatch.setattr("pystack3d_dask.config.scan", _refuse)
+    monkeypatch.setattr("pystack3d_dask.project.config.scan", _refuse)
     assert Pipeline.from_toml(project).plan().passes == ()
     path = project / name(5)
     tifffile.imwrite(path, images()[5])
@@ -255,7 +255,7 @@ def test_a_restart_remembers_what_it_found_when_it_was_opened(tmp_path: Path) ->
 def test_slices_are_not_looked_through_while_parameters_are_wrong(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, area: Any
 ) -> None:
-    monkeypatch.setattr("pystack3d_dask.config.scan", _refuse)
+    monkeypatch.setattr("pystack3d_dask.project.config.scan", _refuse)
     steps = {"cropping": {"area": area}}
     project = damaged(tmp_path, steps, bad_slices="drop")
     with pytest.raises(ParameterError, match=r"cropping\.area"):

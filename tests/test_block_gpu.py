@@ -9,20 +9,20 @@ import pytest
 import standin_cupy
 from stack_tools import correct, fit, spec_of
 
-from pystack3d_dask.backend import NoRoomError, compute_on_gpu
-from pystack3d_dask.block import run_block
-from pystack3d_dask.chain import Chain, Gather, Work
-from pystack3d_dask.steps.bkg_removal import BackgroundRemoval
-from pystack3d_dask.steps.cropping import Cropping, CroppingFinal
-from pystack3d_dask.steps.destriping import Destriping
-from pystack3d_dask.steps.intensity_rescaling import IntensityRescaling
-from pystack3d_dask.steps.registration_calculation import RegistrationCalculation
-from pystack3d_dask.steps.registration_transformation import RegistrationTransformation
-from pystack3d_dask.steps.resampling import Resampling
-from pystack3d_dask.steps.transforms import identities
-from pystack3d_dask.steps.vsnr_noise import Filter
-from pystack3d_dask.steps.wavelets import WaveletDecomposition
-from pystack3d_dask.values import cast_measured
+from pystack3d_dask.core.chain import Chain, Gather, Work
+from pystack3d_dask.corrections.bkg_removal import BackgroundRemoval
+from pystack3d_dask.corrections.cropping import Cropping, CroppingFinal
+from pystack3d_dask.corrections.destriping import Destriping
+from pystack3d_dask.corrections.intensity_rescaling import IntensityRescaling
+from pystack3d_dask.corrections.registration_calculation import RegistrationCalculation
+from pystack3d_dask.corrections.registration_transformation import RegistrationTransformation
+from pystack3d_dask.corrections.resampling import Resampling
+from pystack3d_dask.engine.block import run_block
+from pystack3d_dask.kernels.backend import NoRoomError, compute_on_gpu
+from pystack3d_dask.kernels.casting import cast_measured
+from pystack3d_dask.kernels.destriping.noise_model import Filter
+from pystack3d_dask.kernels.destriping.wavelets import WaveletDecomposition
+from pystack3d_dask.kernels.registration.affine import identities
 
 SLICES, ROWS, COLUMNS = 7, 40, 56
 AREA = (2, 54, 3, 39)
@@ -218,7 +218,7 @@ def test_small_slices_are_destriped_in_batches_that_are_halved_where_there_is_no
 
 
 def test_large_slices_are_destriped_one_by_one(cupy, monkeypatch):
-    monkeypatch.setattr("pystack3d_dask.steps.destriping.GPU_PIXELS", ROWS * COLUMNS)
+    monkeypatch.setattr("pystack3d_dask.corrections.destriping.GPU_PIXELS", ROWS * COLUMNS)
     chain = chain_of(WATCHED)
     told.clear()
     run(chain, compute_on_gpu)
@@ -303,7 +303,7 @@ def test_a_result_that_there_is_no_room_to_cast_is_cast_here(cupy, monkeypatch, 
 
     chain = chain_of(DESTRIPING)
     expected, _ = run(chain)
-    monkeypatch.setattr("pystack3d_dask.block.cast_measured", cast_where_there_is_room)
+    monkeypatch.setattr("pystack3d_dask.engine.block.cast_measured", cast_where_there_is_room)
     found, _ = run(chain, compute_on_gpu)
     assert np.abs(found.astype(int) - expected).max() <= 1
     told = "casting: computed on the CPU, for the GPU has no room for it: " + MESSAGE

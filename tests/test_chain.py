@@ -9,11 +9,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pystack3d_dask.block import run_block
-from pystack3d_dask.chain import Chain, Gather, Work, demands, halo_depth, overlap, slabs
-from pystack3d_dask.spec import Region, StackSpec
-from pystack3d_dask.step import Step
-from pystack3d_dask.steps.cropping import Cropping
+from pystack3d_dask.core.chain import Chain, Gather, Work, demands, halo_depth, overlap, slabs
+from pystack3d_dask.core.spec import Region, StackSpec
+from pystack3d_dask.core.step import Step
+from pystack3d_dask.corrections.cropping import Cropping
+from pystack3d_dask.engine.block import run_block
 
 BYTE = np.dtype("u1")
 
@@ -209,7 +209,7 @@ def test_slabs_partition_and_only_the_last_is_thinner(count, thickness):
 
 
 def test_fits_are_known_once_they_are_given():
-    from pystack3d_dask.steps.intensity_rescaling_area import IntensityRescalingArea
+    from pystack3d_dask.corrections.intensity_rescaling_area import IntensityRescalingArea
 
     chain = chain_of((IntensityRescalingArea(),))
     assert not chain.is_applicable(0)

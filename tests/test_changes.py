@@ -12,9 +12,9 @@ import zarr
 from stacks import images, make_project, write_params
 
 from pystack3d_dask import open_result
-from pystack3d_dask.changes import changed_slices
 from pystack3d_dask.errors import ParameterError
 from pystack3d_dask.pipeline import Pipeline
+from pystack3d_dask.project.changes import changed_slices
 
 
 @pytest.fixture
@@ -153,7 +153,7 @@ def test_a_file_that_cannot_be_read_whole_is_named(by_content, monkeypatch):
     def refuse(*_):
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr("pystack3d_dask.io.content.file_digest", refuse)
+    monkeypatch.setattr("pystack3d_dask.io.wrappers.content.file_digest", refuse)
     with pytest.raises(ParameterError, match="Permission denied") as caught:
         Pipeline.from_toml(by_content)
     assert str(path.parent) in str(caught.value)

@@ -14,7 +14,7 @@ from conftest import textured
 from stacks import write_slices
 
 from pystack3d_dask import Pipeline
-from pystack3d_dask.cli import cli
+from pystack3d_dask.cli.main import cli
 
 SHAPE = (20, 30)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from pystack3d_dask.charts import Lines, Maps, odd_brightness, outlying, padded, statistics
+from pystack3d_dask.core.charts import Lines, Maps, odd_brightness, outlying, padded, statistics
 
 
 def measured(means, low=0.0, high=200.0):

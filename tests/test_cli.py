@@ -22,9 +22,9 @@ from processes import wait_until
 from stacks import spoil
 
 import pystack3d_dask as ps
-from pystack3d_dask import cli
+from pystack3d_dask.cli import main as cli
 from pystack3d_dask.errors import PixelError
-from pystack3d_dask.io.tiff_page import read_page
+from pystack3d_dask.io.tiff.page import read_page
 
 COMMAND = [sys.executable, "-m", "pystack3d_dask"]
 LARGE = (40, 300, 400)  # several blocks
@@ -86,7 +86,7 @@ def test_plan_computes_and_writes_nothing(call, make_project, monkeypatch):
         message = "something was computed"
         raise AssertionError(message)
 
-    monkeypatch.setattr("pystack3d_dask.io.tiff.read_page", refuse)
+    monkeypatch.setattr("pystack3d_dask.io.tiff.stack.read_page", refuse)
     with dask.config.set(scheduler=refuse):
         planned = call("plan", project)
     assert planned.status == 0
@@ -237,7 +237,7 @@ def test_no_workers_in_the_parameters_means_this_process(call, make_project, mon
         message = "workers were started"
         raise AssertionError(message)
 
-    monkeypatch.setattr("pystack3d_dask.cluster.local_client", refuse)
+    monkeypatch.setattr("pystack3d_dask.cluster.local.local_client", refuse)
     project = make_project("nproc = 0\nprocess_steps = []\n")
     assert call("run", project).status == 0
 
@@ -286,7 +286,7 @@ def test_corrupt_pixels_cost_their_block_only(call, make_project):
 def test_blocks_beside_pixels_that_could_not_be_read_are_not_computed_again(call, make_project):
     project = make_project("process_steps = []\n", shape=LARGE)
     with pytest.MonkeyPatch.context() as patch:  # as when a disk failed, and is there again
-        patch.setattr("pystack3d_dask.io.tiff.read_page", unreadable)
+        patch.setattr("pystack3d_dask.io.tiff.stack.read_page", unreadable)
         assert call("run", project, "--workers", 0).status == 1
     summary = ps.Pipeline.from_toml(project).run()
     assert summary.passes[-1].tasks == 1
@@ -327,7 +327,7 @@ def test_every_way_of_computing_gives_the_same(call, make_project, tmp_path):
 
 
 def test_a_silent_address_ends_with_status_1(call, make_project, monkeypatch):
-    from pystack3d_dask import cluster
+    from pystack3d_dask.cluster import local as cluster
 
     real = cluster.Client
     monkeypatch.setattr(
@@ -439,7 +439,7 @@ def test_what_the_system_refuses_is_told_with_where_and_what_to_do(
     def refuse(*_):
         raise OSError(code, os.strerror(code), "/where/it/was")
 
-    monkeypatch.setattr("pystack3d_dask.record.Workspace.create", refuse)
+    monkeypatch.setattr("pystack3d_dask.project.record.Workspace.create", refuse)
     refused = call("run", project, "--workers", 0)
     assert refused.status == 1
     assert f"error: /where/it/was: {os.strerror(code)}; " in refused.err

@@ -76,7 +76,7 @@ def test_an_interrupted_export_says_what_to_do(call, make_project, tmp_path, mon
     def interrupt(*_, **__):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("pystack3d_dask.export.write_slice", interrupt)
+    monkeypatch.setattr("pystack3d_dask.export.export.write_slice", interrupt)
     done = call("export", project, "--tiff", tmp_path / "out")
     assert done.status == 130
     assert "--overwrite" in done.err

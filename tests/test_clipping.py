@@ -11,9 +11,9 @@ import pytest
 from parity_projects import corrected, write_project
 from scipy import ndimage
 
-from pystack3d_dask.clipping import clipping
-from pystack3d_dask.spec import Array
-from pystack3d_dask.values import cast_measured
+from pystack3d_dask.core.spec import Array
+from pystack3d_dask.engine.clipping import clipping
+from pystack3d_dask.kernels.casting import cast_measured
 
 PRECISIONS = pytest.mark.parametrize("precision", ["float32", "source"])
 GAINS: dict[str, dict[str, Any]] = {"intensity_rescaling_area": {"factors_range": [0.5, 2.0]}}

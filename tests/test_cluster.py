@@ -10,8 +10,8 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from pystack3d_dask import cluster
-from pystack3d_dask.cluster import local_client, remote_client
+from pystack3d_dask.cluster import local as cluster
+from pystack3d_dask.cluster.local import local_client, remote_client
 from pystack3d_dask.errors import StackError
 
 
@@ -58,7 +58,7 @@ def test_nobody_at_the_address_is_said_so(monkeypatch):
 
 
 def _imported() -> bool:
-    return "pystack3d_dask.task" in sys.modules
+    return "pystack3d_dask.engine.task" in sys.modules
 
 
 def test_local_workers_have_imported_what_blocks_need():

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 
 from pystack3d_dask import Pipeline
-from pystack3d_dask.config import build_step, find_params, load_project
+from pystack3d_dask.core.step import registry
 from pystack3d_dask.errors import ParameterError
-from pystack3d_dask.step import registry
+from pystack3d_dask.project.config import build_step, find_params, load_project
 
 PYSTACK3D = """\
 #project_dir = ""

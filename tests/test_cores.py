@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from pystack3d_dask.cores import (
+from pystack3d_dask.cluster.cpus import (
     BATCH_LIMITS,
     ONE_THREAD,
     default_threads,
@@ -68,7 +68,7 @@ def test_processor_affinity_is_kept(count):
     core = min(os.sched_getaffinity(0))
     program = (
         f"import os; os.sched_setaffinity(0, {{{core}}})\n"
-        f"from pystack3d_dask.cores import {count.__name__}; print({count.__name__}({{}}))"
+        f"from pystack3d_dask.cluster.cpus import {count.__name__}; print({count.__name__}({{}}))"
     )
     done = subprocess.run(
         [sys.executable, "-c", program], capture_output=True, text=True, check=True

@@ -13,12 +13,12 @@ import tifffile
 from scipy import ndimage
 from stacks import WHOLE_CHAIN
 
-from pystack3d_dask.corrections import open_result
+from pystack3d_dask.core.spec import Array
+from pystack3d_dask.core.step import registry
 from pystack3d_dask.demo import VOXEL_SIZE, DemoStack, params_toml, score, score_result
 from pystack3d_dask.errors import ParameterError
+from pystack3d_dask.lazy.corrections import open_result
 from pystack3d_dask.pipeline import Pipeline
-from pystack3d_dask.spec import Array
-from pystack3d_dask.step import registry
 
 SMALL = DemoStack(shape=(12, 96, 80), shift=4)
 CLEAN = replace(SMALL, border=0, shift=0, uneven=0, curtaining=0, shading=0, flicker=0, noise=0)

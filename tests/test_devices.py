@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from pystack3d_dask.devices import VISIBLE, find_gpus, visible_gpus
+from pystack3d_dask.cluster.gpus import VISIBLE, find_gpus, visible_gpus
 from pystack3d_dask.errors import DeviceError
 
 

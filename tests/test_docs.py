@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from stacks import images, write_slices
 
-from pystack3d_dask.cli import cli
+from pystack3d_dask.cli.main import cli
 from pystack3d_dask.pipeline import Pipeline
 
 ROOT = Path(__file__).parents[1]

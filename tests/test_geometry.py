@@ -15,10 +15,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import pystack3d_dask as ps
-from pystack3d_dask.cli import cli
+from pystack3d_dask.cli.main import cli
+from pystack3d_dask.core.spec import StackSpec
 from pystack3d_dask.io.sources import open_source
 from pystack3d_dask.io.units import micrometers_per
-from pystack3d_dask.spec import StackSpec
 
 SHAPE = (4, 12, 16)
 PIXELS = np.random.default_rng(0).integers(0, 4000, SHAPE).astype("uint16")

@@ -30,9 +30,9 @@ from processes import (
     workers_of,
 )
 
-from pystack3d_dask import cluster
+from pystack3d_dask.cluster import local as cluster
+from pystack3d_dask.cluster.join import join
 from pystack3d_dask.errors import AccessError
-from pystack3d_dask.join import join
 
 cloudpickle.register_pickle_by_value(sys.modules[__name__])  # workers do not see the tests
 WORKER = [sys.executable, "-m", "pystack3d_dask", "worker"]
@@ -72,7 +72,7 @@ def environment() -> dict[str, str | None]:
 
 
 def is_prepared() -> bool:
-    return "pystack3d_dask.task" in sys.modules
+    return "pystack3d_dask.engine.task" in sys.modules
 
 
 @pytest.fixture(scope="module")
@@ -215,7 +215,9 @@ def test_the_scheduler_that_dask_is_configured_to_use_is_taken_and_told(
 ):
     project, address = make_project(), joined.scheduler.address
     asked: list[str] = []
-    monkeypatch.setattr("pystack3d_dask.join.join", lambda where, *_, **__: asked.append(where))
+    monkeypatch.setattr(
+        "pystack3d_dask.cluster.join.join", lambda where, *_, **__: asked.append(where)
+    )
     with dask_config.set({"scheduler-address": address}):
         ended = [call("run", project), call("worker", "--gpu", "none")]
         elsewhere = call("run", project, "--workers", 0, "--restart", "--yes")
@@ -242,14 +244,18 @@ class Stub:
 
 
 def test_for_a_scheduler_on_another_machine_an_address_is_asked_for(monkeypatch):
-    monkeypatch.setattr("pystack3d_dask.join.joined", lambda *_: Stub("tcp://192.0.2.1:8786"))
+    monkeypatch.setattr(
+        "pystack3d_dask.cluster.join.joined", lambda *_: Stub("tcp://192.0.2.1:8786")
+    )
     with pytest.raises(AccessError, match=r"on another machine \(192\.0\.2\.1\).*\(--host\)"):
         join("tcp://192.0.2.1:8786", None, gpus=(), others=1)
 
 
 def test_open_ports_without_tls_are_warned_of(call, monkeypatch):
     asked: list[str] = []
-    monkeypatch.setattr("pystack3d_dask.join.join", lambda *_, host, **__: asked.append(host))
+    monkeypatch.setattr(
+        "pystack3d_dask.cluster.join.join", lambda *_, host, **__: asked.append(host)
+    )
     ended = call("worker", "tcp://127.0.0.1:1", "--host", "0.0.0.0", "--gpu", "none")
     assert asked == ["0.0.0.0"]
     assert "warning: workers listen at 0.0.0.0 without TLS: anyone who reaches" in ended.err
@@ -269,7 +275,7 @@ def test_open_ports_without_tls_are_warned_of(call, monkeypatch):
 def test_cores_are_shared_out(call, monkeypatch, options: Sequence[str], expected):
     found = []
     monkeypatch.setattr(
-        "pystack3d_dask.join.join",
+        "pystack3d_dask.cluster.join.join",
         lambda *_, gpus, others, **__: found.append((len(gpus), others)),
     )
     call("worker", "tcp://127.0.0.1:1", *options)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from pystack3d_dask.placement import QUEUED, Lanes, Watch, Workers, whereabouts
+from pystack3d_dask.engine.placement import QUEUED, Lanes, Watch, Workers, whereabouts
 
 GPUS = {"gpu-a": 1, "gpu-b": 1}
 CPUS = {"cpu-a": 1, "cpu-b": 3}

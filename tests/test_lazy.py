@@ -74,10 +74,12 @@ def _refuse(*_, **__):
 def nothing_computes(monkeypatch):
     """Let any computation and any reading of pixels fail."""
     monkeypatch.setattr(
-        "pystack3d_dask.config.open_source", lambda *a, **k: Untouchable(open_source(*a, **k))
+        "pystack3d_dask.project.config.open_source",
+        lambda *a, **k: Untouchable(open_source(*a, **k)),
     )
     monkeypatch.setattr(
-        "pystack3d_dask.corrections.open_source", lambda *a, **k: Untouchable(open_source(*a, **k))
+        "pystack3d_dask.lazy.corrections.open_source",
+        lambda *a, **k: Untouchable(open_source(*a, **k)),
     )
     with dask.config.set(scheduler=_refuse):
         yield
@@ -155,7 +157,7 @@ def test_a_selection_of_a_stack_has_its_values(make_project, selection, dtype):
 
 def test_only_what_is_selected_of_a_stack_is_read(make_project, monkeypatch):
     counting = Counting(open_source(make_project(None, shape=(40, 36, 42))))
-    monkeypatch.setattr("pystack3d_dask.corrections.open_source", lambda *_, **__: counting)
+    monkeypatch.setattr("pystack3d_dask.lazy.corrections.open_source", lambda *_, **__: counting)
     stack = ps.open_stack("anywhere")
     stack[0, 10, 4:9].compute(scheduler="synchronous")
     assert counting.regions == [(0, (10, 4, 0), (11, 9, 42))]

@@ -13,14 +13,14 @@ from dataclasses import asdict, replace
 import pytest
 from stacks import make_project
 
-from pystack3d_dask import lock
-from pystack3d_dask.lock import Holder, LockedError, check_free, locked
 from pystack3d_dask.pipeline import Pipeline
+from pystack3d_dask.project import lock
+from pystack3d_dask.project.lock import Holder, LockedError, check_free, locked
 
 PROGRAM = """
 import sys, time
 from pathlib import Path
-from pystack3d_dask.lock import locked
+from pystack3d_dask.project.lock import locked
 with locked(Path(sys.argv[1])):
     print("held", flush=True)
     time.sleep(60)

@@ -16,8 +16,8 @@ from stacks import write_params
 
 from pystack3d_dask import explore
 from pystack3d_dask.pipeline import Pipeline
-from pystack3d_dask.quality import Quality
-from pystack3d_dask.suggest import suggest
+from pystack3d_dask.preview.quality import Quality
+from pystack3d_dask.preview.suggest import suggest
 
 NOT_A_NUMBER = re.compile(r"\b(nan|inf)\b", re.IGNORECASE)
 CLIPPED = {"percentile_clipping": {"scope": "slice"}}

@@ -12,8 +12,8 @@ import pytest
 from scipy import ndimage
 from stacks import make_project, write_params
 
-from pystack3d_dask import cluster
-from pystack3d_dask.cluster import local_client
+from pystack3d_dask.cluster import local as cluster
+from pystack3d_dask.cluster.local import local_client
 from pystack3d_dask.errors import RunError
 from pystack3d_dask.pipeline import Pipeline
 
@@ -138,7 +138,9 @@ def test_workers_that_are_killed_for_their_memory_are_told_so(
     project = make_project(tmp_path, LATER["wavelets"], np.tile(moving_stack(4), (1, 3, 3)))
     planned = Pipeline.from_toml(project).plan().memory
     monkeypatch.setattr(cluster, "MEMORY_LIMIT", round(share * planned))
-    monkeypatch.setattr("pystack3d_dask.run.check_memory", lambda *_: None)  # it would refuse
+    monkeypatch.setattr(
+        "pystack3d_dask.engine.run.check_memory", lambda *_: None
+    )  # it would refuse
     with (
         local_client(1) as client,
         pytest.raises(RunError, match=rf"{message}, of too little memory"),

@@ -9,8 +9,8 @@ import pytest
 from stacks import WHOLE_CHAIN, make_project
 
 from pystack3d_dask.errors import ParameterError
-from pystack3d_dask.parameters import parse_path
 from pystack3d_dask.pipeline import Pipeline
+from pystack3d_dask.project.parameters import parse_path
 
 NOISE_LEVEL = "destriping.filters[0].noise_level"
 MAXIT = "destriping.maxit"

@@ -19,7 +19,7 @@ from parity_projects import (
 from reference import output_array
 
 from pystack3d_dask import open_result
-from pystack3d_dask.steps.transforms import moved
+from pystack3d_dask.kernels.registration.affine import moved
 
 MOVING = {"8-bit": {".": moving_stack("uint8")}, "16-bit": {".": moving_stack("uint16")}}
 TWO_SLICES = {".": moving_stack("uint8", (2, 64, 80), turn=2.0)}

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from pystack3d_dask.pictures import preview_figure
-from pystack3d_dask.preview import Preview
-from pystack3d_dask.workbench import Estimate
+from pystack3d_dask.preview.pictures import preview_figure
+from pystack3d_dask.preview.preview import Preview
+from pystack3d_dask.preview.workbench import Estimate
 
 ESTIMATED = {"bkg_removal": Estimate(24, 2000)}
 

@@ -28,13 +28,13 @@ from distributed import Client
 from processes import Process, kill_all, started, wait_for
 from stacks import images, make_project
 
-from pystack3d_dask.backend import has_gpu
-from pystack3d_dask.cluster import local_client
+from pystack3d_dask.cluster.local import local_client
+from pystack3d_dask.engine.executors import seen_workers
+from pystack3d_dask.engine.run import BlockDone
+from pystack3d_dask.engine.task import run_tasks
 from pystack3d_dask.errors import RunError
+from pystack3d_dask.kernels.backend import has_gpu
 from pystack3d_dask.pipeline import Pipeline
-from pystack3d_dask.run import BlockDone
-from pystack3d_dask.runners import seen_workers
-from pystack3d_dask.task import run_tasks
 
 SHAPE = (50, 50, 64)
 PARAMETERS = """\
@@ -178,9 +178,9 @@ def at_the_first_block(what: Callable[[], None]) -> Callable[[BlockDone], None]:
 def impatient(monkeypatch):
     """Wait for a second for lost GPU workers, in place of minutes."""
     monkeypatch.setattr(
-        "pystack3d_dask.runners.PATIENCE", dict.fromkeys(("only", "prefer", "share"), 1.0)
+        "pystack3d_dask.engine.executors.PATIENCE", dict.fromkeys(("only", "prefer", "share"), 1.0)
     )
-    monkeypatch.setattr("pystack3d_dask.runners.LOOK", 0.2)
+    monkeypatch.setattr("pystack3d_dask.engine.executors.LOOK", 0.2)
 
 
 @pytest.mark.usefixtures("impatient")
@@ -218,7 +218,7 @@ def test_a_gpu_worker_that_dies_costs_nothing_but_time(tmp_path, cluster, expect
 def test_what_a_lost_cpu_worker_had_of_a_shared_pass_is_done_by_the_gpu_worker(
     tmp_path, cluster, expected, monkeypatch
 ):
-    monkeypatch.setattr("pystack3d_dask.runners.run_tasks", stop_where_plain)
+    monkeypatch.setattr("pystack3d_dask.engine.executors.run_tasks", stop_where_plain)
     project = project_in(tmp_path, "share")
     labelled = cluster.worker("labelled")
     found = places(project, cluster.client, at_the_first_block(lambda: cluster.end("plain")))
@@ -238,8 +238,8 @@ def stop_where_plain(program, blocks, on_gpu):
 def test_a_run_ends_when_all_workers_are_gone_for_good_and_the_same_command_continues(
     tmp_path, cluster, expected, caplog, monkeypatch
 ):
-    monkeypatch.setattr("pystack3d_dask.runners.ALONE", 0.0)
-    monkeypatch.setattr("pystack3d_dask.runners.LONGEST_ALONE", 3.0)
+    monkeypatch.setattr("pystack3d_dask.engine.executors.ALONE", 0.0)
+    monkeypatch.setattr("pystack3d_dask.engine.executors.LONGEST_ALONE", 3.0)
     project = project_in(tmp_path)
 
     switch_off = partial(cluster.end, "labelled", "plain")

@@ -9,19 +9,19 @@ from typing import Any, ClassVar
 import numpy as np
 import pytest
 
-from pystack3d_dask.chain import Chain, Gather, Work
-from pystack3d_dask.plan import Known, Plan, make_plan, split_passes
-from pystack3d_dask.spec import Array, Arrays, Region, StackSpec
-from pystack3d_dask.step import Step, registry
-from pystack3d_dask.steps.bkg_removal import BackgroundRemoval
-from pystack3d_dask.steps.cropping import Cropping, CroppingFinal
-from pystack3d_dask.steps.destriping import Destriping
-from pystack3d_dask.steps.intensity_rescaling import IntensityRescaling
-from pystack3d_dask.steps.intensity_rescaling_area import IntensityRescalingArea
-from pystack3d_dask.steps.registration_calculation import RegistrationCalculation
-from pystack3d_dask.steps.registration_transformation import RegistrationTransformation
-from pystack3d_dask.steps.resampling import Resampling
-from pystack3d_dask.steps.vsnr import Filter
+from pystack3d_dask.core.chain import Chain, Gather, Work
+from pystack3d_dask.core.planner import Known, Plan, make_plan, split_passes
+from pystack3d_dask.core.spec import Array, Arrays, Region, StackSpec
+from pystack3d_dask.core.step import Step, registry
+from pystack3d_dask.corrections.bkg_removal import BackgroundRemoval
+from pystack3d_dask.corrections.cropping import Cropping, CroppingFinal
+from pystack3d_dask.corrections.destriping import Destriping
+from pystack3d_dask.corrections.intensity_rescaling import IntensityRescaling
+from pystack3d_dask.corrections.intensity_rescaling_area import IntensityRescalingArea
+from pystack3d_dask.corrections.registration_calculation import RegistrationCalculation
+from pystack3d_dask.corrections.registration_transformation import RegistrationTransformation
+from pystack3d_dask.corrections.resampling import Resampling
+from pystack3d_dask.kernels.destriping.vsnr import Filter
 
 CROP = Cropping(area=(10, 60, 10, 60))
 STACK_BACKGROUND = BackgroundRemoval(orders=(1, 2, 1))

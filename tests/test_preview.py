@@ -12,13 +12,13 @@ from matplotlib.image import imread
 from stacks import STEPS, images, make_project, write_params
 
 from pystack3d_dask import open_result, open_stack
-from pystack3d_dask.cli import cli
+from pystack3d_dask.cli.main import cli
+from pystack3d_dask.core.step import registry
 from pystack3d_dask.errors import ParameterError
 from pystack3d_dask.pipeline import Pipeline
-from pystack3d_dask.preview import preview
-from pystack3d_dask.quality import stripe_energy
-from pystack3d_dask.step import registry
-from pystack3d_dask.workbench import Workbench
+from pystack3d_dask.preview.preview import preview
+from pystack3d_dask.preview.quality import stripe_energy
+from pystack3d_dask.preview.workbench import Workbench
 
 ALL = [name for name in STEPS if name not in ("intensity_rescaling_area", "cropping_final")]
 CHANNELS = ("ESB", "SE2")

@@ -8,9 +8,9 @@ import pytest
 from rich.console import Console
 from stacks import images, make_project
 
-from pystack3d_dask import progress as shown
+from pystack3d_dask.cli import progress as shown
+from pystack3d_dask.cli.progress import bars, show_progress
 from pystack3d_dask.pipeline import Pipeline
-from pystack3d_dask.progress import bars, show_progress
 
 
 @pytest.fixture

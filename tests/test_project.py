@@ -9,14 +9,14 @@ import pytest
 from parity_projects import corrected, stored, write_project
 from stack_tools import posed, spec_of, turned
 
+from pystack3d_dask.core.step import Step
+from pystack3d_dask.corrections.cropping import Cropping
+from pystack3d_dask.corrections.intensity_rescaling_area import IntensityRescalingArea
+from pystack3d_dask.corrections.registration_calculation import RegistrationCalculation
+from pystack3d_dask.corrections.registration_transformation import RegistrationTransformation
 from pystack3d_dask.errors import ParameterError
 from pystack3d_dask.pipeline import Pipeline
-from pystack3d_dask.project import borrowed_fits, check_steps
-from pystack3d_dask.step import Step
-from pystack3d_dask.steps.cropping import Cropping
-from pystack3d_dask.steps.intensity_rescaling_area import IntensityRescalingArea
-from pystack3d_dask.steps.registration_calculation import RegistrationCalculation
-from pystack3d_dask.steps.registration_transformation import RegistrationTransformation
+from pystack3d_dask.project.project import borrowed_fits, check_steps
 
 CHANNELS = ("ESB", "SE2", "InLens")
 SHAPE = (48, 60)

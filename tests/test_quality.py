@@ -8,7 +8,7 @@ from scipy import ndimage
 from scipy.stats import wasserstein_distance
 
 from pystack3d_dask.demo import DemoStack
-from pystack3d_dask.quality import (
+from pystack3d_dask.preview.quality import (
     Quality,
     correlation,
     detail,

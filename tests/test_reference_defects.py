@@ -13,9 +13,9 @@ from stack_tools import largest_error, posed, turned
 from stacks import doubts
 
 from pystack3d_dask import open_result
-from pystack3d_dask.io import pyramid
+from pystack3d_dask.core.spec import Array
+from pystack3d_dask.io.ome import pyramid
 from pystack3d_dask.pipeline import Pipeline
-from pystack3d_dask.spec import Array
 
 STACK = defective_stack("uint8")
 BACKGROUND: Mapping[str, Any] = {

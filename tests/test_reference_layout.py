@@ -13,10 +13,10 @@ import tifffile
 from parity_projects import CHANNELS, DARK, Pair, defective_stack, run_both
 from stacks import STEPS, images, make_project
 
+from pystack3d_dask.core.spec import Array, Arrays, StackSpec
+from pystack3d_dask.corrections.cropping import Cropping
 from pystack3d_dask.errors import ExportError
 from pystack3d_dask.pipeline import Pipeline
-from pystack3d_dask.spec import Array, Arrays, StackSpec
-from pystack3d_dask.steps.cropping import Cropping
 
 FIT = {"orders": [1, 2, 1], "cross_terms": True, "threshold_min": DARK, "skip_factors": [3, 4, 2]}
 FIT_2D = {**FIT, "orders": [2, 1], "skip_factors": [3, 3]}

@@ -12,11 +12,11 @@ from parity_projects import corrected, run_both, stored, write_project
 from real_images import MEDULLA, NOISY, PC12, needs
 from scipy import ndimage
 
+from pystack3d_dask.core.spec import Array
+from pystack3d_dask.corrections.registration_calculation import ALIKE
 from pystack3d_dask.demo import shift_error
+from pystack3d_dask.kernels.registration.affine import cumulated
 from pystack3d_dask.pipeline import Pipeline
-from pystack3d_dask.spec import Array
-from pystack3d_dask.steps.registration_calculation import ALIKE
-from pystack3d_dask.steps.transforms import cumulated
 
 FIT = ("fits", "registration_calculation", "0")
 

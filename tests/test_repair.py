@@ -11,11 +11,11 @@ import pytest
 from stacks import STEPS, images, make_project
 
 from pystack3d_dask import open_result
+from pystack3d_dask.engine.summary import load_figures
 from pystack3d_dask.errors import RunError, StackError
-from pystack3d_dask.io.ome import result_state
+from pystack3d_dask.io.ome.image import result_state
 from pystack3d_dask.io.work import Level, attributes, remove_store
 from pystack3d_dask.pipeline import Pipeline
-from pystack3d_dask.summary import load_figures
 
 CHAIN = ["cropping", "bkg_removal", "intensity_rescaling"]
 HEAVY = {
@@ -314,7 +314,7 @@ def test_a_drive_that_is_away_damages_nothing(directory, monkeypatch):
         raise OSError(errno.EMFILE, "Too many open files")
 
     with monkeypatch.context() as patch:
-        patch.setattr("pystack3d_dask.io.chunk.google_crc32c.extend", refuse)
+        patch.setattr("pystack3d_dask.io.zarr.chunk.google_crc32c.extend", refuse)
         with pytest.raises(OSError, match="Too many"):
             pipeline.verify()
     assert pipeline.verify().is_complete

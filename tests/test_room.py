@@ -12,8 +12,8 @@ import pytest
 from distributed import Client, LocalCluster
 from stacks import images, make_project
 
+from pystack3d_dask.engine.room import RoomError, check_memory
 from pystack3d_dask.pipeline import Pipeline
-from pystack3d_dask.room import RoomError, check_memory
 
 
 @pytest.fixture

@@ -18,11 +18,11 @@ from hypothesis import strategies as st
 from stacks import STEPS, images, make_project, spoil, write_params
 
 from pystack3d_dask import open_result
+from pystack3d_dask.engine.run import BlockDone
+from pystack3d_dask.engine.summary import RunSummary, bad_slice_note
+from pystack3d_dask.engine.task import run_task
 from pystack3d_dask.errors import ParameterError, RunError
 from pystack3d_dask.pipeline import Pipeline
-from pystack3d_dask.run import BlockDone
-from pystack3d_dask.summary import RunSummary, bad_slice_note
-from pystack3d_dask.task import run_task
 
 CHAINS = [
     [],
@@ -93,9 +93,9 @@ def test_values_do_not_depend_on_the_blocks_nor_on_their_order(
     run(plain)
     cut = make_project(tmp_path_factory.mktemp("cut"), steps, precision=precision)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("pystack3d_dask.plan.slab_thickness", lambda *_: thickness)
-        patch.setattr("pystack3d_dask.plan.thick_slab", lambda *_: thickness)
-        patch.setattr("pystack3d_dask.run.InProcess", lambda: Shuffled(seed))
+        patch.setattr("pystack3d_dask.core.planner.slab_thickness", lambda *_: thickness)
+        patch.setattr("pystack3d_dask.core.planner.thick_slab", lambda *_: thickness)
+        patch.setattr("pystack3d_dask.engine.run.InProcess", lambda: Shuffled(seed))
         run(cut)
     np.testing.assert_array_equal(result(plain), result(cut))
 
@@ -107,7 +107,7 @@ class Shuffled:
         self._rng = np.random.default_rng(seed)
 
     def run(self, program: Any, blocks: Any) -> Any:
-        from pystack3d_dask.runners import InProcess
+        from pystack3d_dask.engine.executors import InProcess
 
         return InProcess().run(program, [blocks[i] for i in self._rng.permutation(len(blocks))])
 
@@ -236,7 +236,7 @@ def test_blocks_that_failed_hold_no_memory(tmp_path: Path, monkeypatch: pytest.M
         message = "no"
         raise ValueError(message)
 
-    monkeypatch.setattr("pystack3d_dask.runners.run_task", fail)
+    monkeypatch.setattr("pystack3d_dask.engine.executors.run_task", fail)
     project = make_project(tmp_path, ["cropping"], images((40, 50, 64)))
     with pytest.raises(RunError, match="10 of 10 blocks failed"):
         run(project)
@@ -501,7 +501,7 @@ def test_a_block_of_a_run_that_another_one_has_replaced_writes_nothing(tmp_path,
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr("pystack3d_dask.runners.run_task", keep)
+        patch.setattr("pystack3d_dask.engine.executors.run_task", keep)
         with pytest.raises(KeyboardInterrupt):
             Pipeline.from_toml(project).run()
     write_params(project, {"cropping": {"area": [4, 61, 5, 48]}})

@@ -18,10 +18,10 @@ from processes import wait_for
 from stacks import images, make_project
 
 from pystack3d_dask import open_result
-from pystack3d_dask.cluster import local_client
+from pystack3d_dask.cluster.local import local_client
+from pystack3d_dask.engine.executors import OnClient
 from pystack3d_dask.errors import RunError
 from pystack3d_dask.pipeline import Pipeline
-from pystack3d_dask.runners import OnClient
 
 SLICES = 120
 
@@ -51,13 +51,15 @@ def submitted(client, monkeypatch) -> list[str]:
 @pytest.fixture
 def directory(tmp_path, monkeypatch):
     """Make a project whose blocks are of one small slice each."""
-    monkeypatch.setattr("pystack3d_dask.plan.slab_thickness", lambda *_: 1)
-    monkeypatch.setattr("pystack3d_dask.plan.thick_slab", lambda *_: 1)
+    monkeypatch.setattr("pystack3d_dask.core.planner.slab_thickness", lambda *_: 1)
+    monkeypatch.setattr("pystack3d_dask.core.planner.thick_slab", lambda *_: 1)
     return make_project(tmp_path / "project", ["cropping"], images((SLICES, 40, 60)))
 
 
 def test_small_blocks_share_tasks(client, submitted, directory, monkeypatch):
-    monkeypatch.setattr("pystack3d_dask.runners.TASK_SECONDS", 60.0)  # small on any machine
+    monkeypatch.setattr(
+        "pystack3d_dask.engine.executors.TASK_SECONDS", 60.0
+    )  # small on any machine
     events = []
     summary = Pipeline.from_toml(directory).run(client, events.append)
     assert summary.passes[0].tasks == len(events) == SLICES
@@ -67,7 +69,7 @@ def test_small_blocks_share_tasks(client, submitted, directory, monkeypatch):
 
 
 def test_large_blocks_have_a_task_each(client, submitted, directory, monkeypatch):
-    monkeypatch.setattr("pystack3d_dask.runners.TASK_SECONDS", 0.0)
+    monkeypatch.setattr("pystack3d_dask.engine.executors.TASK_SECONDS", 0.0)
     Pipeline.from_toml(directory).run(client)
     assert len([key for key in submitted if key.startswith("cropping-")]) == SLICES
 
@@ -111,7 +113,7 @@ def limit_failures(dask_scheduler):
 
 def test_a_block_that_kills_its_workers_is_told_with_the_likely_cause(tmp_path, monkeypatch):
     directory = make_project(tmp_path / "project", ["cropping"], images((1, 40, 60)))
-    monkeypatch.setattr("pystack3d_dask.runners.run_tasks", die)
+    monkeypatch.setattr("pystack3d_dask.engine.executors.run_tasks", die)
     with local_client(1) as client:
         client.run_on_scheduler(limit_failures)
         with pytest.raises(RunError, match="2 worker processes in a row died") as caught:
@@ -120,13 +122,13 @@ def test_a_block_that_kills_its_workers_is_told_with_the_likely_cause(tmp_path, 
 
 
 def test_blocks_that_kill_their_workers_end_no_run_that_comes_to_others(tmp_path, monkeypatch):
-    monkeypatch.setattr("pystack3d_dask.plan.slab_thickness", lambda *_: 1)
-    monkeypatch.setattr("pystack3d_dask.runners.KILLED_IN_VAIN", 2)
-    monkeypatch.setattr("pystack3d_dask.runners.LOOK", 0.1)
+    monkeypatch.setattr("pystack3d_dask.core.planner.slab_thickness", lambda *_: 1)
+    monkeypatch.setattr("pystack3d_dask.engine.executors.KILLED_IN_VAIN", 2)
+    monkeypatch.setattr("pystack3d_dask.engine.executors.LOOK", 0.1)
     directory = make_project(tmp_path / "project", ["cropping"], images((5, 40, 60)))
     notes = tmp_path / "notes"
     notes.touch()
-    monkeypatch.setattr("pystack3d_dask.runners.run_tasks", partial(die_noted, notes))
+    monkeypatch.setattr("pystack3d_dask.engine.executors.run_tasks", partial(die_noted, notes))
     with local_client(1) as client:
         client.run_on_scheduler(limit_failures)
         # as if nannies had killed them for their memory

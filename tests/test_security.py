@@ -24,10 +24,10 @@ from conftest import listing, result
 import pystack3d_dask as ps
 from pystack3d_dask import Pipeline
 from pystack3d_dask.errors import ParameterError, SourceError, StackError
-from pystack3d_dask.io.fibics import parse_slice
-from pystack3d_dask.io.slice_metadata import LARGEST, MetadataError, SliceMetadata
+from pystack3d_dask.io.microscopes.fibics import parse_slice
+from pystack3d_dask.io.microscopes.slice_metadata import LARGEST, MetadataError, SliceMetadata
 from pystack3d_dask.io.sources import open_source
-from pystack3d_dask.record import BlockRecord, DamagedRecordError
+from pystack3d_dask.project.record import BlockRecord, DamagedRecordError
 
 SHAPE = (3, 4, 5)
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pystack3d_dask.spec import EMPTY, Region, StackSpec
+from pystack3d_dask.core.spec import EMPTY, Region, StackSpec
 
 SHAPE = (7, 8, 9)
 triples = st.tuples(*[st.integers(-4, 12)] * 3)

@@ -18,7 +18,7 @@ import json, sys
 opened = []
 sys.addaudithook(lambda event, args: event == "open" and opened.append(str(args[0])))
 _, report, *sys.argv[1:] = sys.argv
-from pystack3d_dask.cli import main
+from pystack3d_dask.cli.main import main
 try:
     main()
 finally:
@@ -57,7 +57,7 @@ def watched(tmp_path):
 @pytest.mark.parametrize("arguments", [("--help",), ("--version",), ("run", "--help")])
 def test_help_imports_nothing_that_computes(watched, arguments):
     modules, _ = watched(*arguments)
-    assert "pystack3d_dask.cli" in modules
+    assert "pystack3d_dask.cli.main" in modules
     assert not modules & (SCHEDULING | TABLES | ARRAYS | OTHERS | PICTURES)
 
 

@@ -12,14 +12,14 @@ import pytest
 import standin_cupy
 from broken_steps import Smooth
 
-from pystack3d_dask import step as step_module
-from pystack3d_dask.backend import has_gpu
+from pystack3d_dask.core import step as step_module
+from pystack3d_dask.core.spec import StackSpec
+from pystack3d_dask.core.step import known, registry
 from pystack3d_dask.errors import FitRequiredError
-from pystack3d_dask.spec import StackSpec
-from pystack3d_dask.step import known, registry
-from pystack3d_dask.steps.transforms import identities
-from pystack3d_dask.steps.vsnr_noise import Filter
-from pystack3d_dask.steps.wavelets import WaveletDecomposition
+from pystack3d_dask.kernels.backend import has_gpu
+from pystack3d_dask.kernels.destriping.noise_model import Filter
+from pystack3d_dask.kernels.destriping.wavelets import WaveletDecomposition
+from pystack3d_dask.kernels.registration.affine import identities
 from pystack3d_dask.testing import check_step
 
 GABOR = Filter(name="Gabor", noise_level=20.0, sigma=(1.0, 10.0))
@@ -125,10 +125,11 @@ def test_every_registered_step_is_checked_here():
 
 
 @pytest.mark.parametrize(
-    "value", ["no_such_module:Step", "pystack3d_dask.step:NoSuchStep", f"{__name__}:EXPLODES.now"]
+    "value",
+    ["no_such_module:Step", "pystack3d_dask.core.step:NoSuchStep", f"{__name__}:EXPLODES.now"],
 )
 def test_a_broken_plug_in_warns_and_is_skipped(entry_points, value):
-    entry_points(("bad", value), ("good", "pystack3d_dask.steps.cropping:Cropping"))
+    entry_points(("bad", value), ("good", "pystack3d_dask.corrections.cropping:Cropping"))
     with pytest.warns(UserWarning, match=r"'bad' \(.*\) cannot be loaded and is skipped: "):
         steps = registry()
     assert [*steps] == ["good"]

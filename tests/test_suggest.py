@@ -11,9 +11,15 @@ from stacks import images, make_project
 
 from pystack3d_dask.demo import DemoStack
 from pystack3d_dask.errors import ParameterError
+from pystack3d_dask.kernels.destriping.noise_model import Filter, noise_power
 from pystack3d_dask.pipeline import Pipeline
-from pystack3d_dask.steps.vsnr_noise import Filter, noise_power
-from pystack3d_dask.suggest import registration_area, stripes, suggest, thresholds, without_border
+from pystack3d_dask.preview.suggest import (
+    registration_area,
+    stripes,
+    suggest,
+    thresholds,
+    without_border,
+)
 
 SHAPE = (400, 420)
 

@@ -12,7 +12,7 @@ from pystack3d_dask import open_result
 from pystack3d_dask.demo import DemoStack, score
 from pystack3d_dask.errors import ParameterError
 from pystack3d_dask.pipeline import Pipeline
-from pystack3d_dask.quality import Quality
+from pystack3d_dask.preview.quality import Quality
 
 NOISE_LEVEL = "destriping.filters[0].noise_level"
 MAXIT = "destriping.maxit"

@@ -11,11 +11,11 @@ from conftest import textured
 from stacks import WHOLE_CHAIN
 
 from pystack3d_dask import Pipeline
-from pystack3d_dask.acquisition import describe
+from pystack3d_dask.core.step import registry
 from pystack3d_dask.errors import ParameterError, SourceError
 from pystack3d_dask.evidence import Finding
-from pystack3d_dask.step import registry
-from pystack3d_dask.template import render, tables, write_params
+from pystack3d_dask.project.acquisition import describe
+from pystack3d_dask.project.template import render, tables, write_params
 
 SEEN = Finding(True, "seen in the images")
 TESTED = (
@@ -145,7 +145,7 @@ def test_steps_are_listed_in_the_usual_order_when_there_are_any(make_project, mo
     assert set(tomllib.loads(text)) & set(tables(describe(project), {})) <= set(registry())
 
     steps = dict.fromkeys([*reversed(WHOLE_CHAIN), "cropping_final", "of_another_package"])
-    monkeypatch.setattr("pystack3d_dask.template.registry", lambda: steps)
+    monkeypatch.setattr("pystack3d_dask.project.template.registry", lambda: steps)
     assert listed(render(describe(project), findings)) == usual
     for path in project.glob("*.tif"):  # resampling needs positions
         path.rename(path.with_name(path.name.replace("z=", "")))

@@ -8,9 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-from pystack3d_dask.spec import StackSpec
-from pystack3d_dask.values import cast, cast_level, cast_measured, measure, repair
-from pystack3d_dask.values_arrays import fit_on_arrays, measure_on_arrays
+from pystack3d_dask.core.spec import StackSpec
+from pystack3d_dask.kernels.casting import cast, cast_level, cast_measured, measure, repair
+from pystack3d_dask.kernels.casting_arrays import fit_on_arrays, measure_on_arrays
 
 INTEGERS = ["uint8", "int8", "uint16", "int16"]
 LEVELS = st.floats(-70_000, 70_000, width=32)

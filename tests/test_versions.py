@@ -13,7 +13,7 @@ from conftest import listing
 from distributed import Client
 
 from pystack3d_dask import __version__
-from pystack3d_dask.versions import check_versions, differing
+from pystack3d_dask.engine.versions import check_versions, differing
 
 OWN = {"numpy": "2.4.0", "zarr": None}
 WORKERS = {

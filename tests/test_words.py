@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pystack3d_dask.words import in_units, short
+from pystack3d_dask.core.formatting import in_units, short
 
 
 @pytest.mark.parametrize(

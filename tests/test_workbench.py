@@ -8,11 +8,11 @@ from stack_tools import posed, turned
 from stacks import WHOLE_CHAIN, images, make_project
 
 from pystack3d_dask import open_result
+from pystack3d_dask.core.spec import Region
 from pystack3d_dask.errors import ParameterError
 from pystack3d_dask.pipeline import Pipeline
-from pystack3d_dask.preview import preview
-from pystack3d_dask.spec import Region
-from pystack3d_dask.workbench import Memory, Workbench, level_after
+from pystack3d_dask.preview.preview import preview
+from pystack3d_dask.preview.workbench import Memory, Workbench, level_after
 
 BACKGROUND = {"orders": [1, 2, 1], "skip_factors": [3, 2, 2]}
 

@@ -10,9 +10,9 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from pystack3d_dask.compiled import compiled
+from pystack3d_dask.core.spec import Array, Triple
 from pystack3d_dask.demo.fields import Plane, grain, smooth_field
-from pystack3d_dask.spec import Array, Triple
+from pystack3d_dask.kernels.jit import compiled
 
 Edges = tuple[float, float, float, float]
 Random = np.random.Generator

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pystack3d_dask.compiled import compiled
-from pystack3d_dask.spec import Array
+from pystack3d_dask.core.spec import Array
+from pystack3d_dask.kernels.jit import compiled
 
 Triplet = tuple[float, float, float]
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 
+from pystack3d_dask.core.step import registry
 from pystack3d_dask.demo.defects import BACKGROUND_BASIS
 from pystack3d_dask.demo.stack import VOXEL_SIZE, DemoStack
-from pystack3d_dask.step import registry
 
 HEAD = """\
 # Parameters of a demonstration stack, in PyStack3D's format.

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 import xarray as xr
 
+from pystack3d_dask.core.spec import Array
 from pystack3d_dask.demo.stack import ORIGIN, VOXEL_SIZE, DemoStack, View
 from pystack3d_dask.errors import ParameterError, Problem
-from pystack3d_dask.spec import Array
 
 
 @dataclass(frozen=True)

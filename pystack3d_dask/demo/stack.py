@@ -11,6 +11,7 @@ from typing import Literal, get_args
 import numpy as np
 import tifffile
 
+from pystack3d_dask.core.spec import Array, Triple
 from pystack3d_dask.demo.defects import (
     Background,
     Edges,
@@ -24,8 +25,7 @@ from pystack3d_dask.demo.defects import (
 from pystack3d_dask.demo.fields import Plane
 from pystack3d_dask.demo.textures import TEXTURES, Texture
 from pystack3d_dask.errors import ParameterError, Problem
-from pystack3d_dask.spec import Array, Triple
-from pystack3d_dask.values import cast
+from pystack3d_dask.kernels.casting import cast
 
 View = tuple[slice, slice]
 

@@ -12,9 +12,9 @@ from typing import Literal
 
 import numpy as np
 
-from pystack3d_dask.compiled import compiled
+from pystack3d_dask.core.spec import Array
 from pystack3d_dask.demo.fields import Plane, smooth_field
-from pystack3d_dask.spec import Array
+from pystack3d_dask.kernels.jit import compiled
 
 FINITE = {"nnan", "ninf", "nsz", "arcp"}
 Texture = Literal["porous", "cellular"]

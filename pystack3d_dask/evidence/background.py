@@ -13,10 +13,10 @@ from typing import Any
 
 import numpy as np
 
+from pystack3d_dask.core.spec import Array
 from pystack3d_dask.evidence.finding import Finding
 from pystack3d_dask.evidence.sample import SMALLEST, Sample
-from pystack3d_dask.quality import correlation
-from pystack3d_dask.spec import Array
+from pystack3d_dask.preview.quality import correlation
 
 TILES = 6  # along each axis
 EXTREMES = (0.02, 0.98)  # quantiles of a tile: halfway between them, dark and bright part

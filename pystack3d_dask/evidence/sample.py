@@ -10,12 +10,12 @@ from typing import NamedTuple
 import numpy as np
 from scipy import ndimage
 
+from pystack3d_dask.core.area import Area
+from pystack3d_dask.core.spec import Array, Region
 from pystack3d_dask.errors import PixelError
 from pystack3d_dask.io.source import Source
-from pystack3d_dask.quality import correlation
-from pystack3d_dask.spec import Array, Region
-from pystack3d_dask.steps.area import Area
-from pystack3d_dask.steps.phase import register_shift
+from pystack3d_dask.kernels.registration.phase_correlation import register_shift
+from pystack3d_dask.preview.quality import correlation
 
 RUNS, LENGTH = 8, 5  # runs of neighboring slices
 WINDOW = 768  # rows and columns in which neighbors are compared

@@ -16,13 +16,13 @@ from typing import NamedTuple
 
 import numpy as np
 
+from pystack3d_dask.core.spec import Array
 from pystack3d_dask.evidence.finding import Finding
 from pystack3d_dask.evidence.sample import SMALLEST, Sample, overlapping
-from pystack3d_dask.spec import Array
-from pystack3d_dask.steps.phase import register_shift
-from pystack3d_dask.steps.vsnr import remove_noise
-from pystack3d_dask.steps.vsnr_noise import Filter
-from pystack3d_dask.suggest import Stripes, stripes
+from pystack3d_dask.kernels.destriping.noise_model import Filter
+from pystack3d_dask.kernels.destriping.vsnr import remove_noise
+from pystack3d_dask.kernels.registration.phase_correlation import register_shift
+from pystack3d_dask.preview.suggest import Stripes, stripes
 
 STRENGTHS = (0.5, 1.0, 2.0, 5.0, 10.0, 20.0)  # noise levels that are tried
 LENGTH, FEWEST = 5, 4  # slices that are compared

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 from matplotlib.transforms import Affine2D
 
+from pystack3d_dask.core.spec import AXES, Array
 from pystack3d_dask.explore.drawing import COLOURS, INK, SHADE, Limits
 from pystack3d_dask.explore.volume import Axis, Plane, Volume
-from pystack3d_dask.spec import AXES, Array
 
 ANGLE = np.deg2rad(32)  # in which depth goes up to the right
 FORESHORTENED = 0.5

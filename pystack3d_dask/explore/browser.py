@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from pystack3d_dask.core.spec import AXES
 from pystack3d_dask.errors import StackError
 from pystack3d_dask.explore.boxes import Box, mark_plane
 from pystack3d_dask.explore.drawing import COLOURS, INK, Limits, Picture, draw_plane, draw_scale_bar
 from pystack3d_dask.explore.volume import Plane, Volume, as_volume, grey_limits, load, spans
-from pystack3d_dask.spec import AXES
 
 if TYPE_CHECKING:
     import ipywidgets

@@ -8,8 +8,8 @@ import dask
 import numpy as np
 from numpy.typing import NDArray
 
+from pystack3d_dask.core.spec import Array
 from pystack3d_dask.explore.volume import Volume
-from pystack3d_dask.spec import Array
 
 Limits = tuple[float, float]
 SLICES = 32

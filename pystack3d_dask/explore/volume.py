@@ -13,9 +13,9 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
+from pystack3d_dask.core.spec import AXES, Array
 from pystack3d_dask.errors import StackError
-from pystack3d_dask.io.pyramid import pooled_positions
-from pystack3d_dask.spec import AXES, Array
+from pystack3d_dask.io.ome.pyramid import pooled_positions
 
 MICROMETRES = "µm"
 PIXELS = "px"

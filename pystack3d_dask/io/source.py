@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple, Protocol
 
-from pystack3d_dask.spec import Array, Region, StackSpec
+from pystack3d_dask.core.spec import Array, Region, StackSpec
 
 
 class Loss(NamedTuple):

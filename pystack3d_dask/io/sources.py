@@ -9,11 +9,11 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path, PureWindowsPath
 
+from pystack3d_dask.core.spec import HERE
 from pystack3d_dask.errors import SourceError
 from pystack3d_dask.io.source import Source
-from pystack3d_dask.io.tiff import SUFFIXES, Samples, TiffStack, open_tiff, tiff_names
-from pystack3d_dask.io.zarr_source import is_zarr, open_zarr
-from pystack3d_dask.spec import HERE
+from pystack3d_dask.io.tiff.stack import SUFFIXES, Samples, TiffStack, open_tiff, tiff_names
+from pystack3d_dask.io.zarr.source import is_zarr, open_zarr
 
 SHOWN = 10
 RESULTS = "process"
@@ -53,7 +53,7 @@ def open_source(
         channels, ``"."`` meaning all. Beside several TIFF slices a Zarr is left aside, and so are
         sub-directories with more slices than the directory, which notes say.
     samples : {"luminance", "channels"}, optional
-        What to do with colour in TIFF files, see `pystack3d_dask.io.tiff.open_tiff`.
+        What to do with colour in TIFF files, see `pystack3d_dask.io.tiff.stack.open_tiff`.
 
     Raises
     ------

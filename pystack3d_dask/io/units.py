@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import unicodedata
 
-from pystack3d_dask.io.slice_metadata import FARTHEST, FINEST
+from pystack3d_dask.io.microscopes.slice_metadata import FARTHEST, FINEST
 
 _PREFIXES = {  # in micrometers
     "femto": ("f", 1e-9),

@@ -8,10 +8,10 @@ from collections.abc import Iterator
 from itertools import zip_longest
 from pathlib import Path
 
-from pystack3d_dask.charts import Chart, Columns
-from pystack3d_dask.export import channel_folder
-from pystack3d_dask.io.chunk import replacing
-from pystack3d_dask.project import Project
+from pystack3d_dask.core.charts import Chart, Columns
+from pystack3d_dask.export.export import channel_folder
+from pystack3d_dask.io.zarr.chunk import replacing
+from pystack3d_dask.project.project import Project
 from pystack3d_dask.report.content import Report, all_charts, make_report
 from pystack3d_dask.report.draw import is_drawn, png
 from pystack3d_dask.report.page import page

@@ -8,18 +8,18 @@ from datetime import datetime
 from importlib.metadata import version
 from typing import Any
 
-from pystack3d_dask.chain import Chain
-from pystack3d_dask.charts import Chart, Lines, Table, statistics
+from pystack3d_dask.core.chain import Chain
+from pystack3d_dask.core.charts import Chart, Lines, Table, statistics
+from pystack3d_dask.core.formatting import in_units
+from pystack3d_dask.core.step import Step
+from pystack3d_dask.engine.summary import VERSIONED, bad_slice_note, bad_slices, remarks
 from pystack3d_dask.errors import StackError
-from pystack3d_dask.geometry import assumed_axes, geometry_notes
-from pystack3d_dask.known import plan_project
-from pystack3d_dask.project import Project
+from pystack3d_dask.project.geometry import assumed_axes, geometry_notes
+from pystack3d_dask.project.known import plan_project
+from pystack3d_dask.project.project import Project
 from pystack3d_dask.report.known import PassTaken, RunKnown
 from pystack3d_dask.report.pictures import Cube, Cuts
 from pystack3d_dask.report.planes import Planes, planes_after, planes_before
-from pystack3d_dask.step import Step
-from pystack3d_dask.summary import VERSIONED, bad_slice_note, bad_slices, remarks
-from pystack3d_dask.words import in_units
 
 SOURCE = "acquisition"
 PLANES = "before_and_after"

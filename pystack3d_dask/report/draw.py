@@ -15,9 +15,9 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 from matplotlib.transforms import Affine2D, Bbox
 
-from pystack3d_dask.charts import Lines, Maps
+from pystack3d_dask.core.charts import Lines, Maps
+from pystack3d_dask.core.spec import Array
 from pystack3d_dask.report.pictures import Cube, Cuts
-from pystack3d_dask.spec import Array
 
 INCHES = 5.0  # width of a chart: two stand side by side on a screen, one on a telephone
 LEFT = 0.62  # margin for the labels of ordinates

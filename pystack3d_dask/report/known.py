@@ -11,13 +11,13 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from pystack3d_dask.chain import Chain
-from pystack3d_dask.known import known_work
-from pystack3d_dask.plan import Known
-from pystack3d_dask.project import Project
-from pystack3d_dask.record import BlockRecord, DamagedRecordError
-from pystack3d_dask.spec import Array, Arrays
-from pystack3d_dask.summary import by_slice, is_summarised, load_figures
+from pystack3d_dask.core.chain import Chain
+from pystack3d_dask.core.planner import Known
+from pystack3d_dask.core.spec import Array, Arrays
+from pystack3d_dask.engine.summary import by_slice, is_summarised, load_figures
+from pystack3d_dask.project.known import known_work
+from pystack3d_dask.project.project import Project
+from pystack3d_dask.project.record import BlockRecord, DamagedRecordError
 
 T = TypeVar("T")
 

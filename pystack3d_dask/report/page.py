@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from pystack3d_dask.charts import Chart, Columns, Table
+from pystack3d_dask.core.charts import Chart, Columns, Table
 from pystack3d_dask.report.content import Group, Report, Section
 from pystack3d_dask.report.draw import SCREEN_DOTS, png, svg
 from pystack3d_dask.report.pictures import Picture

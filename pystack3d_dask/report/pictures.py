@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from pystack3d_dask.charts import Chart, Columns
+from pystack3d_dask.core.charts import Chart, Columns
 from pystack3d_dask.report.planes import Planes
 
 

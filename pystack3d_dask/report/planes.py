@@ -11,12 +11,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pystack3d_dask.chain import Chain, source_slice
-from pystack3d_dask.io.ome import ResultReader
-from pystack3d_dask.io.pyramid import pooled
+from pystack3d_dask.core.chain import Chain, source_slice
+from pystack3d_dask.core.spec import Array, StackSpec, Triple
+from pystack3d_dask.io.ome.image import ResultReader
+from pystack3d_dask.io.ome.pyramid import pooled
 from pystack3d_dask.io.work import Level
 from pystack3d_dask.report.known import RunKnown
-from pystack3d_dask.spec import Array, StackSpec, Triple
 
 WIDEST = 1000  # rows or columns of a picture
 MOST_SLICES = 256  # that are read of a channel

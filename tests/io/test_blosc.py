@@ -12,8 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pystack3d_dask.errors import PixelError
-from pystack3d_dask.io.blosc import WholeBlosc, check_whole
 from pystack3d_dask.io.sources import open_source
+from pystack3d_dask.io.zarr.blosc import WholeBlosc, check_whole
 
 VALUES = np.random.default_rng(0).integers(0, 100, (2, 8, 8)).astype(np.uint16)
 WHOLE = numcodecs.Blosc().encode(VALUES)

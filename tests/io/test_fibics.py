@@ -15,8 +15,8 @@ from stacks import write_params
 from tiff_files import image, opened, whole
 
 import pystack3d_dask as ps
-from pystack3d_dask.io.fibics import parse_setup, parse_slice, read_setup, setup_files
-from pystack3d_dask.io.slice_metadata import LARGEST, MetadataError, Rectangle, joined
+from pystack3d_dask.io.microscopes.fibics import parse_setup, parse_slice, read_setup, setup_files
+from pystack3d_dask.io.microscopes.slice_metadata import LARGEST, MetadataError, Rectangle, joined
 
 SHAPE = (20, 30)
 LAUGHS = (

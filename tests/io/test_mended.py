@@ -14,12 +14,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tiff_files import SHAPE, image, opened, segments, write
 
+from pystack3d_dask.core.spec import Region
 from pystack3d_dask.errors import PixelError
-from pystack3d_dask.io import tiff_page
-from pystack3d_dask.io.mended import Mended, Picked, acquisition
 from pystack3d_dask.io.sources import open_source
-from pystack3d_dask.io.tiff import open_tiff
-from pystack3d_dask.spec import Region
+from pystack3d_dask.io.tiff import page as tiff_page
+from pystack3d_dask.io.tiff.stack import open_tiff
+from pystack3d_dask.io.wrappers.mended import Mended, Picked, acquisition
 
 COUNT = 8
 
@@ -140,7 +140,7 @@ def test_a_slice_is_decoded_once_when_all_of_it_is_read(
         read.append(plane.file)
         tiff_page.read_page(folder, plane, *rest)
 
-    monkeypatch.setattr("pystack3d_dask.io.tiff.read_page", counted)
+    monkeypatch.setattr("pystack3d_dask.io.tiff.stack.read_page", counted)
     everything(Mended(opened(tmp_path), "keep"))
     assert read == [f"s{z:03d}.tif" for z in range(COUNT)]
 

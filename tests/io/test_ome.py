@@ -10,16 +10,16 @@ import xarray as xr
 import zarr
 from ome_zarr_models.v05 import Image
 
+from pystack3d_dask.core.spec import StackSpec
 from pystack3d_dask.errors import StackError
-from pystack3d_dask.io.ome import (
+from pystack3d_dask.io.ome.image import (
     ResultWriter,
     create_result,
     finish_result,
     is_complete,
     open_result,
 )
-from pystack3d_dask.io.pyramid import pooled
-from pystack3d_dask.spec import StackSpec
+from pystack3d_dask.io.ome.pyramid import pooled
 
 SLAB = 4
 U1 = np.dtype("u1")

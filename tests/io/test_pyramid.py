@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pystack3d_dask.io.pyramid import (
+from pystack3d_dask.io.ome.pyramid import (
     pooled,
     pooled_positions,
     pooled_shape,

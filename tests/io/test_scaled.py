@@ -13,8 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tiff_files import SHAPE, image, opened, write
 
-from pystack3d_dask.io.mended import Mended, Picked, acquisition
-from pystack3d_dask.io.scaled import LONGEST, SHORTEST, Scaled, check_voxel_size
+from pystack3d_dask.io.wrappers.mended import Mended, Picked, acquisition
+from pystack3d_dask.io.wrappers.scaled import LONGEST, SHORTEST, Scaled, check_voxel_size
 
 PIXELS = image("uint8", (6, *SHAPE))
 

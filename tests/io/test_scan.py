@@ -10,8 +10,8 @@ from test_mended import COUNT, everything, written
 from tiff_files import opened
 
 from pystack3d_dask.errors import PixelError, SourceError
-from pystack3d_dask.io.scan import Scan, scan, without_unreadable
-from pystack3d_dask.io.tiff import open_tiff
+from pystack3d_dask.io.tiff.stack import open_tiff
+from pystack3d_dask.io.wrappers.scan import Scan, scan, without_unreadable
 
 
 def test_slices_are_left_out_of_all_channels(tmp_path: Path) -> None:

@@ -7,9 +7,9 @@ import pytest
 import zarr
 
 from pystack3d_dask.errors import PixelError
-from pystack3d_dask.io import shard
-from pystack3d_dask.io.chunk import CODECS
-from pystack3d_dask.io.shard import read_slice, write_shard
+from pystack3d_dask.io.zarr import shard
+from pystack3d_dask.io.zarr.chunk import CODECS
+from pystack3d_dask.io.zarr.shard import read_slice, write_shard
 
 SLICES = 4
 

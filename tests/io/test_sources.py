@@ -13,8 +13,8 @@ import zarr
 from pystack3d_dask.errors import SourceError
 from pystack3d_dask.io.source import Source
 from pystack3d_dask.io.sources import open_source
-from pystack3d_dask.io.tiff import TiffStack
-from pystack3d_dask.io.zarr_source import ZarrStack
+from pystack3d_dask.io.tiff.stack import TiffStack
+from pystack3d_dask.io.zarr.source import ZarrStack
 
 VALUES: Any = np.arange(3 * 8 * 9, dtype="uint8").reshape(3, 8, 9)
 

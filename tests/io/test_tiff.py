@@ -16,10 +16,10 @@ from hypothesis import strategies as st
 from real_images import ATLAS, needs
 from tiff_files import COMPRESSIONS, DTYPES, LAYOUTS, SHAPE, image, opened, segments, whole, write
 
+from pystack3d_dask.core.spec import Region
 from pystack3d_dask.errors import PixelError, SourceError
-from pystack3d_dask.io import tiff_page
-from pystack3d_dask.io.tiff import TiffStack, open_tiff
-from pystack3d_dask.spec import Region
+from pystack3d_dask.io.tiff import page as tiff_page
+from pystack3d_dask.io.tiff.stack import TiffStack, open_tiff
 
 REGIONS = (
     Region((0, 0, 0), (1, 61, 53)),

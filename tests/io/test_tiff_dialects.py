@@ -15,7 +15,7 @@ from PIL import Image
 from tiff_files import SHAPE, image, opened, whole, write
 
 from pystack3d_dask.errors import SourceError
-from pystack3d_dask.io.tiff import TiffStack
+from pystack3d_dask.io.tiff.stack import TiffStack
 
 COUNTS = {"strip": "StripByteCounts", "tile": "TileByteCounts"}
 

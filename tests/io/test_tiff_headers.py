@@ -13,9 +13,9 @@ import pytest
 import tifffile
 from tiff_files import COMPRESSIONS, SHAPE, image, opened, whole, write
 
+from pystack3d_dask.core.spec import Region
 from pystack3d_dask.errors import SourceError
-from pystack3d_dask.io.tiff import open_tiff
-from pystack3d_dask.spec import Region
+from pystack3d_dask.io.tiff.stack import open_tiff
 
 
 def claim(path: Path, values: dict[str, int]) -> None:

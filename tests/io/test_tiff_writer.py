@@ -12,9 +12,10 @@ import pytest
 import tifffile
 from tiff_files import COMPRESSIONS, DTYPES, LAYOUTS, image, opened, whole
 
+from pystack3d_dask.core.spec import StackSpec
 from pystack3d_dask.errors import PixelError
-from pystack3d_dask.io.tiff_page import Plane
-from pystack3d_dask.io.tiff_writer import (
+from pystack3d_dask.io.tiff.page import Plane
+from pystack3d_dask.io.tiff.writer import (
     Style,
     imagej_resolution,
     read_style,
@@ -22,7 +23,6 @@ from pystack3d_dask.io.tiff_writer import (
     stack_writer,
     write_slice,
 )
-from pystack3d_dask.spec import StackSpec
 
 LARGE = bytes(np.random.default_rng(0).integers(0, 256, 100_000, np.uint8))
 TAGS = [

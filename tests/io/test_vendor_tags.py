@@ -27,9 +27,15 @@ from vendor_files import (
 )
 
 import pystack3d_dask as ps
-from pystack3d_dask.io import fei, smartsem
-from pystack3d_dask.io.slice_metadata import FARTHEST, FINEST, LARGEST, MetadataError, SliceMetadata
-from pystack3d_dask.io.vendor_tags import PARSERS
+from pystack3d_dask.io.microscopes import fei, smartsem
+from pystack3d_dask.io.microscopes.slice_metadata import (
+    FARTHEST,
+    FINEST,
+    LARGEST,
+    MetadataError,
+    SliceMetadata,
+)
+from pystack3d_dask.io.microscopes.vendor_tags import PARSERS
 
 SHAPE = (20, 30)
 PHENOM = (

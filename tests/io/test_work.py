@@ -11,10 +11,10 @@ import zarr
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from pystack3d_dask.core.spec import Region, StackSpec
 from pystack3d_dask.errors import PixelError
 from pystack3d_dask.io import work
 from pystack3d_dask.io.work import Level, attributes, create_level, update_attrs
-from pystack3d_dask.spec import Region, StackSpec
 
 SHAPE = (3, 17, 23)
 

@@ -12,9 +12,9 @@ import zarr
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pystack3d_dask.core.spec import Region
 from pystack3d_dask.errors import SourceError
-from pystack3d_dask.io.zarr_source import ZarrStack, open_zarr
-from pystack3d_dask.spec import Region
+from pystack3d_dask.io.zarr.source import ZarrStack, open_zarr
 
 EXTENTS = {"t": 1, "c": 2, "z": 3, "y": 5, "x": 6}
 PART = Region((1, 1, 2), (3, 4, 5))

@@ -14,9 +14,9 @@ import pytest
 import zarr
 from zarr.codecs import BytesCodec, ShardingCodec
 
+from pystack3d_dask.core.spec import Region
 from pystack3d_dask.errors import PixelError, SourceError
-from pystack3d_dask.io.zarr_source import ZarrStack, open_zarr
-from pystack3d_dask.spec import Region
+from pystack3d_dask.io.zarr.source import ZarrStack, open_zarr
 
 SHAPE = (7, 20, 30)
 PART = Region((2, 3, 4), (5, 19, 29))

@@ -14,8 +14,8 @@ import zarr
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pystack3d_dask.io.zarr_source import open_zarr
-from pystack3d_dask.io.zarr_stamp import chunk_files, stamp
+from pystack3d_dask.io.zarr.source import open_zarr
+from pystack3d_dask.io.zarr.stamp import chunk_files, stamp
 
 SHAPE = (5, 12, 14)
 LAYOUTS: dict[str, dict[str, Any]] = {

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import tifffile
 
-from pystack3d_dask.io.tiff import TiffStack, open_tiff
+from pystack3d_dask.io.tiff.stack import TiffStack, open_tiff
 
 DTYPES = ("uint8", "int8", "uint16", "int16", "float32", "float64")
 COMPRESSIONS: dict[str, dict[str, Any]] = {

@@ -12,12 +12,12 @@ import pytest
 from PIL import Image
 from stacks import STEPS, WHOLE_CHAIN, images, make_project, spoil
 
-from pystack3d_dask.charts import Lines, Table
+from pystack3d_dask.core.charts import Lines, Table
+from pystack3d_dask.engine.summary import load_figures
 from pystack3d_dask.errors import RunError, StackError
 from pystack3d_dask.pipeline import Pipeline
 from pystack3d_dask.report import write_files
 from pystack3d_dask.report.content import Report, all_charts, make_report
-from pystack3d_dask.summary import load_figures
 
 CHANNELS = ("ESB", "SE2")
 SPOILT = 17
@@ -235,7 +235,7 @@ def test_finished_blocks_of_an_unfinished_pass_have_their_figures(tmp_path, monk
     directory = make_project(tmp_path, steps, images((40, 60, 60)), precision="source")
     pipeline = Pipeline.from_toml(directory)
     pipeline.fit()
-    from pystack3d_dask.io.ome import ResultWriter
+    from pystack3d_dask.io.ome.image import ResultWriter
 
     write = ResultWriter.write
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pystack3d_dask.charts import Lines, Maps, Table, statistics
+from pystack3d_dask.core.charts import Lines, Maps, Table, statistics
 from pystack3d_dask.report.draw import draw, is_drawn, png, svg
 from pystack3d_dask.report.pictures import Cube, Cuts
 from pystack3d_dask.report.planes import Planes

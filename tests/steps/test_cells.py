@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pystack3d_dask.steps.cells import cell_sums
+from pystack3d_dask.kernels.background.grid_cells import cell_sums
 
 
 def plain(image, cell_y, cell_x, low, high):

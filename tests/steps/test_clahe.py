@@ -11,8 +11,8 @@ from hypothesis.extra import numpy as hnp
 from skimage.exposure import equalize_adapthist
 from stack_tools import correct, spec_of
 
-from pystack3d_dask.steps.clahe import Clahe
-from pystack3d_dask.steps.tiles import Bins, Tiles, clipped, count_tiles
+from pystack3d_dask.corrections.clahe import Clahe
+from pystack3d_dask.kernels.intensity.clahe import Bins, Tiles, clipped, count_tiles
 
 SHAPE = (16, 48, 40)
 

@@ -8,9 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from stack_tools import correct, spec_of
 
-from pystack3d_dask.spec import Region
-from pystack3d_dask.steps.area import area_region, check_area
-from pystack3d_dask.steps.cropping import Cropping, CroppingFinal
+from pystack3d_dask.core.area import area_region, check_area
+from pystack3d_dask.core.spec import Region
+from pystack3d_dask.corrections.cropping import Cropping, CroppingFinal
 
 IMAGES = np.random.default_rng(0).integers(0, 255, (3, 10, 14)).astype(np.uint8)
 SPEC = spec_of(IMAGES, pixel_size=(0.1, 0.1))

@@ -8,7 +8,7 @@ from grey_levels import TOPS, stack
 from skimage import exposure
 from stack_tools import correct, spec_of
 
-from pystack3d_dask.steps.equalisation import Equalisation
+from pystack3d_dask.corrections.equalisation import Equalisation
 
 
 @pytest.mark.parametrize("dtype", TOPS)

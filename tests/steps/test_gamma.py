@@ -8,7 +8,7 @@ from grey_levels import TOPS, stack
 from skimage import exposure
 from stack_tools import correct, spec_of
 
-from pystack3d_dask.steps.gamma import Gamma
+from pystack3d_dask.corrections.gamma import Gamma
 
 
 @pytest.mark.parametrize("gamma", [0.5, 1.0, 2.2])

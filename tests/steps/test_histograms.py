@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from pystack3d_dask.steps.histograms import (
+from pystack3d_dask.kernels.intensity.histograms import (
     added_counts,
     count_levels,
     extremes,

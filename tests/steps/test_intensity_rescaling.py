@@ -9,13 +9,13 @@ from hypothesis import strategies as st
 from scipy import ndimage
 from stack_tools import correct, fit, spec_of
 
-from pystack3d_dask.steps.histograms import bin_centres
-from pystack3d_dask.steps.intensity_rescaling import (
+from pystack3d_dask.corrections.intensity_rescaling import (
     IntensityRescaling,
     match,
     spread,
     targets,
 )
+from pystack3d_dask.kernels.intensity.histograms import bin_centres
 
 SHAPE = (9, 31, 43)
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from stack_tools import correct, fit, spec_of
 
-from pystack3d_dask.steps.intensity_rescaling_area import IntensityRescalingArea, area_factors
+from pystack3d_dask.corrections.intensity_rescaling_area import IntensityRescalingArea, area_factors
 
 GAINS = np.array([1.0, 0.9, 1.1, 1.05, 0.6])
 WIDE = (0.1, 10.0)

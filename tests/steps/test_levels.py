@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from stack_tools import spec_of
 
-from pystack3d_dask.steps.levels import (
+from pystack3d_dask.corrections.levels import (
     check_range,
     full_range,
     of_sorting_keys,

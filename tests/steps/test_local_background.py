@@ -10,9 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from stack_tools import correct, spec_of
 
-from pystack3d_dask.spec import Region
-from pystack3d_dask.steps.bkg_removal import BackgroundRemoval
-from pystack3d_dask.steps.local_background import SIGMAS_PER_WINDOW
+from pystack3d_dask.core.spec import Region
+from pystack3d_dask.corrections.bkg_removal import BackgroundRemoval
+from pystack3d_dask.corrections.local_background import SIGMAS_PER_WINDOW
 
 SHAPE = (9, 40, 50)
 

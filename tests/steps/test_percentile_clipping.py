@@ -8,7 +8,7 @@ from grey_levels import SHAPE, TOPS, stack
 from skimage import exposure
 from stack_tools import correct, fit, spec_of
 
-from pystack3d_dask.steps.percentile_clipping import PercentileClipping
+from pystack3d_dask.corrections.percentile_clipping import PercentileClipping
 
 
 @pytest.mark.parametrize("percentiles", [(0.5, 99.5), (0.0, 100.0), (13.0, 61.7)])

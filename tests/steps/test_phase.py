@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import ndimage
 
-from pystack3d_dask.steps.phase import register_shift
-from pystack3d_dask.steps.stackreg import SMALLEST, register
+from pystack3d_dask.kernels.registration.phase_correlation import register_shift
+from pystack3d_dask.kernels.registration.stackreg import SMALLEST, register
 
 MARGIN = 40
 

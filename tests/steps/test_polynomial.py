@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pystack3d_dask.steps.polynomial import (
+from pystack3d_dask.kernels.background.polynomial import (
     Basis,
     BasisError,
     OrthogonalFrame,

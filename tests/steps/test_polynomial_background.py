@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from stack_tools import correct, fit, spec_of
 
-from pystack3d_dask.steps.bkg_removal import BackgroundRemoval
+from pystack3d_dask.corrections.bkg_removal import BackgroundRemoval
 
 SHAPE = (7, 33, 45)
 MASKED = {"threshold_min": 60, "threshold_max": 160}

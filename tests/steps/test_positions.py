@@ -9,7 +9,7 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from pystack3d_dask.steps.positions import (
+from pystack3d_dask.corrections.positions import (
     POLICY,
     PolicyError,
     ascending,

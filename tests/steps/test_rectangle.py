@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 
-from pystack3d_dask.steps.rectangle import largest_rectangle
+from pystack3d_dask.kernels.registration.inscribed_rectangle import largest_rectangle
 
 masks = arrays(
     bool,

@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from stack_tools import correct, fit, largest_error, posed, spec_of, turned
 
-from pystack3d_dask.spec import Region
-from pystack3d_dask.steps.registration_calculation import RegistrationCalculation
+from pystack3d_dask.core.spec import Region
+from pystack3d_dask.corrections.registration_calculation import RegistrationCalculation
 
 SHAPE = (80, 96)
 RNG = np.random.default_rng(5)

@@ -8,16 +8,16 @@ import numpy as np
 import pytest
 from stack_tools import posed, spec_of, turned
 
-from pystack3d_dask.block import run_block
-from pystack3d_dask.chain import Chain, Work
+from pystack3d_dask.core.chain import Chain, Work
+from pystack3d_dask.corrections.cropping import Cropping
+from pystack3d_dask.corrections.registration_calculation import RegistrationCalculation
+from pystack3d_dask.corrections.registration_transformation import RegistrationTransformation
+from pystack3d_dask.corrections.resampling import Resampling
+from pystack3d_dask.engine.block import run_block
 from pystack3d_dask.errors import RunError
-from pystack3d_dask.project import check_steps
-from pystack3d_dask.steps.cropping import Cropping
-from pystack3d_dask.steps.registration_calculation import RegistrationCalculation
-from pystack3d_dask.steps.registration_transformation import RegistrationTransformation
-from pystack3d_dask.steps.resampling import Resampling
-from pystack3d_dask.steps.transforms import identities
-from pystack3d_dask.steps.warp import MODES
+from pystack3d_dask.kernels.registration.affine import identities
+from pystack3d_dask.kernels.registration.warp import MODES
+from pystack3d_dask.project.project import check_steps
 
 SHAPE = (60, 72)
 IMAGES = np.random.default_rng(0).integers(1, 255, (5, *SHAPE)).astype(np.uint8)

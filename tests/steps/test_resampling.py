@@ -11,9 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from stack_tools import correct, spec_of
 
-from pystack3d_dask.chain import Chain
-from pystack3d_dask.spec import Region
-from pystack3d_dask.steps.resampling import Resampling
+from pystack3d_dask.core.chain import Chain
+from pystack3d_dask.core.spec import Region
+from pystack3d_dask.corrections.resampling import Resampling
 
 SHAPE = (9, 6, 7)
 IMAGES = np.random.default_rng(0).integers(0, 255, SHAPE).astype(np.uint8)

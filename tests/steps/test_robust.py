@@ -13,8 +13,13 @@ import statsmodels.api as sm
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pystack3d_dask.steps.polynomial import Basis, coordinates
-from pystack3d_dask.steps.robust import MAX_ITERATIONS, Plane, fit_polynomial, median_of
+from pystack3d_dask.kernels.background.polynomial import Basis, coordinates
+from pystack3d_dask.kernels.background.robust_fit import (
+    MAX_ITERATIONS,
+    Plane,
+    fit_polynomial,
+    median_of,
+)
 
 NORMS = {"HuberT": sm.robust.norms.HuberT(), "Hampel": sm.robust.norms.Hampel()}
 GRID = (7, 12, 15)
@@ -193,8 +198,8 @@ def test_medians_of_few_equal_and_zero_values(numbers):
 THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 FIT = """
 import numpy as np
-from pystack3d_dask.steps.polynomial import Basis, coordinates
-from pystack3d_dask.steps.robust import Plane, fit_polynomial
+from pystack3d_dask.kernels.background.polynomial import Basis, coordinates
+from pystack3d_dask.kernels.background.robust_fit import Plane, fit_polynomial
 
 values = np.random.default_rng(0).standard_t(3, (600, 700))
 axes = coordinates(600), coordinates(700)

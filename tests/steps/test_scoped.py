@@ -7,9 +7,9 @@ import pytest
 from grey_levels import SHAPE, TOPS, stack
 from stack_tools import correct, spec_of
 
-from pystack3d_dask.steps.clahe import Clahe
-from pystack3d_dask.steps.equalisation import Equalisation
-from pystack3d_dask.steps.percentile_clipping import PercentileClipping
+from pystack3d_dask.corrections.clahe import Clahe
+from pystack3d_dask.corrections.equalisation import Equalisation
+from pystack3d_dask.corrections.percentile_clipping import PercentileClipping
 
 pytestmark = pytest.mark.parametrize("scope", ["stack", "slice"])
 

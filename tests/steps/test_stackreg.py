@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from stack_tools import largest_error, posed, turned
 
-from pystack3d_dask.steps.stackreg import SMALLEST, register, transform
+from pystack3d_dask.kernels.registration.stackreg import SMALLEST, register, transform
 
 SHAPE = (70, 90)
 MOTIONS = {

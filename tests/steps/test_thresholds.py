@@ -7,11 +7,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from stack_tools import correct, fit, spec_of
 
-from pystack3d_dask.steps.bkg_removal import BackgroundRemoval
-from pystack3d_dask.steps.intensity_rescaling_area import IntensityRescalingArea
-from pystack3d_dask.steps.registration_calculation import RegistrationCalculation
-from pystack3d_dask.steps.thresholds import limits, within
-from pystack3d_dask.values import cast
+from pystack3d_dask.corrections.bkg_removal import BackgroundRemoval
+from pystack3d_dask.corrections.intensity_rescaling_area import IntensityRescalingArea
+from pystack3d_dask.corrections.registration_calculation import RegistrationCalculation
+from pystack3d_dask.kernels.casting import cast
+from pystack3d_dask.kernels.intensity.masks import limits, within
 
 THRESHOLDS = st.none() | st.floats(-70_000, 70_000) | st.integers(-300, 300)
 TYPES = st.sampled_from(["uint8", "int8", "uint16", "int16"])

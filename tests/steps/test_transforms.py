@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from scipy import ndimage
 from skimage.transform import AffineTransform, EuclideanTransform
 
-from pystack3d_dask.steps.transforms import (
+from pystack3d_dask.kernels.registration.affine import (
     cumulated,
     identities,
     motion,

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 from scipy import ndimage, optimize
 
-from pystack3d_dask.steps.vsnr import normalised, remove_noise
-from pystack3d_dask.steps.vsnr_arrays import remove_noise_on_arrays
-from pystack3d_dask.steps.vsnr_noise import Filter, noise_power, pattern
-from pystack3d_dask.steps.vsnr_pyvsnr import pyvsnr_solution
+from pystack3d_dask.kernels.destriping.noise_model import Filter, noise_power, pattern
+from pystack3d_dask.kernels.destriping.pyvsnr import pyvsnr_solution
+from pystack3d_dask.kernels.destriping.vsnr import normalised, remove_noise
+from pystack3d_dask.kernels.destriping.vsnr_arrays import remove_noise_on_arrays
 
 DIRAC = Filter(name="Dirac", noise_level=0.5)
 SMALL = Filter(name="Gabor", noise_level=3.0, sigma=(0.5, 1.2))

@@ -9,11 +9,11 @@ import pytest
 import standin_cupy
 from test_vsnr import DIRAC, SMALL, STRIPES, on_arrays, texture
 
-from pystack3d_dask.backend import to_gpu
-from pystack3d_dask.steps.vsnr import remove_noise
-from pystack3d_dask.steps.vsnr_arrays import remove_noise_on_arrays
-from pystack3d_dask.steps.vsnr_noise import Filter
-from pystack3d_dask.steps.vsnr_pyvsnr import pyvsnr_solution
+from pystack3d_dask.kernels.backend import to_gpu
+from pystack3d_dask.kernels.destriping.noise_model import Filter
+from pystack3d_dask.kernels.destriping.pyvsnr import pyvsnr_solution
+from pystack3d_dask.kernels.destriping.vsnr import remove_noise
+from pystack3d_dask.kernels.destriping.vsnr_arrays import remove_noise_on_arrays
 
 TURNED = Filter(name="Gabor", noise_level=10.0, sigma=(1.0, 20.0), theta=30.0)
 CASES = {

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from pystack3d_dask.steps.vsnr_bands import GROUP, bands
+from pystack3d_dask.kernels.destriping.wave_bands import GROUP, bands
 
 
 @pytest.mark.parametrize(

@@ -11,9 +11,11 @@ import pytest
 from scipy import fft
 from test_vsnr import DIRAC, STRIPES, texture
 
-from pystack3d_dask.steps import vsnr_fourier, vsnr_noise, vsnr_rows
-from pystack3d_dask.steps.vsnr import remove_noise
-from pystack3d_dask.steps.vsnr_noise import Filter, few_rows, noise_power
+from pystack3d_dask.kernels.destriping import fourier as vsnr_fourier
+from pystack3d_dask.kernels.destriping import low_rank as vsnr_rows
+from pystack3d_dask.kernels.destriping import noise_model as vsnr_noise
+from pystack3d_dask.kernels.destriping.noise_model import Filter, few_rows, noise_power
+from pystack3d_dask.kernels.destriping.vsnr import remove_noise
 
 TRANSFORMS = ("fft", "ifft", "rfft", "irfft", "fft2", "ifft2", "rfft2", "irfft2")
 SHAPE = (480, 90)

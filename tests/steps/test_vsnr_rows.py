@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from pystack3d_dask.steps.vsnr import remove_noise
-from pystack3d_dask.steps.vsnr_fourier import FourierSolver
-from pystack3d_dask.steps.vsnr_noise import Filter, few_rows, noise_power
-from pystack3d_dask.steps.vsnr_rows import FewRowsSolver
+from pystack3d_dask.kernels.destriping.fourier import FourierSolver
+from pystack3d_dask.kernels.destriping.low_rank import FewRowsSolver
+from pystack3d_dask.kernels.destriping.noise_model import Filter, few_rows, noise_power
+from pystack3d_dask.kernels.destriping.vsnr import remove_noise
 
 UPRIGHT = Filter(name="Gabor", noise_level=20.0, sigma=(1.0, 22.0))
 LEVEL = Filter(name="Gabor", noise_level=20.0, sigma=(1.0, 22.0), theta=90.0)

@@ -11,7 +11,7 @@ from scipy.interpolate import LinearNDInterpolator
 from scipy.spatial import Delaunay
 from skimage.transform import EuclideanTransform
 
-from pystack3d_dask.steps.warp import (
+from pystack3d_dask.kernels.registration.warp import (
     MODES,
     aligned_correlation,
     clear_outside_piecewise,

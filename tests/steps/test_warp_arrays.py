@@ -8,8 +8,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from test_warp import IMAGE, every_mode, shift, some_matrices, warped
 
-from pystack3d_dask.steps.warp import warp_piecewise
-from pystack3d_dask.steps.warp_arrays import warp_affine_on_arrays, warp_piecewise_on_arrays
+from pystack3d_dask.kernels.registration.warp import warp_piecewise
+from pystack3d_dask.kernels.registration.warp_arrays import (
+    warp_affine_on_arrays,
+    warp_piecewise_on_arrays,
+)
 
 
 def on_arrays(matrix, mode, shape, corner):

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import ndimage
 
-from pystack3d_dask.steps.wavelets import WaveletDecomposition, remove_stripes
+from pystack3d_dask.kernels.destriping.wavelets import WaveletDecomposition, remove_stripes
 
 
 def textured(shape, seed=0):

@@ -1,0 +1,1 @@
+"""Clusters: local workers, joining a remote one, GPUs, TLS."""

@@ -1,0 +1,1 @@
+"""Steps, chains and plans: what is declared and planned, without pixels or files."""

@@ -1,0 +1,1 @@
+"""The corrections, a module each."""

@@ -1,0 +1,327 @@
+"""Background removal: the declaration. Its two methods have a module each."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from math import prod
+from typing import ClassVar, Literal
+
+import numpy as np
+
+from pystack3d_dask.core.charts import Chart
+from pystack3d_dask.core.spec import Array, Arrays, Region, StackSpec
+from pystack3d_dask.core.step import FitScope, Step, Summaries, every
+from pystack3d_dask.corrections.local_background import LocalBackground, Window
+from pystack3d_dask.corrections.plausible import doubt_neighborhood, doubt_thresholds
+from pystack3d_dask.corrections.polynomial_background import PolynomialBackground
+from pystack3d_dask.errors import Problem
+from pystack3d_dask.kernels.background.polynomial import Basis, BasisError
+from pystack3d_dask.kernels.background.robust_fit import WeightFunction
+from pystack3d_dask.kernels.intensity.masks import check_thresholds, limits
+
+WIDEST = 1e9  # voxels of a window: more than any stack has
+
+
+@dataclass(frozen=True, kw_only=True)
+class BackgroundRemoval(Step):
+    """Subtract a slowly varying background.
+
+    Parameters
+    ----------
+    method : {"polynomial", "local"}
+        A polynomial of low order, or the mean over a window around each pixel.
+    orders : tuple of int, optional
+        Largest powers of x and y (one fit per slice), or of x, y and z (one fit for the
+        stack).
+    cross_terms : bool
+        With ``orders``: all products of the powers, or pure powers only.
+    poly_basis : str, optional
+        The terms themselves, such as ``1 + x + x*y + z**2``; used in place of ``orders``.
+    dim : {2, 3}, optional
+        With ``poly_basis``: a fit per slice, or one for the stack; 3 if the basis has z.
+    skip_factors : tuple of int
+        Every how many pixels in x and y, and slices in z, a sample is taken.
+    skip_averaging : bool
+        Samples are the means of the pixels of a cell instead of its first pixel.
+    threshold_min, threshold_max : float, optional
+        Pixels outside take no part in the fit and stay unchanged. Inclusive; of an acquisition of
+        integers, values are judged clipped and truncated to its type.
+    weight_func : {"HuberT", "Hampel", "None"}
+        How outliers are weighted down.
+    preserve_avg : bool
+        For the stack: keep the mean over the samples, instead of leaving out the constant
+        term of the polynomial.
+    max_samples : int, optional
+        Skip factors grow until no more samples than this are taken. Not in precision
+        "source".
+    size : tuple of float, optional
+        For the local method: width, height and depth of the window.
+    size_unit : {"pixels", "um"}
+        Unit of ``size``.
+    """
+
+    name: ClassVar[str] = "bkg_removal"
+    version: ClassVar[int] = 2
+    nanoseconds: ClassVar[float] = 2.0
+
+    method: Literal["polynomial", "local"] = "polynomial"
+    orders: tuple[int, ...] | None = None
+    cross_terms: bool = True
+    poly_basis: str | None = None
+    dim: Literal[2, 3] | None = None
+    skip_factors: tuple[int, ...] = (10, 10, 10)
+    skip_averaging: bool = False
+    threshold_min: float | None = None
+    threshold_max: float | None = None
+    weight_func: WeightFunction = "HuberT"
+    preserve_avg: bool = False
+    max_samples: int | None = 10_000_000
+    size: tuple[float, float, float] | None = None
+    size_unit: Literal["pixels", "um"] = "pixels"
+
+    @property
+    def is_per_slice(self) -> bool:
+        """Whether each slice has a fit of its own."""
+        if self.method == "local":
+            return False
+        if self.poly_basis is None:
+            return len(self.orders or ()) == 2
+        return (self.dim or (3 if "z" in self.poly_basis else 2)) == 2
+
+    @property
+    def devices(self) -> tuple[str, ...]:
+        is_one_fit = self.method == "polynomial" and not self.is_per_slice
+        return ("cpu", "gpu") if is_one_fit else ("cpu",)
+
+    @property
+    def in_micrometres(self) -> bool:
+        return self.method == "local" and self.size_unit == "um"
+
+    @property
+    def fit_scope(self) -> FitScope:
+        return "slice" if self.is_per_slice else "stack"
+
+    @property
+    def whole(self) -> tuple[str, ...]:
+        return ("y", "x") if self.is_per_slice else ()
+
+    @cached_property
+    def basis(self) -> Basis:
+        """The terms of the polynomial.
+
+        Raises
+        ------
+        BasisError
+            When ``poly_basis`` cannot be read.
+        """
+        if self.poly_basis is not None:
+            return Basis.parse(self.poly_basis)
+        return Basis.from_orders(self.orders or (), self.cross_terms)
+
+    def check(self, spec: StackSpec) -> Iterator[Problem]:
+        yield from check_thresholds(self.name, self.threshold_min, self.threshold_max)
+        yield from doubt_thresholds(self.name, self.threshold_min, self.threshold_max, spec)
+        if self.method == "local":
+            yield from self._check_local(spec)
+        else:
+            yield from self._check_polynomial(spec)
+
+    def output_spec(self, spec: StackSpec, fitted: Arrays | None = None) -> StackSpec:
+        return spec.computed()
+
+    def source(self, out: Region, spec: StackSpec, fitted: Arrays | None = None) -> Region:
+        return self._on(spec).source(out)
+
+    def scratch_bytes(self, region: Region, spec: StackSpec) -> int:
+        return self._on(spec).scratch_bytes(region)
+
+    def summary_source(self, out: Region, spec: StackSpec) -> Region:
+        return self._on(spec).summary_source(out)
+
+    def estimate_slices(self, shown: Collection[int], spec: StackSpec) -> set[int]:
+        if self.method == "local":
+            return super().estimate_slices(shown, spec)
+        return set(every(range(0, spec.shape[0], self.skips(spec)[0])))
+
+    def summarise(
+        self,
+        block: Array,
+        source: Region,
+        out: Region,
+        spec: StackSpec,
+        partial: Arrays | None = None,
+    ) -> dict[int, Arrays]:
+        method = self._on(spec)
+        found = {z: method.summarise(image, z) for z, image in zip(source.z, block, strict=True)}
+        return {z: summary for z, summary in found.items() if summary is not None}
+
+    def finalize(
+        self, summaries: Summaries, spec: StackSpec, partial: Arrays | None = None
+    ) -> Arrays:
+        return self._on(spec).finalize(summaries)
+
+    def apply(
+        self,
+        block: Array,
+        source: Region,
+        out: Region,
+        spec: StackSpec,
+        fitted: Arrays | None = None,
+    ) -> tuple[Array, Arrays]:
+        return self._on(spec).apply(block, source, out, fitted)
+
+    def reference_outputs(
+        self, figures: Arrays, spec: StackSpec, fitted: Arrays | None = None
+    ) -> dict[str, Array | Arrays]:
+        method = self._on(spec)
+        files = super().reference_outputs(figures, spec, fitted)
+        if isinstance(method, PolynomialBackground):
+            files |= method.reference_outputs(figures, fitted)
+        return files
+
+    def charts(
+        self, figures: Arrays, spec: StackSpec, fitted: Arrays | None = None
+    ) -> Iterator[Chart]:
+        yield from super().charts(figures, spec, fitted)
+        method = self._on(spec)
+        if isinstance(method, PolynomialBackground):
+            yield from method.charts(figures, fitted)
+
+    def _on(self, spec: StackSpec) -> PolynomialBackground | LocalBackground:
+        """Return the chosen method on a stack."""
+        low, high = limits(self.threshold_min, self.threshold_max, spec)
+        if self.method == "local":
+            return LocalBackground(spec=spec, window=self._window(spec), low=low, high=high)
+        return PolynomialBackground(
+            spec=spec,
+            basis=self.basis,
+            skips=self.skips(spec),
+            averaging=self.skip_averaging,
+            low=low,
+            high=high,
+            weights=self.weight_func,
+            per_slice=self.is_per_slice,
+            preserve_avg=self.preserve_avg,
+        )
+
+    def skips(self, spec: StackSpec) -> tuple[int, int, int]:
+        """Return the skip factors along (z, y, x) that keep to ``max_samples``."""
+        sx, sy, sz = (*self.skip_factors, 1)[:3]
+        limit = None if spec.precision == "source" else self.max_samples
+        skips = [1 if self.is_per_slice else sz, sy, sx]
+        extents = [1 if self.is_per_slice else spec.shape[0], *spec.shape[1:]]
+        while limit is not None and _samples(extents, skips) > max(limit, 1):
+            axis = max(range(3), key=lambda a: -(-extents[a] // skips[a]))
+            skips[axis] += 1
+        return skips[0], skips[1], skips[2]
+
+    def _check_polynomial(self, spec: StackSpec) -> Iterator[Problem]:
+        wrong = [*self._check_basis(), *self._check_sampling()]
+        yield from wrong
+        if all(problem.severity == "warning" for problem in wrong):
+            yield from self._check_samples(spec)
+
+    def _check_basis(self) -> Iterator[Problem]:
+        orders = list(self.orders or ())
+        if self.poly_basis is not None:
+            yield from self._check_poly_basis()
+        elif self.orders is None:
+            yield Problem(
+                f"{self.name}.orders",
+                "missing: [ox, oy] for a fit per slice, [ox, oy, oz] for one fit of the stack, "
+                "or poly_basis",
+            )
+        elif len(orders) not in (2, 3) or min(orders) < 0:
+            yield Problem(
+                f"{self.name}.orders",
+                f"[ox, oy] or [ox, oy, oz], each 0 or more, expected, found {orders}",
+            )
+        else:
+            yield from self._check_orders(orders)
+        if self.preserve_avg and self.is_per_slice:
+            yield Problem(
+                f"{self.name}.preserve_avg",
+                "needs one fit of the whole stack: orders = [ox, oy, oz] or dim = 3",
+            )
+
+    def _check_orders(self, orders: Sequence[int]) -> Iterator[Problem]:
+        try:
+            Basis.from_orders(orders, self.cross_terms)
+        except BasisError as error:
+            yield Problem(f"{self.name}.orders", str(error))
+        if self.dim is not None and self.dim != len(orders):
+            yield Problem(
+                f"{self.name}.dim",
+                f"dim = {self.dim} is ignored: orders = {orders} has {len(orders)} entries, "
+                "which decides",
+                "warning",
+            )
+
+    def _check_poly_basis(self) -> Iterator[Problem]:
+        if self.orders is not None:
+            yield Problem(
+                f"{self.name}.orders", "ignored: poly_basis is given, and decides", "warning"
+            )
+        try:
+            basis = self.basis
+        except BasisError as error:
+            yield Problem(f"{self.name}.poly_basis", str(error))
+            return
+        if self.is_per_slice and basis.orders[2]:
+            yield Problem(
+                f"{self.name}.poly_basis",
+                f"{self.poly_basis!r} has terms in z, but dim = 2 fits each slice alone; "
+                "use dim = 3 or drop them",
+            )
+
+    def _check_sampling(self) -> Iterator[Problem]:
+        names = "[sx, sy]" if self.is_per_slice else "[sx, sy, sz]"
+        if len(self.skip_factors) < names.count("s") or min(self.skip_factors) < 1:
+            yield Problem(
+                f"{self.name}.skip_factors",
+                f"{names}, each 1 or more, expected, found {list(self.skip_factors)}",
+            )
+        if self.max_samples is not None and self.max_samples < 1:
+            yield Problem(
+                f"{self.name}.max_samples", f"1 or more expected, found {self.max_samples}"
+            )
+
+    def _check_samples(self, spec: StackSpec) -> Iterator[Problem]:
+        """Yield a warning where an axis has too few samples for its powers."""
+        for axis, order in zip("zyx", reversed(self.basis.orders), strict=True):
+            index = "zyx".index(axis)
+            count = -(-spec.shape[index] // self.skips(spec)[index])
+            if count <= order:
+                yield Problem(
+                    f"{self.name}.skip_factors",
+                    f"{count} samples along {axis} cannot tell powers up to {axis}**{order} "
+                    "apart, some coefficients will be 0; take more samples or lower powers",
+                    "warning",
+                )
+
+    def _check_local(self, spec: StackSpec) -> Iterator[Problem]:
+        path = f"{self.name}.size"
+        if self.size is None:
+            yield Problem(path, "missing: method = 'local' needs the window, size = [x, y, z]")
+        elif min(self.size) <= 0:
+            yield Problem(path, f"[x, y, z], all above 0, expected, found {list(self.size)}")
+        elif self.size_unit == "um" and (spec.pixel_size is None or spec.z is None):
+            yield Problem(
+                f"{self.name}.size_unit",
+                "'um' needs the size of the pixels and the z of the slices, and these images do "
+                "not tell them; voxel_size = [x, y, z] does, or give the size in pixels",
+            )
+        else:
+            yield from doubt_neighborhood(path, self.size_unit, self._window(spec).size, spec)
+
+    def _window(self, spec: StackSpec) -> Window:
+        x, y, z = self.size or (1.0, 1.0, 1.0)
+        dz, dy, dx = spec.spacing() if self.size_unit == "um" else (1.0, 1.0, 1.0)
+        depth, height, width = np.clip([z / dz, y / dy, x / dx], 1.0, WIDEST).tolist()
+        return Window((depth, height, width), spec.shape)
+
+
+def _samples(extents: Sequence[int], skips: Sequence[int]) -> int:
+    return prod(-(-n // s) for n, s in zip(extents, skips, strict=True))

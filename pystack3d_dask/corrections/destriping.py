@@ -1,0 +1,256 @@
+"""Destriping: curtains and other stationary noise, slice by slice."""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+import numpy as np
+
+from pystack3d_dask.core.charts import Chart, Lines
+from pystack3d_dask.core.spec import Array, Arrays, Region, StackSpec
+from pystack3d_dask.core.step import Step
+from pystack3d_dask.corrections.plausible import doubt_stripe
+from pystack3d_dask.errors import Problem
+from pystack3d_dask.kernels.backend import namespace
+from pystack3d_dask.kernels.destriping.noise_model import Filter
+from pystack3d_dask.kernels.destriping.wavelets import WaveletDecomposition, remove_stripes
+
+if TYPE_CHECKING:
+    from pystack3d_dask.kernels.destriping.vsnr import Solution
+
+VSNR_BYTES = 34  # per pixel: image, noise, two duals, divergence; X, its update, the filter
+PYVSNR_BYTES = 166  # per pixel, as measured
+GPU_PIXELS = 2**22  # at once: fewer leave a GPU idle while operations on them are started
+WAVELET_ARRAYS = 3.5  # of the size of a slice: coefficients, and what becomes of them
+
+# what single precision can work with, and more than anybody can want
+MOST_ITERATIONS = 10_000
+MOST_LEVELS = 20
+BETA = (1e-6, 1e6)
+NOISE_LEVEL = (1e-6, 1e6)
+SIGMA = (0.05, 1e6)  # pixels: between two pixels, there is nothing of a narrower Gaussian
+DAMPING = (1e-3, 1e6)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Destriping(Step):
+    """Remove stripes: by VSNR, or in wavelet space.
+
+    Parameters
+    ----------
+    filters : tuple of Filter
+        What the noise looks like, see `pystack3d_dask.kernels.destriping.noise_model.Filter`.
+    maxit : int
+        Iterations at most.
+    cvg_threshold : float
+        Stop once the largest change of the spectrum, over its largest magnitude, is not
+        above this.
+    beta : float
+        Weight of the constraint in ADMM, which decides how fast it converges.
+    backend : {"native", "pyvsnr"}
+        Our solver, or that of the package pyvsnr, on the CPU, for comparison.
+    wavelet_decomposition : WaveletDecomposition, optional
+        Used in place of ``filters``, see
+        `pystack3d_dask.kernels.destriping.wavelets.WaveletDecomposition`.
+
+    Notes
+    -----
+    A slice of one grey level stays as it is.
+    """
+
+    name: ClassVar[str] = "destriping"
+    cost: ClassVar[Literal["light", "heavy"]] = "heavy"
+    nanoseconds: ClassVar[float] = 500.0
+    version: ClassVar[int] = 2
+
+    filters: tuple[Filter, ...] = ()
+    maxit: int = 100
+    cvg_threshold: float = 0.0
+    beta: float = 10.0
+    backend: Literal["native", "pyvsnr"] = "native"
+    wavelet_decomposition: WaveletDecomposition | None = None
+
+    @property
+    def devices(self) -> tuple[str, ...]:
+        is_solved_here = self.wavelet_decomposition is None and self.backend == "native"
+        return ("cpu", "gpu") if is_solved_here else ("cpu",)
+
+    @property
+    def whole(self) -> tuple[str, ...]:
+        return ("y", "x")
+
+    def check(self, spec: StackSpec) -> Iterator[Problem]:
+        if self.wavelet_decomposition is not None:
+            yield from self._check_wavelet(self.wavelet_decomposition, spec)
+            return
+        if not self.filters:
+            yield Problem(
+                f"{self.name}.filters",
+                "missing: a list such as "
+                "[{name = 'Gabor', noise_level = 20, sigma = [1, 30], theta = 0}], "
+                "or wavelet_decomposition",
+            )
+        for index, each in enumerate(self.filters):
+            yield from self._check_filter(f"{self.name}.filters[{index}]", each, spec)
+        if not 1 <= self.maxit <= MOST_ITERATIONS:
+            yield Problem(
+                f"{self.name}.maxit",
+                f"1 to {MOST_ITERATIONS} expected, found {self.maxit}",
+            )
+        yield from _check_range(f"{self.name}.beta", BETA, self.beta)
+        if self.backend == "pyvsnr" and importlib.util.find_spec("pyvsnr") is None:
+            yield Problem(
+                f"{self.name}.backend",
+                "'pyvsnr' is not installed: pip install 'pystack3d-dask[pyvsnr]'",
+            )
+
+    def output_spec(self, spec: StackSpec, fitted: Arrays | None = None) -> StackSpec:
+        return spec.computed()
+
+    def source(self, out: Region, spec: StackSpec, fitted: Arrays | None = None) -> Region:
+        return spec.region.with_z(out.start[0], out.stop[0])
+
+    def scratch_bytes(self, region: Region, spec: StackSpec) -> int:
+        pixels = spec.shape[1] * spec.shape[2]
+        if self.wavelet_decomposition is not None:
+            return round(WAVELET_ARRAYS * spec.arithmetic.itemsize * pixels)
+        return (PYVSNR_BYTES if self.backend == "pyvsnr" else VSNR_BYTES) * pixels
+
+    def gpu_batch(self, spec: StackSpec) -> int:
+        return max(1, GPU_PIXELS // (spec.shape[1] * spec.shape[2]))
+
+    def apply(
+        self,
+        block: Array,
+        source: Region,
+        out: Region,
+        spec: StackSpec,
+        fitted: Arrays | None = None,
+    ) -> tuple[Array, Arrays]:
+        _, rows, columns = out.slices
+        if self.wavelet_decomposition is not None:
+            how = self.wavelet_decomposition
+            images = [_destriped(image, how, spec)[rows, columns] for image in block]
+            return np.stack(images), {}
+        solutions = self._solved(block)
+        values = namespace(block).stack([each.image[rows, columns] for each in solutions])
+        changes = np.full((len(solutions), self.maxit), np.nan)
+        for row, solution in zip(changes, solutions, strict=True):
+            row[: len(solution.changes)] = solution.changes
+        figures = {
+            "iterations": np.array([solution.iterations for solution in solutions]),
+            "convergence": changes,
+        }
+        return _positive(values, spec), figures
+
+    def charts(
+        self, figures: Arrays, spec: StackSpec, fitted: Arrays | None = None
+    ) -> Iterator[Chart]:
+        yield from super().charts(figures, spec, fitted)
+        if "iterations" not in figures:
+            return
+        changes = figures["convergence"]
+        taken = np.flatnonzero(~np.isnan(changes).all(axis=1))
+        last = np.full(len(changes), np.nan)
+        last[taken] = [row[~np.isnan(row)][-1] for row in changes[taken]]
+        reached = f"stops below cvg_threshold = {self.cvg_threshold:g}, or after {self.maxit}"
+        yield Lines(
+            name="iterations",
+            title="Iterations of each slice",
+            text=f"The solver {reached} iterations. Slices at that limit may keep some of their "
+            "stripes: raise maxit, or accept a larger change.",
+            panels={"iterations": {"": figures["iterations"]}, "last change": {"": last}},
+        )
+        if not len(taken):
+            return
+        steps = np.flatnonzero(~np.isnan(changes).all(axis=0))
+        order = taken[np.argsort(figures["iterations"][taken], kind="stable")]
+        shown = {"fastest": order[0], "median": order[len(order) // 2], "slowest": order[-1]}
+        yield Lines(
+            name="convergence",
+            title="Convergence",
+            text="The largest change of the noise's spectrum from one iteration to the next, over "
+            "its largest magnitude. It should fall steadily; a line that stays level asks for "
+            "another beta.",
+            panels={
+                "relative change": {
+                    f"{name}, slice {z}": changes[z, steps] for name, z in shown.items()
+                }
+            },
+            x="iteration",
+            positions=steps + 1,
+            logarithmic=True,
+        )
+
+    def _solved(self, block: Array) -> Sequence[Solution]:
+        # not at the top: what only reads the parameters needs no solver
+        from pystack3d_dask.kernels.destriping.pyvsnr import pyvsnr_solution
+        from pystack3d_dask.kernels.destriping.vsnr import remove_noise
+        from pystack3d_dask.kernels.destriping.vsnr_arrays import remove_noise_on_arrays
+
+        how: dict[str, Any] = {
+            "beta": self.beta,
+            "maxit": self.maxit,
+            "threshold": self.cvg_threshold,
+        }
+        if namespace(block) is not np:
+            return remove_noise_on_arrays(block, self.filters, **how)
+        solve = pyvsnr_solution if self.backend == "pyvsnr" else remove_noise
+        return [solve(image, self.filters, **how) for image in block]
+
+    def _check_filter(self, path: str, each: Filter, spec: StackSpec) -> Iterator[Problem]:
+        yield from _check_range(f"{path}.noise_level", NOISE_LEVEL, each.noise_level)
+        if each.name == "Gabor" and each.sigma is None:
+            yield Problem(f"{path}.sigma", "missing: [across, along] in pixels")
+        else:
+            yield from _check_range(f"{path}.sigma", SIGMA, *(each.sigma or ()))
+        yield from doubt_stripe(path, each.sigma, each.noise_level, spec)
+
+    def _check_wavelet(self, how: WaveletDecomposition, spec: StackSpec) -> Iterator[Problem]:
+        path = f"{self.name}.wavelet_decomposition"
+        import pywt  # not at the top: the command line starts sooner
+
+        if how.wavelet not in pywt.wavelist(kind="discrete"):
+            message = f"a discrete wavelet such as 'db25' expected, found {how.wavelet!r}"
+            yield Problem(f"{path}.wavelet", message)
+            return
+        yield from _check_range(f"{path}.sigma", DAMPING, how.sigma)
+        largest = int(pywt.dwtn_max_level(spec.shape[1:], how.wavelet))
+        if how.level is not None and not 1 <= how.level <= MOST_LEVELS:
+            message = f"1 to {MOST_LEVELS} expected, found {how.level}"
+            yield Problem(f"{path}.level", message)
+        elif how.level is None and not largest:
+            yield Problem(
+                f"{path}.wavelet",
+                f"{how.wavelet!r} is too long for slices of {spec.shape[2]} x {spec.shape[1]} "
+                "pixels (x, y): nothing will be removed; take a shorter one, or give a level",
+                "warning",
+            )
+        elif how.level is not None and how.level > largest:
+            yield Problem(
+                f"{path}.level",
+                f"{how.level} is above {largest}, from which on the border counts everywhere",
+                "warning",
+            )
+
+
+def _destriped(image: Array, how: WaveletDecomposition, spec: StackSpec) -> Array:
+    if image.min() == image.max():
+        return image.astype(spec.arithmetic)
+    return remove_stripes(image.astype(spec.arithmetic), how)
+
+
+def _check_range(path: str, limits: tuple[float, float], *found: float) -> Iterator[Problem]:
+    low, high = limits
+    wrong = [each for each in found if not low <= each <= high]
+    if wrong:
+        yield Problem(path, f"{low:g} to {high:g} expected, found {wrong[0]:g}")
+
+
+def _positive(values: Array, spec: StackSpec) -> Array:
+    """Return the values without negative ones where unsigned integers are to be made of them."""
+    is_unsigned = spec.precision == "source" and spec.source_dtype.kind == "u"
+    return values.clip(0) if is_unsigned else values

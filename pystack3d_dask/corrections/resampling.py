@@ -1,0 +1,311 @@
+"""Resampling along z: slices at other positions, linear between their neighbours."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar, Literal
+
+import numpy as np
+
+from pystack3d_dask.core.charts import Chart, Lines, padded
+from pystack3d_dask.core.spec import Array, Arrays, Region, StackSpec
+from pystack3d_dask.core.step import Step, known
+from pystack3d_dask.corrections.plausible import doubt_distance
+from pystack3d_dask.corrections.positions import (
+    POLICY,
+    SLICE_NB,
+    PolicyError,
+    ascending,
+    check_policy,
+    neighbours,
+    output_name,
+    parse_position,
+    regular,
+)
+from pystack3d_dask.errors import Problem
+from pystack3d_dask.kernels.backend import namespace
+from pystack3d_dask.kernels.jit import compiled
+
+OTHER_SOURCES = (  # of positions, where names tell none
+    "write a policy that the names follow, with {slice_nb} and {z_coord}, or say where else the "
+    'positions are from: z_source = "metadata" (the files tell), z_source = "coordinates" with '
+    "voxel_size = [x, y, z] at the top of the file, or z_source = [...], one for each slice; "
+    "zpos_out or dz then say where the slices made shall lie"
+)
+MOST = 1000  # slices made of one: more are a mistake of units, and too many to be named
+
+
+@dataclass(frozen=True, kw_only=True)
+class Resampling(Step):
+    """Make slices at regular, or given, positions along z.
+
+    Parameters
+    ----------
+    dz : float, optional
+        Distance of the slices in micrometres: positions are ``min(z) + k dz`` up to and
+        including ``max(z)``.
+    zpos_out : tuple of float, optional
+        The positions themselves, ascending; used in place of ``dz``.
+    z_source : {"names", "metadata", "coordinates"} or tuple of float
+        Where the positions of the slices are from: their names, by ``policy``, the
+        metadata inside the files, the coordinate z of the stack (by a given size of voxels,
+        else as the files tell), or a list of micrometres, one for each slice.
+    policy : str
+        How names are read and, for the slices that are made, written: ``{slice_nb}`` is the
+        number of the slice, ``{z_coord}`` its position in micrometres.
+
+    Notes
+    -----
+    A slice that does not lie above all slices before it is left out, and told of. An output
+    position that is one of a slice copies that slice.
+    """
+
+    name: ClassVar[str] = "resampling"
+    nanoseconds: ClassVar[float] = 1.5
+    keeps_slices: ClassVar[bool] = False
+    only_moves: ClassVar[bool] = True
+
+    dz: float | None = None
+    zpos_out: tuple[float, ...] | None = None
+    z_source: Literal["names", "metadata", "coordinates"] | tuple[float, ...] = "names"
+    policy: str = POLICY
+
+    @property
+    def in_micrometres(self) -> bool:
+        # without names, those are the positions that the stack has
+        return self.z_source in ("names", "coordinates")
+
+    @property
+    def devices(self) -> tuple[str, ...]:
+        return ("cpu", "gpu")
+
+    def check(self, spec: StackSpec) -> Iterator[Problem]:
+        wrong = [*self._check_policy()] or [*self._check_source(spec), *self._check_outputs()]
+        yield from wrong
+        positions = None if wrong else self._positions(spec)
+        if positions is None:
+            return
+        kept = ascending(positions)
+        low, high = positions[kept[0]], positions[kept[-1]]
+        left_out = np.setdiff1d(np.arange(len(positions)), kept)
+        if len(left_out) and len(kept) == 1:
+            yield Problem(
+                f"{self.name}.z_source",
+                f"positions that go up expected, those of the slices go down from {low:g} to "
+                f"{positions[-1]:g}: rename the slices, or give the positions as a list",
+            )
+            return
+        if len(left_out):
+            yield Problem(
+                f"{self.name}.z_source",
+                f"{spec.listed(left_out)}: not above the slices before, left out",
+                "warning",
+            )
+        outside = [z for z in self.zpos_out or () if not low <= z <= high]
+        if outside:
+            yield Problem(
+                f"{self.name}.zpos_out",
+                f"positions within those of the slices, {low:g} to {high:g}, expected, "
+                f"found {outside[0]:g}",
+            )
+            return
+        made = float(len(self.zpos_out or ())) or (high - low) / (self.dz or np.inf)
+        if made > MOST * len(positions):
+            culprit, what = ("zpos_out", "positions") if self.zpos_out else ("dz", "a distance")
+            yield Problem(
+                f"{self.name}.{culprit}",
+                f"{what} in micrometres, {MOST} slices made of each at most, expected; this makes "
+                f"{made:.3g} of {len(positions)}",
+            )
+            return
+        if self.dz is not None and not self.zpos_out:
+            own = [positions[k] for k in kept]
+            yield from doubt_distance(f"{self.name}.dz", self.dz, own)
+        names = self.output_spec(spec).names or ()
+        if len(set(names)) < len(names):
+            yield Problem(
+                f"{self.name}.policy",
+                f"{self.policy!r} gives several of the slices that are made the same name; "
+                f"put {SLICE_NB} into it",
+            )
+
+    def prepare(self, fitted: Arrays, spec: StackSpec) -> Arrays:
+        positions = self._positions(spec)
+        if positions is None:
+            return {}
+        kept = np.array(ascending(positions))
+        own = np.array(positions)[kept]
+        z = np.array(self.zpos_out) if self.zpos_out else regular(own, self.dz or 0.0)
+        below, distance, gap = neighbours(own, z)
+        above = np.minimum(below + (distance > 0), len(own) - 1)
+        return {
+            "z": z,
+            "below": kept[below],
+            "above": kept[above],
+            "distance": distance,
+            "gap": gap,
+        }
+
+    def output_spec(self, spec: StackSpec, fitted: Arrays | None = None) -> StackSpec:
+        found = fitted or self.prepare({}, spec)
+        if not found:
+            return spec.computed()
+        z = tuple(float(each) for each in found["z"])
+        return replace(
+            spec.computed(),
+            shape=(len(z), *spec.shape[1:]),
+            z=z,
+            z_metadata=None,
+            names=tuple(output_name(self.policy, k, each) for k, each in enumerate(z)),
+        )
+
+    def source(self, out: Region, spec: StackSpec, fitted: Arrays | None = None) -> Region:
+        found = fitted or self.prepare({}, spec)
+        below, above = found["below"], found["above"]
+        return out.with_z(int(below[out.start[0]]), int(above[out.stop[0] - 1]) + 1)
+
+    def apply(
+        self,
+        block: Array,
+        source: Region,
+        out: Region,
+        spec: StackSpec,
+        fitted: Arrays | None = None,
+    ) -> tuple[Array, Arrays]:
+        found = {k: array[list(out.z)] for k, array in known(fitted).items()}
+        xp = namespace(block)
+        blend = _blend if xp is np else blend_on_arrays
+        values = xp.empty(out.shape, spec.arithmetic)
+        for k in range(len(values)):
+            lower, upper = (
+                block[int(found[key][k]) - source.start[0]] for key in ("below", "above")
+            )
+            blend(lower, upper, float(found["distance"][k]), float(found["gap"][k]), values[k])
+        return values, {"z": found["z"]}
+
+    def reference_outputs(
+        self, figures: Arrays, spec: StackSpec, fitted: Arrays | None = None
+    ) -> dict[str, Array | Arrays]:
+        """Return positions and statistics, those of the input and the output side by side.
+
+        Input and output differ in the number of slices: the shorter ends in NaN.
+        """
+        z = known(fitted)["z"]
+        stages = [figures["before"], figures["raw"], figures["cast"]]
+        stats = np.full((max(map(len, stages)), 3, 3), np.nan)
+        for index, stage in enumerate(stages):
+            stats[: len(stage), index] = stage
+        return {
+            "outputs/stats.npy": stats,
+            "outputs/zpos_in.npy": np.array(self._positions(spec) or ()),
+            "outputs/zpos_out.npy": z,
+        }
+
+    def charts(
+        self, figures: Arrays, spec: StackSpec, fitted: Arrays | None = None
+    ) -> Iterator[Chart]:
+        yield from super().charts(figures, spec, fitted)
+        positions = self._positions(spec)
+        if fitted is None or positions is None:
+            return
+        z = {"before": np.array(positions), "after": fitted["z"]}
+        count = max(map(len, z.values()))
+        steps = {name: np.diff(each, prepend=np.nan) for name, each in z.items()}
+        yield Lines(
+            name="positions",
+            title="Positions along z",
+            text="Where slices lie, and how far each lies from the one before. A peak in the "
+            "distances before is a gap, where slices after are interpolated over a wide space.",
+            panels={
+                "z, µm": {name: padded(each, count) for name, each in z.items()},
+                "distance, µm": {name: padded(each, count) for name, each in steps.items()},
+            },
+        )
+
+    def _positions(self, spec: StackSpec) -> tuple[float, ...] | None:
+        """Return where the slices lie, in micrometres; None if nothing is known of them.
+
+        Raises
+        ------
+        PolicyError
+            When names do not tell.
+        """
+        if self.z_source == "metadata":
+            return spec.z_metadata
+        if isinstance(self.z_source, tuple):
+            return self.z_source if len(self.z_source) == spec.shape[0] else None
+        if self.z_source == "coordinates" or spec.names is None:
+            return spec.z if spec.z and len(spec.z) == spec.shape[0] else None
+        return tuple(parse_position(name, self.policy) for name in spec.names)
+
+    def _check_policy(self) -> Iterator[Problem]:
+        try:
+            check_policy(self.policy)
+        except PolicyError as error:
+            yield Problem(f"{self.name}.policy", str(error))
+
+    def _check_source(self, spec: StackSpec) -> Iterator[Problem]:
+        path, slices = f"{self.name}.z_source", spec.shape[0]
+        if spec.z == ():
+            return  # nothing is known of the slices: what is wrong with them is told elsewhere
+        if isinstance(self.z_source, tuple) and len(self.z_source) != slices:
+            yield Problem(
+                path,
+                f"a position for each of the {slices} slices expected, found {len(self.z_source)}",
+            )
+        elif isinstance(self.z_source, tuple) and not np.isfinite(self.z_source).all():
+            yield Problem(path, "finite positions in micrometres expected, found inf or nan")
+        elif self.z_source == "metadata" and spec.z_metadata is None:
+            yield Problem(
+                path,
+                "'metadata': the files tell no position for every slice; use 'names', "
+                "'coordinates' or a list",
+            )
+        elif not isinstance(self.z_source, tuple) and self.z_source != "metadata":
+            try:
+                positions = self._positions(spec)
+            except PolicyError as error:
+                yield Problem(f"{self.name}.policy", f"{error}; {OTHER_SOURCES}")
+                return
+            if positions is None:
+                yield Problem(
+                    path,
+                    "where the slices lie is not known: voxel_size = [x, y, z] tells it, or a list "
+                    "of positions in micrometres, or a coordinate z with units = 'micrometer'",
+                )
+
+    def _check_outputs(self) -> Iterator[Problem]:
+        if self.zpos_out is not None:
+            if not self.zpos_out or list(self.zpos_out) != sorted(set(self.zpos_out)):
+                message = "positions in micrometres that go up expected"
+                yield Problem(f"{self.name}.zpos_out", message)
+        elif self.dz is None:
+            message = "missing: the distance of the slices in micrometres, or zpos_out"
+            yield Problem(f"{self.name}.dz", message)
+        elif not 0 < self.dz < np.inf:
+            yield Problem(f"{self.name}.dz", f"above 0 expected, found {self.dz:g}")
+
+
+@compiled()
+def _blend(lower: Array, upper: Array, distance: float, gap: float, out: Array) -> None:
+    for row in range(out.shape[0]):
+        for column in range(out.shape[1]):
+            value = np.float64(lower[row, column])
+            out[row, column] = value + distance * ((upper[row, column] - value) / gap)
+
+
+def blend_on_arrays(lower: Any, upper: Any, distance: float, gap: float, out: Any) -> None:
+    """Interpolate between two slices, of numpy or cupy.
+
+    Parameters
+    ----------
+    lower, upper : ndarray, shape (rows, columns)
+        The slices.
+    distance, gap : float
+        How far above the lower one the result lies, and the upper one.
+    out : ndarray of float, shape (rows, columns)
+        Receives the result.
+    """
+    below = lower.astype(np.float64)
+    out[:] = below + distance * ((upper - below) / gap)

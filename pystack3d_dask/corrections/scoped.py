@@ -1,0 +1,35 @@
+"""What corrections have in common that look at all slices together, or at each by itself."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from pystack3d_dask.core.spec import Arrays, StackSpec
+from pystack3d_dask.core.step import FitScope, Step
+
+Scope = Literal["stack", "slice"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scoped(Step):
+    """A correction of grey levels with a fit to the stack, or to each slice as it comes.
+
+    Parameters
+    ----------
+    scope : {"stack", "slice"}
+        What the fit is to.
+    """
+
+    scope: Scope = "stack"
+
+    @property
+    def whole(self) -> tuple[str, ...]:
+        return ("y", "x") if self.scope == "slice" else ()
+
+    @property
+    def fit_scope(self) -> FitScope:
+        return self.scope
+
+    def output_spec(self, spec: StackSpec, fitted: Arrays | None = None) -> StackSpec:
+        return spec.computed()

@@ -1,0 +1,1 @@
+"""Execution of a plan on workers, block by block."""

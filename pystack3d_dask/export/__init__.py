@@ -1,0 +1,1 @@
+"""Results as TIFF slices, BigTIFF, or OME-Zarr 0.4."""

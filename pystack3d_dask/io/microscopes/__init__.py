@@ -1,0 +1,1 @@
+"""Metadata that microscopes write into slices."""

@@ -1,0 +1,1 @@
+"""TIFF files: headers, pages, pixels."""

@@ -1,0 +1,1 @@
+"""Sources around a source: repaired slices, content hashes, a given voxel size."""

@@ -1,0 +1,1 @@
+"""Zarr arrays as sources and stores; all use of Zarr's private API."""

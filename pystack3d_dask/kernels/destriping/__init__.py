@@ -1,0 +1,1 @@
+"""VSNR (variational stationary noise remover) and wavelets."""

@@ -1,0 +1,1 @@
+"""Histograms, masks, and maps of gray levels."""

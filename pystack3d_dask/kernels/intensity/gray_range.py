@@ -1,0 +1,132 @@
+"""The gray levels that histograms of a stack should cover: without fill values and outliers.
+
+A hot pixel must not stretch the bins, and what fills a stack up (black borders that an alignment
+leaves, padding) must not be matched like material. All is relative to the distance between the
+tails of the distribution, so that neither offset nor scale matters.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import NamedTuple
+
+import numpy as np
+
+from pystack3d_dask.core.spec import Array
+from pystack3d_dask.corrections.levels import Limits, ranked
+
+TAILS = (0.005, 0.995)  # quantiles of what is not fill
+REACH = 1.0  # distances between the tails that are covered beyond each
+ISOLATED = 0.1  # of that distance: where nearly nothing lies beside a fill value
+CROWDED = 10  # times as many pixels have the fill value as have those levels
+LEAST_SHARE = 0.005  # of the pixels of a slice: fewer do no harm to its histogram
+SAMPLED = 512  # gray levels that stand for a slice of floats
+MOST_PIXELS = 2**16  # of a slice, from which they are taken
+
+
+class Counted(NamedTuple):
+    """Gray levels, ascending, and how many pixels have each."""
+
+    levels: Array
+    counts: Array
+
+
+class GrayRange(NamedTuple):
+    """What a histogram should cover.
+
+    Parameters
+    ----------
+    limits : tuple of float
+        The range.
+    fill : tuple of float
+        Levels beyond it that only fill the stack up.
+    share : float
+        Of the pixels of the stack that have these.
+    """
+
+    limits: Limits
+    fill: tuple[float, ...]
+    share: float
+
+
+def sample(image: Array) -> Array:
+    """Return gray levels that stand for a slice: its extremes, and 512 at equal ranks.
+
+    Parameters
+    ----------
+    image : ndarray, shape (rows, columns)
+        Any real type. Of large slices every n-th row and column is looked at.
+    """
+    step = max(1, int(np.sqrt(image.size / MOST_PIXELS)))
+    values = np.sort(image[::step, ::step], axis=None)
+    places = np.rint(np.linspace(0, values.size - 1, SAMPLED)).astype(np.intp)
+    return np.concatenate([[image.min()], values[places], [image.max()]])
+
+
+def gray_range(whole: Counted, slices: Callable[[], Iterable[Counted]]) -> GrayRange:
+    """Return the range that histograms should cover.
+
+    Parameters
+    ----------
+    whole : Counted
+        Levels of the stack.
+    slices : callable
+        Returns those of each slice, each time it is called.
+
+    Returns
+    -------
+    GrayRange
+        From the smallest to the largest level that is not farther from the 0.5th and the 99.5th
+        percentile than these are apart, after fill values are taken off: an extreme level that
+        many pixels of a slice have, and next to none the levels beside it.
+    """
+    kept = Counted(*(each[whole.counts > 0] for each in whole))
+    fill = []
+    for end in (0, -1):
+        level = float(kept.levels[end])
+        rest = _without(kept, level)
+        if _is_isolated(level, kept, rest) and _is_fill(level, slices()):
+            fill.append(level)
+            kept = rest
+    low, high = _tails(kept)
+    reach = REACH * (high - low)
+    near = kept.levels[(kept.levels >= low - reach) & (kept.levels <= high + reach)]
+    share = 1 - kept.counts.sum() / whole.counts.sum()
+    return GrayRange((float(near[0]), float(near[-1])), tuple(fill), float(share))
+
+
+def _without(found: Counted, level: float) -> Counted:
+    others = found.levels != level
+    return Counted(found.levels[others], found.counts[others])
+
+
+def _tails(found: Counted) -> Limits:
+    wanted = (np.array(TAILS) * (found.counts.sum() - 1)).astype(np.int64)
+    low, high = found.levels[ranked(found.counts, wanted)[0]]
+    return float(low), float(high)
+
+
+def _is_isolated(level: float, found: Counted, rest: Counted) -> bool:
+    """Return whether many have a level and next to none those beside it."""
+    if not len(rest.levels):
+        return False
+    low, high = _tails(rest)
+    near = ISOLATED * (high - low)
+    beside = rest.counts[np.abs(rest.levels - level) <= near].sum()
+    own = found.counts[found.levels == level].sum()
+    return bool(near > 0 and not low - near <= level <= high + near and own > CROWDED * beside)
+
+
+def _is_fill(level: float, slices: Iterable[Counted]) -> bool:
+    """Return whether a level fills slices up that show something else beside it.
+
+    Of a noiseless image of two levels neither is fill.
+    """
+    filled, textured = 0, 0
+    for each in slices:
+        own = each.counts[each.levels == level].sum()
+        rest = _without(each, level)
+        if own > LEAST_SHARE * each.counts.sum() and rest.counts.any():
+            filled += 1
+            textured += int(np.count_nonzero(rest.counts) > 2)
+    return 2 * textured > filled

@@ -1,0 +1,1 @@
+"""Estimation of motion between slices, and resampling in their plane."""

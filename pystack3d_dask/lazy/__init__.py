@@ -1,0 +1,1 @@
+"""Corrections as functions on lazy arrays of xarray."""

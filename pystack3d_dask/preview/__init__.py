@@ -1,0 +1,1 @@
+"""A few slices through the chain: previews, sweeps, suggestions."""

@@ -1,0 +1,301 @@
+"""The commented ``params.toml`` that ``init`` writes, filled from the acquisition."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+
+from pystack3d_dask.core.step import registry
+from pystack3d_dask.errors import ParameterError, Problem
+from pystack3d_dask.evidence.finding import Finding
+from pystack3d_dask.io.tiff.metadata import shown
+from pystack3d_dask.project.acquisition import Acquisition, Found
+from pystack3d_dask.project.config import PARAMS_NAME
+
+CAUTIOUS_FILTER = {"name": "Gabor", "noise_level": 1, "sigma": [1, 30], "theta": 0}
+SAMPLES = 16  # at least, along each axis, for the fit of a background
+OPTIONAL = {  # listed, never switched on by itself, and what each is for
+    "intensity_rescaling_area": "one area gets the same mean in every slice",
+    "percentile_clipping": "contrast between two percentiles",
+    "gamma": "contrast by a power law",
+    "equalisation": "contrast by the histogram",
+    "clahe": "contrast by the histogram of the surroundings",
+    "cropping_final": "cuts off what the other steps spoil at the borders",
+}
+
+UNKNOWN_SIZE = "The images do not tell the size of pixels: voxel_size, below, does."
+HEAD = """\
+# Parameters of pystack3d-dask. {summary}
+{pixels}
+{microscope}
+channels = {channels}{channels_origin}
+{samples}\
+# ind_min = 0                   # first slice kept
+# ind_max = {last:<19} # last slice kept
+
+# The corrections, in this order; each may stand anywhere, once, or be left out. Active are those
+# that a look at some slices gives evidence for. It cannot show what single slices elsewhere have.
+process_steps = [
+{process_steps}
+]
+
+# nproc = 4                     # worker processes; by default one for each core allowed
+# precision = "float32"         # "source" truncates after each step, as PyStack3D does
+# keep = ["ingested", "intermediates"]   # what stays on disk after a run
+# bad_slices = "fail"           # slices that cannot be read; "keep": blank, "interpolate", "drop"
+# gpu = "prefer"                # what GPU workers do; "only", "share" with CPUs, "off"
+# voxel_size = [0.01, 0.01, 0.02]   # x, y (and z) in µm, in place of what the images tell
+# fingerprint = "times"         # what tells that slices changed: size and time, or their "content"
+
+# Areas are [xmin, xmax, ymin, ymax] in pixels, origin bottom left.
+"""
+
+# in the usual order
+TABLES = {
+    "cropping": """\
+area = {area}{area_origin}
+{regions}\
+""",
+    "bkg_removal": """\
+{orders:<31} # largest powers of x, y, z; [1, 2]: a fit for each slice
+cross_terms = true              # their products too
+skip_factors = {skips:<16} # every how many pixels in x, y and slices in z is sampled
+# poly_basis = "1 + x + x*y + z**2"   # the terms, in place of orders
+# threshold_min = 2             # pixels outside the thresholds take no part, and stay
+# threshold_max = 250
+# weight_func = "HuberT"        # or "Hampel", "None"
+{preserve_avg:<31} # keep the mean, not the constant of the polynomial
+# method = "local"              # the mean over a window around each pixel instead:
+# size = [200, 200, 20]         # its width, height and depth in pixels
+""",
+    "intensity_rescaling": """\
+nbins = 256
+filter_size = 10                # slices averaged to make the target; -1: all, which also removes
+                                # what really changes along z
+# range_bins = [0, 255]         # by default the stack's, without fill values and outliers
+""",
+    "intensity_rescaling_area": """\
+area = {kept}
+# threshold_min = 2
+# threshold_max = 250
+factors_range = [0.8, 1.2]
+""",
+    "registration_calculation": """\
+# area = {kept}   # where slices are compared; by default all of what comes in
+# threshold = 60                # compare which pixels are at most this, not their values
+# nb_blocks = [1, 1]            # rows and columns of blocks that move each for itself
+transformation = "TRANSLATION"  # or "RIGID_BODY", "SCALED_ROTATION", "AFFINE"
+method = "phase"                # for TRANSLATION; or "stackreg", slower and less exact
+""",
+    "registration_transformation": """\
+# constant_drift = [0.0, 0.0]   # real motion in pixels per slice, to the right and down
+# box_size_averaging = 10       # slices over which motion is real and stays
+# subpixel = false              # leave out movements of less than a pixel
+# mode = "constant"             # beyond the image; "edge", "symmetric", "reflect", "wrap"
+cropping = true                 # keep what every slice covers
+""",
+    "destriping": """\
+# along is the length of a stripe; theta = 0: upright ones; sigma = [across, along] in pixels
+# noise_level: the higher, the more is removed, of the specimen too: look at `sweep` and `preview`
+filters = [{filters}]
+maxit = 100
+cvg_threshold = 1e-2            # stop where the largest change falls to it; 0: never
+# wavelet_decomposition = {{ wavelet = "db15", sigma = 2.5 }}   # in place of filters
+""",
+    "resampling": """\
+policy = {policy}
+{dz}
+# zpos_out = [0.0, 0.01, 0.02]  # positions in µm, in place of dz
+z_source = {z_source:<20} # what tells z: "names", "metadata", "coordinates", or a list of µm
+""",
+    "percentile_clipping": """\
+percentiles = [0.5, 99.5]       # grey levels that become black and white
+scope = "stack"                 # percentiles of all slices; "slice": of each
+""",
+    "gamma": """\
+gamma = 0.7                     # below 1 brightens, above 1 darkens
+# in_range = [0, 255]           # what is black and white; by default the ends of the type
+""",
+    "equalisation": """\
+scope = "stack"                 # the histogram of all slices; "slice": of each
+""",
+    "clahe": """\
+scope = "stack"                 # tiles in three dimensions; "slice": in each slice
+# size = [100, 100, 20]         # of a tile in x, y, z; by default an eighth of the stack
+# size_unit = "pixels"          # or "um"
+clip_limit = 0.01               # the smaller the less contrast, at most 1
+""",
+    "cropping_final": """\
+area = {kept}    # in pixels of what the other steps leave
+""",
+}
+
+
+def write_params(
+    directory: Path, acquisition: Acquisition, findings: Mapping[str, Finding]
+) -> Path:
+    """Write ``params.toml`` for the slices in a directory.
+
+    Parameters
+    ----------
+    directory : Path
+        With slices in itself, or in sub-directories, one per channel.
+    acquisition : Acquisition
+        What `describe` found there.
+    findings : mapping of str to Finding
+        Evidence for corrections, by their names, as `pystack3d_dask.evidence.look` returns it.
+
+    Returns
+    -------
+    Path
+        The file.
+
+    Raises
+    ------
+    ParameterError
+        When there is one already: it is never overwritten.
+    SourceError
+        When there are no slices, or they do not agree.
+    """
+    path = directory / PARAMS_NAME
+    text = render(acquisition, findings)
+    try:
+        with path.open("x", encoding="utf-8") as file:
+            file.write(text)
+    except FileExistsError:
+        raise _existing(path) from None
+    return path
+
+
+def refuse_existing(directory: Path) -> None:
+    """Raise the error of `write_params` before anything is read.
+
+    Raises
+    ------
+    ParameterError
+        When there is a ``params.toml``.
+    """
+    if (directory / PARAMS_NAME).exists():
+        raise _existing(directory / PARAMS_NAME)
+
+
+def _existing(path: Path) -> ParameterError:
+    problem = Problem("", "is there already and is not overwritten; rename or remove it")
+    return ParameterError([problem], str(path))
+
+
+def render(acquisition: Acquisition, findings: Mapping[str, Finding]) -> str:
+    """Return the text for an acquisition, with the corrections that there are."""
+    known = {
+        name: body for name, body in tables(acquisition, findings).items() if name in registry()
+    }
+    verdicts = {name: _verdict(name, acquisition, findings) for name in known}
+    spec = acquisition.source.specs[0]
+    slices, height, width = spec.shape
+    head = HEAD.format(
+        summary=f"{slices} slices of {width} x {height} pixels, {spec.source_dtype}.",
+        pixels=_comment(_size(acquisition)),
+        channels=json.dumps(acquisition.channels.value, ensure_ascii=False),
+        channels_origin=_remark(acquisition.channels.origin),
+        microscope=_microscope(acquisition.microscope),
+        samples=_samples(acquisition.samples),
+        last=slices - 1,
+        process_steps="\n".join(_listed(name, *verdicts[name]) for name in known),
+    )
+    return "\n".join([head, *(f"[{name}]\n{body}" for name, body in known.items())])
+
+
+def tables(acquisition: Acquisition, findings: Mapping[str, Finding]) -> dict[str, str]:
+    """Return the table of each correction, whether there is one of this name or not."""
+    spec, area = acquisition.source.specs[0], acquisition.area
+    width, height = area.value[1] - area.value[0], area.value[3] - area.value[2]
+    fitted = (width, height, spec.shape[0]) if spec.shape[0] > 1 else (width, height)
+    skips = [max(1, min(10, extent // SAMPLES)) for extent in fitted]
+    found = {key: value for each in findings.values() for key, value in each.values.items()}
+    filters = found.get("filters", [CAUTIOUS_FILTER])
+    values = {
+        "filters": ", ".join(_inline(each) for each in filters),
+        "area": list(area.value),
+        "area_origin": _remark(area.origin),
+        "kept": [0, width, 0, height],
+        "regions": _regions(acquisition),
+        "orders": f"orders = {found.get('orders', [1, 2, 0][: len(fitted)])}",
+        "skips": str(skips),
+        "preserve_avg": "preserve_avg = true" if len(fitted) > 2 else "# preserve_avg = true",
+        "policy": json.dumps(acquisition.policy, ensure_ascii=False),
+        "dz": _distance(acquisition.dz),
+        "z_source": json.dumps(acquisition.z_source or "names"),
+    }
+    return {name: body.format(**values) for name, body in TABLES.items()}
+
+
+def _size(acquisition: Acquisition) -> str:
+    """Return the size of pixels that `plan` and `run` use, in words."""
+    found, used = acquisition.pixel_size, acquisition.source.specs[0].pixel_size
+    if found is not None:
+        return f"Pixels of {shown(found.value)}: {found.origin}"
+    return UNKNOWN_SIZE if used is None else f"Pixels of {shown(used)}, as the images tell."
+
+
+def _distance(dz: Found[float] | None) -> str:
+    key = "# dz = 0.01" if dz is None else f"dz = {dz.value}"
+    origin = "not known here" if dz is None else dz.origin
+    return f"{key:<31} # distance of slices in µm" + (f": {_plain(origin)}" if origin else "")
+
+
+def _verdict(
+    name: str, acquisition: Acquisition, findings: Mapping[str, Finding]
+) -> tuple[bool, str]:
+    """Return whether a correction is switched on, and why."""
+    if name in OPTIONAL:
+        return False, OPTIONAL[name]
+    if name == "cropping":
+        _, rows, columns = acquisition.source.specs[0].shape
+        is_part = tuple(acquisition.area.value) != (0, columns, 0, rows)
+        return is_part, acquisition.area.origin if is_part else "no part to be cut off is known"
+    if name == "resampling" and (acquisition.dz is None or acquisition.z_source is None):
+        return False, "the distance of slices is not known"
+    finding = findings.get(name)
+    return (finding.is_found, finding.reason) if finding else (False, "not tested")
+
+
+def _listed(name: str, is_on: bool, reason: str) -> str:
+    line = f'"{name}",' if is_on else f'# "{name}",'
+    return f"    {line:<35} {_comment(reason)}"
+
+
+def _inline(values: Mapping[str, object]) -> str:
+    """Return an inline table of TOML."""
+    return "{ " + ", ".join(f"{key} = {json.dumps(value)}" for key, value in values.items()) + " }"
+
+
+def _regions(acquisition: Acquisition) -> str:
+    """Return a commented area for each region of interest, where there are several."""
+    count = len(acquisition.regions)
+    return "".join(
+        f"# area = {list(area)}  # region of interest {k} of {count} and some pixels around it\n"
+        for k, area in enumerate(acquisition.regions, 1)
+    )
+
+
+def _microscope(found: Found[str] | None) -> str:
+    return f"{_comment(f'{found.value}: {found.origin}')}\n" if found else ""
+
+
+def _samples(samples: str | None) -> str:
+    key = f"samples = {json.dumps(samples)}"
+    return f"{key:<31} # how color is read\n" if samples else ""
+
+
+def _remark(origin: str) -> str:
+    return f"  {_comment(origin)}" if origin else ""
+
+
+def _comment(text: str) -> str:
+    return f"# {_plain(text)}"
+
+
+def _plain(text: str) -> str:
+    """Return text without what TOML forbids in a comment; names of files may hold it."""
+    return "".join(letter if letter.isprintable() else "?" for letter in text)

@@ -1,1 +1,0 @@
-"""The corrections: each file holds the kernels of one, and its declaration."""
