@@ -35,8 +35,8 @@ from compare_pystack3d import CHAIN, Comparison, source_size, timed
 
 from pystack3d_dask import Pipeline
 from pystack3d_dask.cluster.local import local_client
+from pystack3d_dask.core.gpu_policy import GpuUse
 from pystack3d_dask.demo import VOXEL_SIZE, DemoStack
-from pystack3d_dask.engine.placement import GpuUse
 from pystack3d_dask.engine.run import BlockDone
 
 SMALL = 64  # rows and columns of slices for `blocks`

@@ -69,6 +69,10 @@ class DeviceError(StackError):
     exit_status = 2
 
 
+class RoomError(StackError):
+    """The disk, or a worker, has no room for what was planned."""
+
+
 class ExportError(StackError):
     """What is asked for cannot be exported, or not to that place; nothing was written."""
 

@@ -59,7 +59,7 @@ class Pipeline(Project):
         return cls(**vars(load_project(Path(path), steps=steps)))
 
     def _repr_html_(self) -> str:
-        from pystack3d_dask.core.cards import pipeline_card
+        from pystack3d_dask.engine.cards import pipeline_card
 
         return pipeline_card(self, self.plan())
 
@@ -171,7 +171,7 @@ class Pipeline(Project):
 
     def preview_widget(
         self, *, z: int | None = None, area: Area | None = None, step: str | None = None
-    ) -> PreviewWidget:
+    ) -> PreviewWidget[Pipeline]:
         """Return a view for notebooks: previews with controls for z and the parameters of a step.
 
         Parameters

@@ -12,7 +12,8 @@ import pytest
 from distributed import Client, LocalCluster
 from stacks import images, make_project
 
-from pystack3d_dask.engine.room import RoomError, check_memory
+from pystack3d_dask.engine.room import check_memory
+from pystack3d_dask.errors import RoomError
 from pystack3d_dask.pipeline import Pipeline
 
 

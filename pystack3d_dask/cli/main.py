@@ -49,7 +49,7 @@ from pystack3d_dask.errors import StackError, explain
 if TYPE_CHECKING:
     from distributed import Client
 
-    from pystack3d_dask.engine.placement import GpuUse
+    from pystack3d_dask.core.gpu_policy import GpuUse
     from pystack3d_dask.engine.summary import RunSummary
     from pystack3d_dask.io.tiff.stack import Samples
     from pystack3d_dask.pipeline import Pipeline

@@ -11,7 +11,7 @@ import click
 from pystack3d_dask.cli.waiting import waiting
 
 if TYPE_CHECKING:
-    from pystack3d_dask.engine.placement import GpuUse
+    from pystack3d_dask.core.gpu_policy import GpuUse
     from pystack3d_dask.pipeline import Pipeline
 
 PROJECT = click.argument("project", type=click.Path(path_type=Path))

@@ -24,9 +24,9 @@ from tornado.platform.asyncio import BaseAsyncIOLoop
 
 from pystack3d_dask.cluster.cpus import ONE_THREAD
 from pystack3d_dask.cluster.gpus import VISIBLE
+from pystack3d_dask.cluster.limits import check_handles
 from pystack3d_dask.cluster.tls import LOOPBACK, Certificates, is_loopback, own_address
-from pystack3d_dask.engine.placement import GPU
-from pystack3d_dask.engine.room import check_handles
+from pystack3d_dask.core.gpu_policy import GPU
 from pystack3d_dask.errors import StackError, explain
 
 # One thread per worker thread: blocks are the parallelism, and results stay the same. And

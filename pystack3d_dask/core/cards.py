@@ -1,4 +1,4 @@
-"""What pipelines, plans and results look like in notebooks: a card of HTML each.
+"""HTML cards for notebooks, and that of a plan.
 
 Cards take the colours of the notebook around them, light or dark, and need no scripts.
 """
@@ -12,9 +12,6 @@ from html import escape
 from pystack3d_dask.core.formatting import duration, extent, in_units
 from pystack3d_dask.core.plan_text import sentence
 from pystack3d_dask.core.planner import Plan
-from pystack3d_dask.core.step import Step
-from pystack3d_dask.engine.summary import RunSummary, bad_slice_note
-from pystack3d_dask.project.project import Project
 
 STYLE = """
 .ps3d{border:1px solid rgba(128,128,128,.35);border-radius:8px;padding:12px 16px;max-width:980px;
@@ -44,34 +41,10 @@ class Share:
     title: str
 
 
-def pipeline_card(project: Project, left: Plan) -> str:
-    """Return what a project is, and how far it is.
-
-    Parameters
-    ----------
-    project : Project
-        The project.
-    left : Plan
-        What is left to do.
-    """
-    spec = project.source.specs[0]
-    count = len(left.passes)
-    facts = {
-        "directory": str(project.directory or "none"),
-        "channels": ", ".join(project.source.channels),
-        "slices": f"{extent(spec)} pixels, {spec.source_dtype}",
-        "voxel": _voxel(spec.pixel_size, spec.z),
-        "precision": project.precision,
-        "state": f"{count} pass{'es' * (count > 1)} to do" if count else "the result is complete",
-    }
-    steps = "".join(_step(number, step) for number, step in enumerate(project.steps, start=1))
-    return _card("Pipeline", _pairs(facts) + (steps or "<p>No steps.</p>"))
-
-
 def plan_card(plan: Plan) -> str:
     """Return what is left to do, pass by pass."""
     if not plan.passes:
-        return _card("Plan", "<p>Nothing to do: the result is complete.</p>")
+        return card("Plan", "<p>Nothing to do: the result is complete.</p>")
     facts = {
         "slices": f"{extent(plan.chains[0].levels[0])} pixels, to "
         f"{_bound(plan.chains[0].levels[-1].is_bound)}{extent(plan.chains[0].levels[-1])}",
@@ -93,48 +66,22 @@ def plan_card(plan: Plan) -> str:
         for number, item in enumerate(plan.passes, start=1)
     ]
     head = ["pass", "", "tasks", "reads", "writes", "share of the time"]
-    return _card("Plan", _pairs(facts) + _table(head, rows))
+    return card("Plan", pairs(facts) + table(head, rows))
 
 
-def summary_card(summary: RunSummary) -> str:
-    """Return what a run did, pass by pass, and what users should know about it."""
-    facts = {"result": str(summary.result), "time": duration(summary.seconds)}
-    longest = max((item.seconds for item in summary.passes), default=1.0)
-    rows: list[list[str | Share]] = [
-        [
-            item.label,
-            f"{item.tasks:,}" + (f" + {item.resumed:,} from before" if item.resumed else ""),
-            in_units(item.bytes_read),
-            in_units(item.bytes_written),
-            in_units(item.peak_memory),
-            f"{item.seconds:.1f} s",
-            Share(item.seconds / longest, f"{item.seconds:.1f} s"),
-        ]
-        for item in summary.passes
-    ]
-    head = ["pass", "tasks", "read", "wrote", "memory", "time", ""]
-    notes = [*summary.notes, *map(bad_slice_note, summary.bad_slices), *summary.remarks]
-    listed = "".join(f"<li>{escape(note)}</li>" for note in notes)
-    done = _table(head, rows) if rows else "<p>Nothing was left to do.</p>"
-    return _card("Result", _pairs(facts) + done + (f"<ul>{listed}</ul>" if listed else ""))
-
-
-def _card(title: str, body: str) -> str:
+def card(title: str, body: str) -> str:
+    """Return a card with a title."""
     return f'<style>{STYLE}</style><div class="ps3d"><h4>{escape(title)}</h4>{body}</div>'
 
 
-def _step(number: int, step: Step) -> str:
-    values = {name: str(value) for name, value in step.parameters().items()}
-    title = f"{number}&ensp;{escape(step.name)}"
-    return f"<details><summary>{title}</summary>{_pairs(values)}</details>"
-
-
-def _pairs(values: Mapping[str, str]) -> str:
+def pairs(values: Mapping[str, str]) -> str:
+    """Return names with their values."""
     rows = "".join(f"<dt>{escape(k)}</dt><dd>{escape(v)}</dd>" for k, v in values.items())
     return f"<dl>{rows}</dl>"
 
 
-def _table(head: Sequence[str], rows: Iterable[Sequence[str | Share]]) -> str:
+def table(head: Sequence[str], rows: Iterable[Sequence[str | Share]]) -> str:
+    """Return a table; a `Share` is drawn as a bar."""
     top = "".join(f"<th>{escape(name)}</th>" for name in head)
     body = "".join(f"<tr>{''.join(map(_cell, row))}</tr>" for row in rows)
     return f"<table><tr>{top}</tr>{body}</table>"
@@ -146,15 +93,6 @@ def _cell(value: str | Share) -> str:
         return f'<td class="share" title="{escape(value.title)}">{bar}</td>'
     is_number = value[:1].isdigit() or value.startswith("<=")
     return f"<td{' class=number' if is_number else ''}>{escape(value)}</td>"
-
-
-def _voxel(pixel_size: tuple[float, float] | None, z: Sequence[float] | None) -> str:
-    if pixel_size is None:
-        return "size unknown"
-    y, x = (f"{size:.4g}" for size in pixel_size)
-    if z is None or len(z) < 2:
-        return f"{x} × {y} µm (x, y)"
-    return f"{x} × {y} × {(z[-1] - z[0]) / (len(z) - 1):.4g} µm (x, y, z on average)"
 
 
 def _bound(is_bound: bool) -> str:

@@ -9,9 +9,9 @@ from math import prod
 
 from pystack3d_dask.core.chain import Chain, Gather, Work, demands, halo_depth, overlap, slabs
 from pystack3d_dask.core.plan_text import describe
+from pystack3d_dask.core.pyramid import pooled_shape, pyramid, slab_thickness, thick_slab
 from pystack3d_dask.core.spec import Region
 from pystack3d_dask.core.step import Step
-from pystack3d_dask.io.ome.pyramid import pooled_shape, pyramid, slab_thickness, thick_slab
 
 MIB = 2**20
 WORKER_BASE = 225 * MIB  # a worker process with everything imported, before its first block

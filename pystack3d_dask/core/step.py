@@ -84,6 +84,11 @@ class Step(ABC):
         return ("cpu",)
 
     @property
+    def stripe_angle(self) -> float | None:
+        """Angle in degrees of the stripes that the step removes; None if it removes none."""
+        return None
+
+    @property
     def in_micrometres(self) -> bool:
         """Whether values depend on the size of voxels, or on where slices lie."""
         return False

@@ -17,11 +17,12 @@ import numpy as np
 
 from pystack3d_dask.core.spec import Array, Arrays, Region, StackSpec
 from pystack3d_dask.core.step import Summaries, known
-from pystack3d_dask.corrections.levels import Limits, check_range, full_range
+from pystack3d_dask.corrections.levels import check_range, full_range
 from pystack3d_dask.corrections.scoped import Scoped
 from pystack3d_dask.errors import Problem
 from pystack3d_dask.kernels.intensity.clahe import Bins, Tiles, blend, count_tiles, tile_maps
 from pystack3d_dask.kernels.intensity.histograms import check_bins, extremes, limits_of, widest
+from pystack3d_dask.kernels.intensity.quantiles import Limits
 
 SHARE = 8  # tiles along each axis, by default
 MOST_NUMBERS = 2**27  # in the maps of all tiles: half a GiB

@@ -79,6 +79,10 @@ class Destriping(Step):
         return ("cpu", "gpu") if is_solved_here else ("cpu",)
 
     @property
+    def stripe_angle(self) -> float | None:
+        return next((each.theta for each in self.filters if each.name == "Gabor"), None)
+
+    @property
     def whole(self) -> tuple[str, ...]:
         return ("y", "x")
 

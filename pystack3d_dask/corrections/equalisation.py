@@ -14,7 +14,7 @@ import numpy as np
 
 from pystack3d_dask.core.spec import Array, Arrays, Region, StackSpec
 from pystack3d_dask.core.step import Summaries, known
-from pystack3d_dask.corrections.levels import Limits, full_range
+from pystack3d_dask.corrections.levels import full_range
 from pystack3d_dask.corrections.scoped import Scoped
 from pystack3d_dask.errors import Problem
 from pystack3d_dask.kernels.intensity.histograms import (
@@ -26,6 +26,7 @@ from pystack3d_dask.kernels.intensity.histograms import (
     limits_of,
     widest,
 )
+from pystack3d_dask.kernels.intensity.quantiles import Limits
 from pystack3d_dask.kernels.jit import compiled
 
 

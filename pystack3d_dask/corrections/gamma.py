@@ -13,9 +13,10 @@ import numpy as np
 
 from pystack3d_dask.core.spec import Array, Arrays, Region, StackSpec
 from pystack3d_dask.core.step import Step
-from pystack3d_dask.corrections.levels import Limits, check_range, full_range
+from pystack3d_dask.corrections.levels import check_range, full_range
 from pystack3d_dask.corrections.plausible import doubt_range
 from pystack3d_dask.errors import Problem
+from pystack3d_dask.kernels.intensity.quantiles import Limits
 
 STRONGEST = 100.0  # power or root: anything beyond leaves black and white alone
 

@@ -16,7 +16,6 @@ import numpy as np
 from pystack3d_dask.core.charts import Chart, Lines, Maps
 from pystack3d_dask.core.spec import Array, Arrays, Precision, Region, StackSpec
 from pystack3d_dask.core.step import FitScope, Step, Summaries, every, known
-from pystack3d_dask.corrections.levels import Limits
 from pystack3d_dask.corrections.plausible import doubt_range, doubt_window
 from pystack3d_dask.errors import Problem
 from pystack3d_dask.kernels.backend import namespace
@@ -30,6 +29,7 @@ from pystack3d_dask.kernels.intensity.histograms import (
     limits_of,
     widest,
 )
+from pystack3d_dask.kernels.intensity.quantiles import Limits
 from pystack3d_dask.kernels.intensity.running_mean import check_window, running_window
 from pystack3d_dask.kernels.jit import compiled
 

@@ -14,17 +14,17 @@ import numpy as np
 
 from pystack3d_dask.core.spec import Array, Arrays, Region, StackSpec
 from pystack3d_dask.core.step import Summaries, known
-from pystack3d_dask.corrections.levels import (
+from pystack3d_dask.corrections.levels import full_range
+from pystack3d_dask.corrections.scoped import Scoped
+from pystack3d_dask.errors import Problem
+from pystack3d_dask.kernels.intensity.histograms import added_counts, count_levels
+from pystack3d_dask.kernels.intensity.quantiles import (
     Limits,
-    full_range,
     of_sorting_keys,
     ranked,
     ranks,
     sorting_keys,
 )
-from pystack3d_dask.corrections.scoped import Scoped
-from pystack3d_dask.errors import Problem
-from pystack3d_dask.kernels.intensity.histograms import added_counts, count_levels
 from pystack3d_dask.kernels.jit import compiled
 
 LEADING = np.uint32(16)  # bits of a float that are counted in the first round

@@ -8,8 +8,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from pystack3d_dask.core.spec import StackSpec
-from pystack3d_dask.corrections.levels import Limits, full_range
+from pystack3d_dask.corrections.levels import full_range
 from pystack3d_dask.errors import Problem
+from pystack3d_dask.kernels.intensity.quantiles import Limits
 
 FAR = 10.0  # times the extent, or the distance, of what there is: hardly meant
 FEWEST_PIXELS = 16  # along a side, that tell where a slice lies on another one

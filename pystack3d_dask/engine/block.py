@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from functools import cached_property, partial
 from typing import Any, TypeVar
 
 import numpy as np
 
+from pystack3d_dask.core.block_report import BlockReport
 from pystack3d_dask.core.chain import Chain, Gather, Work, demands, halo_depth
 from pystack3d_dask.core.spec import Array, Arrays, Region
 from pystack3d_dask.engine.clipping import clipping
@@ -27,24 +27,6 @@ Read = Callable[[Region], Array]
 Emit = Callable[[int, int, Array], None]
 Place = Callable[[Callable[[Send], Any]], Any]
 Partials = dict[str, Arrays]
-
-
-@dataclass
-class BlockReport:
-    """What a block found out beside its pixels.
-
-    Parameters
-    ----------
-    figures : dict
-        By level and slice: ``raw`` and ``cast``, the statistics before and after casting,
-        what `clipping` returns, ``bad_pixels`` and ``blank`` on level 0, and the figures of the
-        step that made the level.
-    summaries : dict
-        By step name and slice: what the step's `summarise` returned.
-    """
-
-    figures: dict[int, dict[int, Arrays]] = field(default_factory=dict)
-    summaries: dict[str, dict[int, Arrays]] = field(default_factory=dict)
 
 
 def run_block(

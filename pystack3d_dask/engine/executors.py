@@ -15,8 +15,9 @@ from uuid import uuid4
 import dask
 from distributed import Client, Future, KilledWorker, as_completed
 
+from pystack3d_dask.core.gpu_policy import GPU, GpuUse
 from pystack3d_dask.core.spec import shown_names
-from pystack3d_dask.engine.placement import GPU, PATIENCE, GpuUse, Lane, Lanes, Watch, Workers
+from pystack3d_dask.engine.placement import PATIENCE, Lane, Lanes, Watch, Workers
 from pystack3d_dask.engine.task import Program, Receipt, run_task, run_tasks
 from pystack3d_dask.errors import RunError, WorkersDiedError, WorkersStarvedError
 from pystack3d_dask.kernels.backend import has_gpu

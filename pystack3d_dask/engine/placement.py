@@ -11,12 +11,11 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from math import isnan, nan
 from time import monotonic
-from typing import Any, Literal
+from typing import Any
 
 from pystack3d_dask.core.formatting import counted
+from pystack3d_dask.core.gpu_policy import GPU, GpuUse
 
-GpuUse = Literal["only", "prefer", "share", "off"]
-GPU = "GPU"  # the resource that workers with a GPU carry
 QUEUED = 2  # tasks in flight for each that is computed: the next one is there at once
 # seconds without any GPU worker after which their blocks go to the others; a nanny restarts a
 # worker within some ten seconds

@@ -69,7 +69,7 @@ class RunSummary:
     notes: tuple[str, ...] = ()
 
     def _repr_html_(self) -> str:
-        from pystack3d_dask.core.cards import summary_card
+        from pystack3d_dask.engine.cards import summary_card
 
         return summary_card(self)
 

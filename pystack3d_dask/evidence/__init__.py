@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from pystack3d_dask.core.finding import Finding
 from pystack3d_dask.evidence.background import look_for_background
 from pystack3d_dask.evidence.brightness import look_for_jumps
 from pystack3d_dask.evidence.drift import look_for_drift
-from pystack3d_dask.evidence.finding import Finding
 from pystack3d_dask.evidence.sample import Sample, take_sample
 from pystack3d_dask.evidence.spacing import look_for_uneven_spacing
 from pystack3d_dask.evidence.stripes import look_for_stripes

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from pystack3d_dask.evidence.finding import Finding
+from pystack3d_dask.core.finding import Finding
 from pystack3d_dask.evidence.sample import Pair, Sample
 
 NOTICEABLE = 0.05  # of the contrast, by which levels differ from slice to slice

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from pystack3d_dask.evidence.finding import Finding
+from pystack3d_dask.core.finding import Finding
 from pystack3d_dask.evidence.sample import Sample
 
 NOTICEABLE = 0.25  # pixels from slice to slice

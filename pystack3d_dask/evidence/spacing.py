@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from pystack3d_dask.evidence.finding import Finding
+from pystack3d_dask.core.finding import Finding
 
 TOLERANCE = 0.02  # of the median distance, to which slices count as equally spaced
 

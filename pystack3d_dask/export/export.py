@@ -7,7 +7,6 @@ memory does not grow with the stack.
 from __future__ import annotations
 
 import os
-import re
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -37,6 +36,7 @@ from pystack3d_dask.io.work import Level
 from pystack3d_dask.io.wrappers.mended import acquisition
 from pystack3d_dask.io.zarr.chunk import remove_partials
 from pystack3d_dask.kernels.casting import cast
+from pystack3d_dask.project.channel_folder import channel_folder
 from pystack3d_dask.project.known import known_work
 from pystack3d_dask.project.project import Project
 from pystack3d_dask.project.record import level_name
@@ -44,7 +44,6 @@ from pystack3d_dask.project.record import level_name
 THREADS = 8
 BYTES_IN_FLIGHT = 2**30
 COPIES = 3  # of a slice while it is written: as read, as cast or cut into tiles, compressed
-NOT_IN_NAMES = re.compile(r'[<>:"|?*\\\x00-\x1f]')
 
 Item = TypeVar("Item")
 Found = TypeVar("Found")
@@ -125,12 +124,6 @@ class Channel:
             When two slices have the same name, or one would lie in another directory.
         """
         return file_names(self.spec)
-
-
-def channel_folder(name: str) -> PurePosixPath:
-    """Return the relative directory for the files of a channel; empty for ``"."``."""
-    parts = NOT_IN_NAMES.sub("_", name).split("/")
-    return PurePosixPath(*(part for part in parts if part not in ("", ".", "..")))
 
 
 def stored_stack(project: Project, step: str | None = None) -> list[Channel]:

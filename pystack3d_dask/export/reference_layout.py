@@ -20,13 +20,13 @@ from pystack3d_dask.export.export import (
     Channel,
     OnSlice,
     SliceDone,
-    channel_folder,
     check_slices,
     stored_stack,
     with_type_of_result,
     write_slices,
 )
 from pystack3d_dask.io.zarr.chunk import replacing
+from pystack3d_dask.project.channel_folder import channel_folder
 from pystack3d_dask.project.known import known_work
 from pystack3d_dask.project.project import Project
 

@@ -18,15 +18,15 @@ import xarray as xr
 from dask.array.overlap import ensure_minimum_chunksize
 
 from pystack3d_dask.core.chain import Chain, Gather, Work, demands, slabs
+from pystack3d_dask.core.pyramid import slab_thickness
 from pystack3d_dask.core.spec import AXES, Array, Arrays, Region
 from pystack3d_dask.core.step import Step
 from pystack3d_dask.engine.block import Partials, run_block
 from pystack3d_dask.errors import FitRequiredError
 from pystack3d_dask.io.ome.image import coordinates
-from pystack3d_dask.io.ome.pyramid import slab_thickness
+from pystack3d_dask.io.on_demand import OnDemand
 from pystack3d_dask.io.source import Source
 from pystack3d_dask.kernels.casting import repair
-from pystack3d_dask.lazy.on_demand import OnDemand
 from pystack3d_dask.project.known import known_work
 from pystack3d_dask.project.project import Project
 

@@ -14,7 +14,6 @@ from pystack3d_dask.core.area import Area
 from pystack3d_dask.core.chain import source_slice
 from pystack3d_dask.core.spec import Array
 from pystack3d_dask.core.step import Step
-from pystack3d_dask.corrections.destriping import Destriping
 from pystack3d_dask.errors import ParameterError, Problem
 from pystack3d_dask.preview.preview import acquired, chosen_region, chosen_slice, rounded
 from pystack3d_dask.preview.quality import Quality
@@ -267,8 +266,8 @@ def _cell(
 
 def stripe_angle(steps: Sequence[Step]) -> float:
     """Return the angle of the stripes that a chain removes, 0 if it removes none."""
-    filters = [f for step in steps if isinstance(step, Destriping) for f in step.filters]
-    return next((each.theta for each in filters if each.name == "Gabor"), 0.0)
+    angles = (step.stripe_angle for step in steps)
+    return next((angle for angle in angles if angle is not None), 0.0)
 
 
 def _neighbour(z: int, count: int) -> int:

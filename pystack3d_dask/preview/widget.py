@@ -7,23 +7,34 @@ import json
 from collections.abc import Iterator
 from dataclasses import fields, is_dataclass
 from math import log10
-from typing import TYPE_CHECKING, Any, Literal, get_args, get_origin, get_type_hints
+from typing import (
+    TYPE_CHECKING,
+    Any,
+    Generic,
+    Literal,
+    TypeVar,
+    get_args,
+    get_origin,
+    get_type_hints,
+)
 
 from pystack3d_dask.errors import StackError
 from pystack3d_dask.preview.pictures import png
 from pystack3d_dask.preview.preview import Preview, chosen_slice, preview
 from pystack3d_dask.preview.workbench import Memory, Workbench, level_after
+from pystack3d_dask.project.parameters import with_parameters
+from pystack3d_dask.project.project import Project
 
 if TYPE_CHECKING:
     from pystack3d_dask.core.area import Area
-    from pystack3d_dask.pipeline import Pipeline
 
+P = TypeVar("P", bound=Project)
 UNSEEN = ("checkpoint",)  # parameters that change nothing in a picture
 DECADES = 2  # to each side of a positive number
 TURN = 90.0  # to each side of a number that is 0, such as an angle
 
 
-class PreviewWidget:
+class PreviewWidget(Generic[P]):
     """A picture of a slice before and after a step, with controls beside it.
 
     There is a slider for each number of the step that is set, a box for what is true or
@@ -57,7 +68,7 @@ class PreviewWidget:
 
     def __init__(
         self,
-        pipeline: Pipeline,
+        pipeline: P,
         *,
         z: int | None = None,
         area: Area | None = None,
@@ -82,7 +93,7 @@ class PreviewWidget:
         side = widgets.VBox([self.z, *self.controls.values(), self.message])
         self.picture.layout.width = "100%"
         self.box = widgets.VBox([self.picture, side])
-        self.pipeline: Pipeline
+        self.pipeline: P
         self.preview: Preview
         self._show()
         for control in (self.z, *self.controls.values()):
@@ -105,7 +116,7 @@ class PreviewWidget:
 
     def _show(self) -> None:
         changes = self.changes
-        pipeline = self._start.with_parameters(changes)
+        pipeline = with_parameters(self._start, changes)
         bench = Workbench(pipeline, self._base, memory=self._memory)
         self.preview = preview(
             pipeline, z=self.z.value, area=self._area, step=self._step, bench=bench

@@ -20,9 +20,10 @@ from typing import Any, Literal
 import numpy as np
 from pydantic import BaseModel, ConfigDict, NonNegativeInt, TypeAdapter, ValidationError
 
+from pystack3d_dask.core.geometry import assumptions, limits_of_metadata
+from pystack3d_dask.core.gpu_policy import GpuUse
 from pystack3d_dask.core.spec import Precision, StackSpec
 from pystack3d_dask.core.step import Step, registry
-from pystack3d_dask.engine.placement import GpuUse
 from pystack3d_dask.errors import HeadersError, ParameterError, Problem, SourceError
 from pystack3d_dask.io.source import Source
 from pystack3d_dask.io.sources import open_source
@@ -31,7 +32,6 @@ from pystack3d_dask.io.wrappers.content import by_content
 from pystack3d_dask.io.wrappers.mended import Mended
 from pystack3d_dask.io.wrappers.scaled import Scaled, check_voxel_size, doubt_size
 from pystack3d_dask.io.wrappers.scan import Scan, scan, without_unreadable
-from pystack3d_dask.project.geometry import assumptions, limits_of_metadata
 from pystack3d_dask.project.project import KEEP_ALL, Keep, Project, check_steps
 from pystack3d_dask.project.record import Workspace
 

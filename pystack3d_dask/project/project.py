@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any, Literal
 
 from pystack3d_dask.core.chain import Chain
+from pystack3d_dask.core.gpu_policy import GpuUse
 from pystack3d_dask.core.spec import Arrays, Precision, StackSpec
 from pystack3d_dask.core.step import Step
-from pystack3d_dask.engine.placement import GpuUse
 from pystack3d_dask.errors import ParameterError, Problem, StackError
 from pystack3d_dask.io.source import Source
 from pystack3d_dask.io.wrappers.scan import Scan

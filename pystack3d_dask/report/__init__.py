@@ -9,8 +9,8 @@ from itertools import zip_longest
 from pathlib import Path
 
 from pystack3d_dask.core.charts import Chart, Columns
-from pystack3d_dask.export.export import channel_folder
 from pystack3d_dask.io.zarr.chunk import replacing
+from pystack3d_dask.project.channel_folder import channel_folder
 from pystack3d_dask.project.project import Project
 from pystack3d_dask.report.content import Report, all_charts, make_report
 from pystack3d_dask.report.draw import is_drawn, png

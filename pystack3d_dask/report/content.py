@@ -11,10 +11,10 @@ from typing import Any
 from pystack3d_dask.core.chain import Chain
 from pystack3d_dask.core.charts import Chart, Lines, Table, statistics
 from pystack3d_dask.core.formatting import in_units
+from pystack3d_dask.core.geometry import assumed_axes, geometry_notes
 from pystack3d_dask.core.step import Step
 from pystack3d_dask.engine.summary import VERSIONED, bad_slice_note, bad_slices, remarks
 from pystack3d_dask.errors import StackError
-from pystack3d_dask.project.geometry import assumed_axes, geometry_notes
 from pystack3d_dask.project.known import plan_project
 from pystack3d_dask.project.project import Project
 from pystack3d_dask.report.known import PassTaken, RunKnown

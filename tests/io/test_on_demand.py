@@ -12,7 +12,7 @@ from counting import CountingArray
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pystack3d_dask.lazy.on_demand import OnDemand
+from pystack3d_dask.io.on_demand import OnDemand
 
 SHAPE = (2, 9, 7, 8)
 VALUES = np.arange(np.prod(SHAPE), dtype=np.uint16).reshape(SHAPE)

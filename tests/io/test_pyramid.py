@@ -5,13 +5,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pystack3d_dask.io.ome.pyramid import (
-    pooled,
-    pooled_positions,
-    pooled_shape,
-    pyramid,
-    slab_thickness,
-)
+from pystack3d_dask.core.pyramid import pooled_shape, pyramid, slab_thickness
+from pystack3d_dask.io.ome.pyramid import pooled, pooled_positions
 
 CUBES = (1.0, 1.0, 1.0)
 

@@ -9,11 +9,11 @@ import pytest
 from stack_tools import correct, spec_of
 
 from pystack3d_dask.core.spec import Region
+from pystack3d_dask.corrections import destriping
 from pystack3d_dask.corrections.destriping import Destriping
 from pystack3d_dask.kernels.destriping.noise_model import Filter
 from pystack3d_dask.kernels.destriping.vsnr import remove_noise
 from pystack3d_dask.kernels.destriping.wavelets import WaveletDecomposition, remove_stripes
-from pystack3d_dask.corrections import destriping
 
 GABOR = Filter(name="Gabor", noise_level=30.0, sigma=(1.0, 30.0))
 WAVELET = WaveletDecomposition(wavelet="db3", sigma=2.0)

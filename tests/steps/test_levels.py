@@ -9,14 +9,8 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from stack_tools import spec_of
 
-from pystack3d_dask.corrections.levels import (
-    check_range,
-    full_range,
-    of_sorting_keys,
-    ranked,
-    ranks,
-    sorting_keys,
-)
+from pystack3d_dask.corrections.levels import check_range, full_range
+from pystack3d_dask.kernels.intensity.quantiles import of_sorting_keys, ranked, ranks, sorting_keys
 
 finite = st.floats(width=32, allow_nan=False, allow_infinity=False)
 

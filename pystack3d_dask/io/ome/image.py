@@ -19,14 +19,15 @@ import numpy as np
 import zarr
 from numpy.typing import NDArray
 
+from pystack3d_dask.core.geometry import assumed_axes
+from pystack3d_dask.core.pyramid import pooled_shape, pyramid
 from pystack3d_dask.core.spec import AXES, Array, StackSpec, Triple, shown_names
 from pystack3d_dask.errors import StackError
-from pystack3d_dask.io.ome.pyramid import pooled, pooled_positions, pooled_shape, pyramid
+from pystack3d_dask.io.ome.pyramid import pooled, pooled_positions
 from pystack3d_dask.io.work import attributes
 from pystack3d_dask.io.zarr.chunk import CODECS, Written
 from pystack3d_dask.io.zarr.frame import frame_checksum, has_frame
 from pystack3d_dask.io.zarr.shard import read_slice, write_shard
-from pystack3d_dask.project.geometry import assumed_axes
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -270,7 +271,7 @@ def open_result(path: Path | str, level: int = 0) -> xr.DataArray:
     # not at the top: workers and most commands do without these, and start sooner
     import xarray as xr
 
-    from pystack3d_dask.lazy.on_demand import OnDemand
+    from pystack3d_dask.io.on_demand import OnDemand
 
     state = result_state(path)
     if not state:

@@ -15,8 +15,8 @@ from itertools import pairwise
 import numpy as np
 
 from pystack3d_dask.core.spec import Array, Arrays, Region, Triple
-from pystack3d_dask.corrections.levels import Limits
 from pystack3d_dask.kernels.background.grid_cells import neighbours
+from pystack3d_dask.kernels.intensity.quantiles import Limits
 from pystack3d_dask.kernels.jit import compiled
 
 

@@ -13,7 +13,7 @@ from typing import NamedTuple
 import numpy as np
 
 from pystack3d_dask.core.spec import Array
-from pystack3d_dask.corrections.levels import Limits, ranked
+from pystack3d_dask.kernels.intensity.quantiles import Limits, ranked
 
 TAILS = (0.005, 0.995)  # quantiles of what is not fill
 REACH = 1.0  # distances between the tails that are covered beyond each

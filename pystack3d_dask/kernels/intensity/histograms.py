@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 
 from pystack3d_dask.core.spec import Array, Arrays
-from pystack3d_dask.corrections.levels import Limits
 from pystack3d_dask.errors import Problem
+from pystack3d_dask.kernels.intensity.quantiles import Limits
 from pystack3d_dask.kernels.jit import compiled
 
 MOST_BINS = 2**16  # as many as there are grey levels at most

@@ -1,0 +1,25 @@
+"""Diagnostics and summaries of a block."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from pystack3d_dask.core.spec import Arrays
+
+
+@dataclass
+class BlockReport:
+    """What a block found out beside its pixels.
+
+    Parameters
+    ----------
+    figures : dict
+        By level and slice: ``raw`` and ``cast``, the statistics before and after casting,
+        what `clipping` returns, ``bad_pixels`` and ``blank`` on level 0, and the figures of the
+        step that made the level.
+    summaries : dict
+        By step name and slice: what the step's `summarise` returned.
+    """
+
+    figures: dict[int, dict[int, Arrays]] = field(default_factory=dict)
+    summaries: dict[str, dict[int, Arrays]] = field(default_factory=dict)
