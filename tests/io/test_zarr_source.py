@@ -356,7 +356,9 @@ class TestReading:
         shard.write_bytes(content[: -index.nbytes] + index.tobytes())
         stack = opened(path)
         part = Region((1, 0, 0), (3, 8, 8))
-        with pytest.raises(PixelError, match=r"slices 1 to 2: .*0/0/0 is cut short or its index"):
+        # zarr since 3.4 cuts ends that are too large for its integers, and finds too few bytes
+        reason = r"0/0/0 is cut short or its index|cannot reshape array"
+        with pytest.raises(PixelError, match=rf"slices 1 to 2: .*({reason})"):
             stack.read(0, part)
         assert stack.read(0, part.with_z(2, 3)).any()
 

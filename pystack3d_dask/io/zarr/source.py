@@ -129,12 +129,13 @@ class ZarrStack:
         try:
             array = _opened(where.path, self.stamps[channel])
             values = array[tuple(index[axis] for axis in where.axes)]
-        except MemoryError:
-            raise
         except Exception as error:  # codecs and stores may raise anything
+            cause = _first_of(error)
+            if isinstance(cause, MemoryError):
+                raise cause from error
             msg = (
                 f"{where.path}, slices {z.start} to {z.stop - 1}: the pixels cannot be read: "
-                f"{str(error) or type(error).__name__}"
+                f"{str(cause) or type(cause).__name__}"
             )
             raise PixelError(msg) from error
         with np.errstate(over="ignore"):
@@ -177,6 +178,13 @@ class ZarrStack:
             arrays=tuple(self.arrays[k] for k in kept),
             stamps=tuple(self.stamps[k] for k in kept),
         )
+
+
+def _first_of(error: Exception) -> Exception:
+    """Return the first exception of a group: zarr reads chunks in tasks, which fail together."""
+    while isinstance(error, ExceptionGroup):
+        error = error.exceptions[0]
+    return error
 
 
 def _decisive(spec: StackSpec) -> tuple[object, ...]:
