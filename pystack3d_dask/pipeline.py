@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from distributed import Client
 
     from pystack3d_dask.core.area import Area
-    from pystack3d_dask.core.planner import Plan
+    from pystack3d_dask.core.plan import Plan
     from pystack3d_dask.engine.run import OnBlock
     from pystack3d_dask.engine.summary import RunSummary
     from pystack3d_dask.engine.verify import OnFile, Verification
@@ -59,7 +59,7 @@ class Pipeline(Project):
         return cls(**vars(load_project(Path(path), steps=steps)))
 
     def _repr_html_(self) -> str:
-        from pystack3d_dask.engine.cards import pipeline_card
+        from pystack3d_dask.project.card import pipeline_card
 
         return pipeline_card(self, self.plan())
 

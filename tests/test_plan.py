@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 from pystack3d_dask.core.chain import Chain, Gather, Work
-from pystack3d_dask.core.planner import Known, Plan, make_plan, split_passes
+from pystack3d_dask.core.plan import Known, Plan
+from pystack3d_dask.core.planner import make_plan, split_passes
 from pystack3d_dask.core.spec import Array, Arrays, Region, StackSpec
 from pystack3d_dask.core.step import Step, registry
 from pystack3d_dask.corrections.bkg_removal import BackgroundRemoval

@@ -146,7 +146,7 @@ def plan(project: Path, place: Place, gpu_use: GpuUse | None, steps: str | None)
 
     With options that say where to compute it tells how many workers of which kind that is.
     """
-    from pystack3d_dask.core.plan_text import describe
+    from pystack3d_dask.core.plan import describe
     from pystack3d_dask.engine.placement import whereabouts
     from pystack3d_dask.project.known import tasks_done
 

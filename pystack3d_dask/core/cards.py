@@ -1,4 +1,4 @@
-"""HTML cards for notebooks, and that of a plan.
+"""HTML cards for notebooks.
 
 Cards take the colours of the notebook around them, light or dark, and need no scripts.
 """
@@ -8,10 +8,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
-
-from pystack3d_dask.core.formatting import duration, extent, in_units
-from pystack3d_dask.core.plan_text import sentence
-from pystack3d_dask.core.planner import Plan
 
 STYLE = """
 .ps3d{border:1px solid rgba(128,128,128,.35);border-radius:8px;padding:12px 16px;max-width:980px;
@@ -41,34 +37,6 @@ class Share:
     title: str
 
 
-def plan_card(plan: Plan) -> str:
-    """Return what is left to do, pass by pass."""
-    if not plan.passes:
-        return card("Plan", "<p>Nothing to do: the result is complete.</p>")
-    facts = {
-        "slices": f"{extent(plan.chains[0].levels[0])} pixels, to "
-        f"{_bound(plan.chains[0].levels[-1].is_bound)}{extent(plan.chains[0].levels[-1])}",
-        "the stack is": f"read {plan.reads} times, written {plan.writes} times",
-        "memory": f"{in_units(plan.memory)} for each worker at most",
-        "disk": f"{in_units(plan.peak_disk)} before compression",
-        "time": f"about {duration(plan.seconds)} on one core",
-    }
-    longest = max(item.seconds for item in plan.passes)
-    rows: list[list[str | Share]] = [
-        [
-            str(number),
-            sentence(plan, item),
-            f"{item.tasks:,}",
-            _bound(item.is_bound) + in_units(item.bytes_read),
-            _bound(item.is_bound) + in_units(item.bytes_written),
-            Share(item.seconds / longest, f"about {duration(item.seconds)} on one core"),
-        ]
-        for number, item in enumerate(plan.passes, start=1)
-    ]
-    head = ["pass", "", "tasks", "reads", "writes", "share of the time"]
-    return card("Plan", pairs(facts) + table(head, rows))
-
-
 def card(title: str, body: str) -> str:
     """Return a card with a title."""
     return f'<style>{STYLE}</style><div class="ps3d"><h4>{escape(title)}</h4>{body}</div>'
@@ -93,7 +61,3 @@ def _cell(value: str | Share) -> str:
         return f'<td class="share" title="{escape(value.title)}">{bar}</td>'
     is_number = value[:1].isdigit() or value.startswith("<=")
     return f"<td{' class=number' if is_number else ''}>{escape(value)}</td>"
-
-
-def _bound(is_bound: bool) -> str:
-    return "<= " if is_bound else ""

@@ -2,152 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
 from functools import reduce
 from math import prod
 
 from pystack3d_dask.core.chain import Chain, Gather, Work, demands, halo_depth, overlap, slabs
-from pystack3d_dask.core.plan_text import describe
+from pystack3d_dask.core.plan import WORKER_BASE, Known, Pass, Plan
 from pystack3d_dask.core.pyramid import pooled_shape, pyramid, slab_thickness, thick_slab
 from pystack3d_dask.core.spec import Region
 from pystack3d_dask.core.step import Step
 
-MIB = 2**20
-WORKER_BASE = 225 * MIB  # a worker process with everything imported, before its first block
 SLAB_AND_SHARDS = 1.4  # the slab of the result, and what its shards take while being written
 NANOSECONDS_PER_BYTE = 1.5  # reading or writing one byte, codec included
 NANOSECONDS_OF_STATISTICS = 1.0  # per pixel and level
 REPEATED = 0.1  # of the slices: more of them are not computed twice by heavy steps
-
-
-@dataclass(frozen=True, kw_only=True)
-class Known:
-    """What earlier runs left that is still valid.
-
-    Parameters
-    ----------
-    stored : frozenset of int
-        Levels that are on disk, complete.
-    fits : frozenset of str
-        Steps whose stack-wide fits are known.
-    rounds : mapping of str to int
-        Rounds that are done of fits that take several.
-    slab : int, optional
-        Slices per block of the result, where one was begun.
-    """
-
-    stored: frozenset[int] = frozenset()
-    fits: frozenset[str] = frozenset()
-    rounds: Mapping[str, int] = field(default_factory=dict)
-    slab: int | None = None
-
-
-@dataclass(frozen=True, kw_only=True)
-class Pass:
-    """One task per block over the whole stack.
-
-    Parameters
-    ----------
-    work : Work
-        Levels read, computed, stored; fits gathered.
-    slab : int
-        Slices per block, counted on level ``work.end``.
-    blocks : tuple of range
-        The slices of each block.
-    channels : tuple of int
-        The channels that take part; there is a task for each block of each of them.
-    is_bound : bool
-        True when a fit of an earlier pass may make it smaller.
-    is_gpu_work : bool
-        Whether it has heavy work that a GPU can do.
-    bytes_read, bytes_written : int
-        Pixels, before compression, over all channels.
-    bytes_on_disk : int
-        What the stored levels take, the coarser copies of the result included.
-    memory : int
-        Largest resident size of a worker that runs one block at a time.
-    seconds : float
-        Rough time on one core.
-    """
-
-    work: Work
-    slab: int
-    blocks: tuple[range, ...]
-    channels: tuple[int, ...]
-    is_bound: bool
-    is_gpu_work: bool
-    bytes_read: int
-    bytes_written: int
-    bytes_on_disk: int
-    memory: int
-    seconds: float
-
-    @property
-    def tasks(self) -> int:
-        """Number of tasks."""
-        return len(self.blocks) * len(self.channels)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Plan:
-    """The passes that are left to do.
-
-    Parameters
-    ----------
-    chains : tuple of Chain
-        One per channel.
-    channels : tuple of str
-        Their names.
-    passes : tuple of Pass
-        In order; empty when the result is there.
-    """
-
-    chains: tuple[Chain, ...]
-    channels: tuple[str, ...]
-    passes: tuple[Pass, ...]
-
-    @property
-    def reads(self) -> int:
-        """How often the stack is read, ingestion included."""
-        return sum(1 for item in self.passes if item.bytes_read)
-
-    @property
-    def writes(self) -> int:
-        """How often the stack is written, ingestion included."""
-        return sum(len(item.work.stores) for item in self.passes)
-
-    @property
-    def tasks(self) -> int:
-        """Number of tasks."""
-        return sum(item.tasks for item in self.passes)
-
-    @property
-    def memory(self) -> int:
-        """Largest resident size of a worker."""
-        return max((item.memory for item in self.passes), default=0)
-
-    def memory_of(self, threads: int) -> int:
-        """Return the largest resident size of a worker that runs as many blocks at once."""
-        return WORKER_BASE + threads * (self.memory - WORKER_BASE) if self.passes else 0
-
-    @property
-    def peak_disk(self) -> int:
-        """Bytes that all stored levels take, before compression, coarser copies included."""
-        return sum(item.bytes_on_disk for item in self.passes)
-
-    @property
-    def seconds(self) -> float:
-        """Rough time on one core."""
-        return sum(item.seconds for item in self.passes)
-
-    def __str__(self) -> str:
-        return describe(self)
-
-    def _repr_html_(self) -> str:
-        from pystack3d_dask.core.cards import plan_card
-
-        return plan_card(self)
 
 
 def make_plan(

@@ -10,7 +10,7 @@ from typing import Any
 import dask
 
 from pystack3d_dask.core.formatting import counted, in_units
-from pystack3d_dask.core.planner import Pass, Plan
+from pystack3d_dask.core.plan import Pass, Plan
 from pystack3d_dask.errors import RoomError
 from pystack3d_dask.project.known import tasks_done
 from pystack3d_dask.project.project import Project

@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 from pystack3d_dask.core.chain import Work
 from pystack3d_dask.core.gpu_policy import GpuUse
-from pystack3d_dask.core.planner import Pass, Plan, fit_rounds
+from pystack3d_dask.core.plan import Pass, Plan
+from pystack3d_dask.core.planner import fit_rounds
 from pystack3d_dask.core.spec import Arrays, shown_names
 from pystack3d_dask.engine.executors import InProcess, OnClient, Runner
 from pystack3d_dask.engine.repair import DamagedLevelsError, Repairs, origin

@@ -6,12 +6,15 @@ import json
 import platform
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from html import escape
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from pystack3d_dask.core.cards import Share, card, pairs, table
+from pystack3d_dask.core.formatting import duration, in_units
 from pystack3d_dask.core.spec import Array, Arrays
 from pystack3d_dask.engine.clipped import clipped_remarks
 from pystack3d_dask.io.wrappers.mended import acquisition
@@ -69,9 +72,30 @@ class RunSummary:
     notes: tuple[str, ...] = ()
 
     def _repr_html_(self) -> str:
-        from pystack3d_dask.engine.cards import summary_card
-
         return summary_card(self)
+
+
+def summary_card(summary: RunSummary) -> str:
+    """Return what a run did, pass by pass, and what users should know about it."""
+    facts = {"result": str(summary.result), "time": duration(summary.seconds)}
+    longest = max((item.seconds for item in summary.passes), default=1.0)
+    rows: list[list[str | Share]] = [
+        [
+            item.label,
+            f"{item.tasks:,}" + (f" + {item.resumed:,} from before" if item.resumed else ""),
+            in_units(item.bytes_read),
+            in_units(item.bytes_written),
+            in_units(item.peak_memory),
+            f"{item.seconds:.1f} s",
+            Share(item.seconds / longest, f"{item.seconds:.1f} s"),
+        ]
+        for item in summary.passes
+    ]
+    head = ["pass", "tasks", "read", "wrote", "memory", "time", ""]
+    notes = [*summary.notes, *map(bad_slice_note, summary.bad_slices), *summary.remarks]
+    listed = "".join(f"<li>{escape(note)}</li>" for note in notes)
+    done = table(head, rows) if rows else "<p>Nothing was left to do.</p>"
+    return card("Result", pairs(facts) + done + (f"<ul>{listed}</ul>" if listed else ""))
 
 
 def save_figures(

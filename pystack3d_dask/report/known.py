@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from pystack3d_dask.core.chain import Chain
-from pystack3d_dask.core.planner import Known
+from pystack3d_dask.core.plan import Known
 from pystack3d_dask.core.spec import Array, Arrays
 from pystack3d_dask.engine.summary import by_slice, is_summarised, load_figures
 from pystack3d_dask.project.known import known_work

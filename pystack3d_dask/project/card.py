@@ -1,15 +1,14 @@
-"""HTML cards of pipelines and results for notebooks."""
+"""HTML card of a project for notebooks."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from html import escape
 
-from pystack3d_dask.core.cards import Share, card, pairs, table
-from pystack3d_dask.core.formatting import duration, extent, in_units
-from pystack3d_dask.core.planner import Plan
+from pystack3d_dask.core.cards import card, pairs
+from pystack3d_dask.core.formatting import extent
+from pystack3d_dask.core.plan import Plan
 from pystack3d_dask.core.step import Step
-from pystack3d_dask.engine.summary import RunSummary, bad_slice_note
 from pystack3d_dask.project.project import Project
 
 
@@ -35,29 +34,6 @@ def pipeline_card(project: Project, left: Plan) -> str:
     }
     steps = "".join(_step(number, step) for number, step in enumerate(project.steps, start=1))
     return card("Pipeline", pairs(facts) + (steps or "<p>No steps.</p>"))
-
-
-def summary_card(summary: RunSummary) -> str:
-    """Return what a run did, pass by pass, and what users should know about it."""
-    facts = {"result": str(summary.result), "time": duration(summary.seconds)}
-    longest = max((item.seconds for item in summary.passes), default=1.0)
-    rows: list[list[str | Share]] = [
-        [
-            item.label,
-            f"{item.tasks:,}" + (f" + {item.resumed:,} from before" if item.resumed else ""),
-            in_units(item.bytes_read),
-            in_units(item.bytes_written),
-            in_units(item.peak_memory),
-            f"{item.seconds:.1f} s",
-            Share(item.seconds / longest, f"{item.seconds:.1f} s"),
-        ]
-        for item in summary.passes
-    ]
-    head = ["pass", "tasks", "read", "wrote", "memory", "time", ""]
-    notes = [*summary.notes, *map(bad_slice_note, summary.bad_slices), *summary.remarks]
-    listed = "".join(f"<li>{escape(note)}</li>" for note in notes)
-    done = table(head, rows) if rows else "<p>Nothing was left to do.</p>"
-    return card("Result", pairs(facts) + done + (f"<ul>{listed}</ul>" if listed else ""))
 
 
 def _step(number: int, step: Step) -> str:
