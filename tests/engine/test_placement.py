@@ -101,7 +101,7 @@ def steady(tmp_path_factory) -> Iterator[Cluster]:
 @pytest.fixture
 def cluster(tmp_path, monkeypatch) -> Iterator[Cluster]:
     """Return a cluster of workers that can import what is defined here."""
-    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parent), prepend=os.pathsep)
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[1]), prepend=os.pathsep)
     with mixed_cluster(tmp_path) as cluster:
         yield cluster
 
