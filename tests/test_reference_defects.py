@@ -13,8 +13,8 @@ from stack_tools import largest_error, posed, turned
 from stacks import doubts
 
 from pystack3d_dask import open_result
+from pystack3d_dask.core import pyramid
 from pystack3d_dask.core.spec import Array
-from pystack3d_dask.io.ome import pyramid
 from pystack3d_dask.pipeline import Pipeline
 
 STACK = defective_stack("uint8")

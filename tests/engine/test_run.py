@@ -458,7 +458,9 @@ def test_what_was_left_of_a_file_beside_a_complete_result_is_removed(tmp_path, c
     assert not left.exists()
 
 
-@pytest.mark.parametrize("interrupted", ["record.Workspace.free_levels", "run.write_summary"])
+@pytest.mark.parametrize(
+    "interrupted", ["project.record.Workspace.free_levels", "engine.run.write_summary"]
+)
 def test_what_a_run_that_was_killed_in_the_end_left_undone_is_done(
     tmp_path, monkeypatch, call, interrupted
 ):
