@@ -9,7 +9,7 @@ from pystack3d_dask.core.spec import Arrays
 
 @dataclass
 class BlockReport:
-    """What a block found out beside its pixels.
+    """Diagnostics and summaries of a block, beside its pixels.
 
     Parameters
     ----------

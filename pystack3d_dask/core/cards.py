@@ -1,6 +1,6 @@
 """HTML cards for notebooks.
 
-Cards take the colours of the notebook around them, light or dark, and need no scripts.
+Cards take the colors of the notebook around them, light or dark, and need no scripts.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ STYLE = """
 
 @dataclass(frozen=True)
 class Share:
-    """How long a bar is, of the longest one, and what it stands for."""
+    """Length of a bar, as a share of the longest one, and its title."""
 
     of_longest: float
     title: str

@@ -16,7 +16,7 @@ START_UP = (5.0, 40.0)  # seconds until all is imported and compiled: warm files
 
 @dataclass(frozen=True, kw_only=True)
 class Known:
-    """What earlier runs left that is still valid.
+    """Stored state of earlier runs that is still valid.
 
     Parameters
     ----------
@@ -102,12 +102,12 @@ class Plan:
 
     @property
     def reads(self) -> int:
-        """How often the stack is read, ingestion included."""
+        """Number of times that the stack is read, ingestion included."""
         return sum(1 for item in self.passes if item.bytes_read)
 
     @property
     def writes(self) -> int:
-        """How often the stack is written, ingestion included."""
+        """Number of times that the stack is written, ingestion included."""
         return sum(len(item.work.stores) for item in self.passes)
 
     @property

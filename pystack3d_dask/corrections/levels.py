@@ -1,4 +1,4 @@
-"""Grey levels as the corrections of exposure see them: black, white, ranks and sorting keys."""
+"""Ranges of gray levels as the corrections of exposure see them: black and white."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pystack3d_dask.core.spec import StackSpec
 from pystack3d_dask.errors import Problem
 from pystack3d_dask.kernels.intensity.quantiles import Limits
 
-LARGEST, FINEST = 1e37, 1e-30  # grey levels and distances that float32 can compute with
+LARGEST, FINEST = 1e37, 1e-30  # gray levels and distances that float32 can compute with
 RESOLUTION = 1e-6  # of the levels themselves, which it can tell apart
 
 
@@ -23,7 +23,7 @@ def full_range(spec: StackSpec) -> Limits:
 
 
 def check_range(path: str, levels: Limits | None) -> Iterator[Problem]:
-    """Yield an error for a range of grey levels that is empty, or beyond float32."""
+    """Yield an error for a range of gray levels that is empty, or beyond float32."""
     if levels is None:
         return
     low, high = levels

@@ -25,7 +25,6 @@ import pty
 COMMAND = [sys.executable, "-m", "pystack3d_dask"]
 SOON = 5.0  # seconds that a command may take to end
 CTRL_C = b"\x03"
-PRESSES = {"run": 20, "plan": 5, "preview": 5, "init": 5}  # at random times
 COMMANDS = {
     "run": ["run", "--workers", "2"],
     "plan": ["plan"],
@@ -118,7 +117,7 @@ def test_ctrl_c_at_any_time_ends_a_command_and_the_next_one_goes_on(project, tmp
     whole = in_terminal(arguments_of(command, project, tmp_path), [])
     assert whole.status == 0, whole.printed
     expected = result(project) if command == "run" else None
-    for _ in range(PRESSES[command]):
+    for _ in range(20):
         begin = arguments_of(command, project, tmp_path)
         begin += ["--restart", "--yes"] * (command == "run")
         ended = in_terminal(begin, [times.uniform(0.2, whole.seconds)])

@@ -300,7 +300,7 @@ class TestIdentity:
         np.testing.assert_array_equal(whole(pickle.loads(packed)), pixels)
 
 
-@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="named pipes are of POSIX systems")
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="Windows has no named pipes among files")
 def test_a_pipe_is_named_instead_of_waited_for(tmp_path: Path) -> None:
     os.mkfifo(write(tmp_path, [image("uint8")]) / "a.tif")
     with pytest.raises(SourceError, match=r"a\.tif: it is not a regular file"):
