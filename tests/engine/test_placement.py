@@ -101,7 +101,8 @@ def steady(tmp_path_factory) -> Iterator[Cluster]:
 @pytest.fixture
 def cluster(tmp_path, monkeypatch) -> Iterator[Cluster]:
     """Return a cluster of workers that can import what is defined here."""
-    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[1]), prepend=os.pathsep)
+    for directory in Path(__file__).parents[:2]:  # of this module, and of what it imports
+        monkeypatch.setenv("PYTHONPATH", str(directory), prepend=os.pathsep)
     with mixed_cluster(tmp_path) as cluster:
         yield cluster
 
