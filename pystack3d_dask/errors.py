@@ -79,6 +79,14 @@ class ExportError(StackError):
     exit_status = 2
 
 
+class LockedError(StackError):
+    """Another run holds the project."""
+
+
+class VersionError(StackError):
+    """Workers have another version of this package; nothing was computed."""
+
+
 MORE_MEMORY = (
     "(`pystack3d-dask plan` tells what a worker needs): use fewer workers (--workers), or give "
     "them more memory; their logs tell more"

@@ -138,7 +138,7 @@ class CannotBePickled(Smooth):
 
 @dataclass(frozen=True, kw_only=True)
 class CannotBeHashed(Smooth):
-    orders: list[int] = field(default_factory=list)
+    orders: dict[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -101,7 +101,7 @@ PLAUSIBLE: Mapping[str, Mapping[str, st.SearchStrategy[Any]]] = {
         "percentiles": st.tuples(st.floats(0, 40), st.floats(60, 100)),
         "scope": st.sampled_from(["stack", "slice"]),
     },
-    "equalisation": {
+    "equalization": {
         "scope": st.sampled_from(["stack", "slice"]),
         "nbins": st.integers(2, 300),
     },

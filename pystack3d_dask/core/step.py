@@ -7,7 +7,9 @@ reads these declarations and touches no pixel; the block runner calls the kernel
 
 from __future__ import annotations
 
+import importlib
 import importlib.metadata
+import pkgutil
 import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -21,6 +23,7 @@ from pystack3d_dask.core.charts import Chart, statistics
 from pystack3d_dask.core.spec import Array, Arrays, Region, StackSpec
 from pystack3d_dask.errors import FitRequiredError, Problem
 
+CORRECTIONS = "pystack3d_dask.corrections"
 ENTRY_POINTS = "pystack3d_dask.steps"
 SAMPLED = 24  # slices at most that stand for a stack where a fit is estimated
 FitScope = Literal["slice", "stack"] | None
@@ -72,6 +75,11 @@ class Step(ABC):
     __pydantic_config__: ClassVar[dict[str, Any]] = {"extra": "forbid", "allow_inf_nan": False}
 
     checkpoint: bool = False
+
+    def __post_init__(self) -> None:
+        """Make tuples of lists and arrays: parameters do not change, and can be hashed."""
+        for field in fields(self):
+            object.__setattr__(self, field.name, _immutable(getattr(self, field.name)))
 
     @property
     def whole(self) -> tuple[str, ...]:
@@ -269,6 +277,11 @@ class Step(ABC):
             yield statistics(figures)
 
 
+def _immutable(value: Any) -> Any:
+    value = value.tolist() if hasattr(value, "tolist") else value
+    return tuple(map(_immutable, value)) if isinstance(value, list | tuple) else value
+
+
 def every(slices: Sequence[int], most: int = SAMPLED) -> Sequence[int]:
     """Return every n-th of some slices, n the smallest that leaves ``most`` or fewer."""
     return slices[:: max(1, -(-len(slices) // most))]
@@ -284,21 +297,32 @@ def known(fitted: Arrays | None) -> Arrays:
 
 @cache
 def registry() -> dict[str, type[Step]]:
-    """Return the known steps by name, ours and those that other packages bring.
+    """Return the known steps by name: those of `pystack3d_dask.corrections`, and plug-ins.
 
-    A step is announced by an entry point in the group ``pystack3d_dask.steps``. One that
-    cannot be loaded is skipped with a warning.
+    Other packages announce a step by an entry point in the group ``pystack3d_dask.steps``. One
+    that cannot be loaded, or has the name of another step, is skipped with a warning.
     """
-    steps: dict[str, type[Step]] = {}
+    steps = {step.name: step for step in _steps_in(CORRECTIONS)}
     for entry in importlib.metadata.entry_points(group=ENTRY_POINTS):
         try:
-            step = entry.load()
+            if entry.name in steps:
+                message = "another correction has this name"
+                raise ValueError(message)
+            steps[entry.name] = entry.load()
         except Exception as error:  # a broken plug-in may raise anything
             warnings.warn(
                 f"the correction {entry.name!r} ({entry.value}) cannot be loaded and is "
                 f"skipped: {type(error).__name__}: {error}",
                 stacklevel=2,
             )
-        else:
-            steps[entry.name] = step
     return steps
+
+
+def _steps_in(package: str) -> Iterator[type[Step]]:
+    """Yield the steps of a package's modules: the classes with a name of their own."""
+    for found in pkgutil.iter_modules(importlib.import_module(package).__path__):
+        module = importlib.import_module(f"{package}.{found.name}")
+        for value in vars(module).values():
+            if isinstance(value, type) and issubclass(value, Step):
+                if value.__module__ == module.__name__ and "name" in vars(value):
+                    yield value

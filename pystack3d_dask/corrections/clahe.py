@@ -1,4 +1,4 @@
-"""Contrast limited adaptive histogram equalisation: contrast from the surroundings.
+"""Contrast limited adaptive histogram equalization: contrast from the surroundings.
 
 Method: Zuiderveld, Graphics Gems IV, 1994, chapter VIII.5. For each slice by itself it is
 scikit-image's `equalize_adapthist`. That takes a volume only as a whole, and stretches what
@@ -29,8 +29,8 @@ MOST_NUMBERS = 2**27  # in the maps of all tiles: half a GiB
 
 
 @dataclass(frozen=True, kw_only=True)
-class Clahe(Scoped):
-    """Equalise the histograms of tiles, with a limit to the contrast, and blend between them.
+class CLAHE(Scoped):
+    """Equalize the histograms of tiles, with a limit to the contrast, and blend between them.
 
     Black and white are the ends of the type of the acquisition, 0 and 1 of a stack of
     floats.
@@ -135,7 +135,7 @@ class Clahe(Scoped):
         values, ends = np.empty(block.shape, spec.arithmetic), full_range(spec)
         if self.scope == "slice":
             for image, result in zip(block, values, strict=True):
-                self._equalise(image, spec, ends, result)
+                self._equalize(image, spec, ends, result)
             return values[out.relative_to(source).slices], {}
         fit, tiles = known(fitted), self._tiles(spec)
         low, high = limits_of(fit)
@@ -146,7 +146,7 @@ class Clahe(Scoped):
             blend(image, fit["maps"], tiles, bins, out.with_z(z, z + 1), ends, result)
         return values, {}
 
-    def _equalise(self, image: Array, spec: StackSpec, ends: Limits, out: Array) -> None:
+    def _equalize(self, image: Array, spec: StackSpec, ends: Limits, out: Array) -> None:
         from skimage.exposure import equalize_adapthist  # not at the top: workers start sooner
 
         low, high = float(image.min()), float(image.max())

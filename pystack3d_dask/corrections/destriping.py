@@ -41,8 +41,8 @@ class Destriping(Step):
 
     Parameters
     ----------
-    filters : tuple of Filter
-        What the noise looks like, see `pystack3d_dask.kernels.destriping.noise_model.Filter`.
+    filters : sequence of Gabor or Dirac
+        What the noise looks like.
     maxit : int
         Iterations at most.
     cvg_threshold : float
@@ -66,7 +66,7 @@ class Destriping(Step):
     nanoseconds: ClassVar[float] = 500.0
     version: ClassVar[int] = 2
 
-    filters: tuple[Filter, ...] = ()
+    filters: Sequence[Filter] = ()
     maxit: int = 100
     cvg_threshold: float = 0.0
     beta: float = 10.0

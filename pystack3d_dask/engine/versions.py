@@ -6,7 +6,7 @@ import logging
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from pystack3d_dask.errors import StackError
+from pystack3d_dask.errors import VersionError
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -18,10 +18,6 @@ SHOWN = 5  # workers
 
 Versions = Mapping[str, str | None]  # by package; None for one that is not there
 Found = dict[str | None, list[str]]  # workers by version
-
-
-class VersionError(StackError):
-    """Workers have another version of this package; nothing was computed."""
 
 
 def check_versions(client: Client) -> None:

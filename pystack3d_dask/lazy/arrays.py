@@ -94,7 +94,7 @@ def lazy_result(project: Project) -> xr.DataArray:
     return _lazy(project.source, chains)
 
 
-def correct(array: Any, chain: Chain) -> Any:
+def correct_array(array: Any, chain: Chain) -> Any:
     """Return one channel of a corrected stack, lazily and not yet rounded.
 
     Parameters

@@ -7,10 +7,11 @@ the end, once, as the engine does.
 
 from __future__ import annotations
 
+import inspect
 import json
 import warnings
 import zipfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,7 @@ import xarray as xr
 
 from pystack3d_dask.core.chain import Chain
 from pystack3d_dask.core.spec import AXES, Arrays, StackSpec, Triple
-from pystack3d_dask.core.step import Step
+from pystack3d_dask.core.step import Step, registry
 from pystack3d_dask.errors import FitRequiredError, ParameterError, StackError
 from pystack3d_dask.io.dtypes import DTYPES
 from pystack3d_dask.io.ome.image import open_result as open_result_at
@@ -29,8 +30,8 @@ from pystack3d_dask.io.source import Source
 from pystack3d_dask.io.sources import open_source
 from pystack3d_dask.io.wrappers.scaled import Scaled, check_voxel_size
 from pystack3d_dask.kernels.casting import cast
-from pystack3d_dask.lazy.arrays import correct, fit_chain, lazy_source
-from pystack3d_dask.project.config import build_step
+from pystack3d_dask.lazy.arrays import correct_array, fit_chain, lazy_source
+from pystack3d_dask.project.config import build_step, checked_step
 from pystack3d_dask.project.project import borrowed_fits, check_steps, handed_out
 
 SOURCE_TYPE = "source_dtype"  # attribute of a DataArray: the type of the acquisition
@@ -42,7 +43,7 @@ class Fit:
 
     Parameters
     ----------
-    step : Step
+    correction : Step
         The correction with its parameters.
     channels : tuple of dict
         Arrays per channel.
@@ -50,15 +51,15 @@ class Fit:
         Slices, rows and columns of the stack: it fits no other.
     """
 
-    step: Step
+    correction: Step
     channels: tuple[Arrays, ...]
     shape: Triple
 
     def save(self, path: str | Path) -> None:
         """Write the fit to a file ``*.npz``."""
         about = {
-            "step": self.step.name,
-            "parameters": self.step.parameters(),
+            "step": self.correction.name,
+            "parameters": self.correction.parameters(),
             "shape": self.shape,
         }
         arrays = {
@@ -156,199 +157,64 @@ def open_result(directory: str | Path, level: int = 0) -> xr.DataArray:
     return open_result_at(Path(directory) / "process" / "result.zarr", level)
 
 
-def crop(stack: xr.DataArray, area: tuple[int, int, int, int]) -> xr.DataArray:
-    """Keep a rectangle, ``area = [xmin, xmax, ymin, ymax]``, origin bottom left.
-
-    See Also
-    --------
-    pystack3d_dask.corrections.cropping.Cropping
-    """
-    return applied(stack, (build_step("cropping", {"area": area}),))
-
-
-def fit_background(stack: xr.DataArray, **parameters: Any) -> Fit:
-    """Fit the background of a whole stack.
-
-    Parameters
-    ----------
-    stack : DataArray
-        The uncorrected stack.
-    **parameters
-        Those of `pystack3d_dask.corrections.bkg_removal.BackgroundRemoval`.
-    """
-    return fitted(stack, build_step("bkg_removal", parameters), "remove_background")
-
-
-def remove_background(
-    stack: xr.DataArray, fit: Fit | None = None, **parameters: Any
-) -> xr.DataArray:
-    """Subtract a background: one that was fitted, or one that each slice fits for itself.
-
-    Parameters
-    ----------
-    stack : DataArray
-        The uncorrected stack.
-    fit : Fit, optional
-        From `fit_background`.
-    **parameters
-        Without a fit: those of a background per slice, such as ``orders=[2, 2]``.
-    """
-    return with_fit(stack, "bkg_removal", fit, parameters, "fit_background")
-
-
-def fit_intensity(stack: xr.DataArray, **parameters: Any) -> Fit:
-    """Find the grey level maps that match each slice's histogram to its neighbours'.
-
-    Parameters
-    ----------
-    stack : DataArray
-        The uncorrected stack.
-    **parameters
-        Those of `pystack3d_dask.corrections.intensity_rescaling.IntensityRescaling`.
-    """
-    return fitted(stack, build_step("intensity_rescaling", parameters), "rescale_intensity")
-
-
-def rescale_intensity(stack: xr.DataArray, fit: Fit | None = None) -> xr.DataArray:
-    """Match the histogram of each slice, as `fit_intensity` found it."""
-    return with_fit(stack, "intensity_rescaling", fit, {}, "fit_intensity")
-
-
-def fit_intensity_area(stack: xr.DataArray, **parameters: Any) -> Fit:
-    """Find the factor per slice that gives an area the same mean everywhere.
-
-    Parameters
-    ----------
-    stack : DataArray
-        The uncorrected stack.
-    **parameters
-        Those of `pystack3d_dask.corrections.intensity_rescaling_area.IntensityRescalingArea`.
-    """
-    step = build_step("intensity_rescaling_area", parameters)
-    return fitted(stack, step, "rescale_intensity_area")
-
-
-def rescale_intensity_area(stack: xr.DataArray, fit: Fit | None = None) -> xr.DataArray:
-    """Multiply each slice by its factor, as `fit_intensity_area` found it."""
-    return with_fit(stack, "intensity_rescaling_area", fit, {}, "fit_intensity_area")
-
-
-def fit_registration(stack: xr.DataArray, **parameters: Any) -> Fit:
-    """Find how each slice lies on the slice before it.
-
-    Parameters
-    ----------
-    stack : DataArray
-        The unregistered stack. Of several channels the first is compared, or the one whose
-        coordinate ``c`` is the parameter ``channel``.
-    **parameters
-        Those of `pystack3d_dask.corrections.registration_calculation.RegistrationCalculation`.
-    """
-    return fitted(stack, build_step("registration_calculation", parameters), "register")
-
-
-def register(stack: xr.DataArray, fit: Fit | None = None, **parameters: Any) -> xr.DataArray:
-    """Move every slice onto the first one.
-
-    Parameters
-    ----------
-    stack : DataArray
-        The unregistered stack.
-    fit : Fit
-        From `fit_registration`.
-    **parameters
-        Those of `corrections.registration_transformation.RegistrationTransformation`.
-    """
-    step = build_step("registration_transformation", parameters)
-    if fit is None or fit.step.name not in step.needs:
-        message = (
-            "register needs the transformations of the whole stack: "
-            "fit = fit_registration(stack, ...), then register(stack, fit)"
-        )
-        raise FitRequiredError(message)
-    return applied(stack, (fit.step, step), fit)
-
-
-def destripe(stack: xr.DataArray, **parameters: Any) -> xr.DataArray:
-    """Remove stripes from every slice.
-
-    Parameters
-    ----------
-    stack : DataArray
-        The striped stack.
-    **parameters
-        Those of `pystack3d_dask.corrections.destriping.Destriping`, such as
-        ``filters=[{"name": "Gabor", "noise_level": 20, "sigma": [1, 30]}]``.
-    """
-    return applied(stack, (build_step("destriping", parameters),))
-
-
-def resample(stack: xr.DataArray, **parameters: Any) -> xr.DataArray:
-    """Make slices at regular, or given, positions along z.
-
-    Parameters
-    ----------
-    stack : DataArray
-        Its coordinate z says where its slices lie, unless ``z_source`` is a list.
-    **parameters
-        Those of `pystack3d_dask.corrections.resampling.Resampling`, such as ``dz=0.01``.
-    """
-    return applied(stack, (build_step("resampling", parameters),))
-
-
 def to_source_type(stack: xr.DataArray) -> xr.DataArray:
-    """Round and clip corrected values to the type of the acquisition."""
+    """Round and clip corrected values to the type of the acquisition.
+
+    Parameters
+    ----------
+    stack : DataArray
+        What `correct` returned; it stays as it is.
+
+    Returns
+    -------
+    DataArray
+        Lazy; halves are rounded to even numbers, as NumPy does.
+    """
     dtype = _source_type(stack)
     return stack.copy(data=da.asarray(stack.data).map_blocks(cast, dtype, "float32", dtype=dtype))
 
 
-def with_fit(
-    stack: xr.DataArray, name: str, fit: Fit | None, parameters: Mapping[str, Any], fitter: str
-) -> xr.DataArray:
-    """Return a stack lazily corrected with a fit, or with parameters that need none.
+def fit(stack: xr.DataArray, correction: Step) -> Fit:
+    """Find what a correction must know about the whole stack; computes, at once.
 
     Parameters
     ----------
-    stack : DataArray
-        The uncorrected stack.
-    name : str
-        The correction.
-    fit : Fit, optional
-        What ``fitter`` returned.
-    parameters : mapping
-        Without a fit: those of the correction.
-    fitter : str
-        Name of the function that makes fits for it.
+    stack : DataArray, dims (z, y, x) or (c, z, y, x)
+        The stack as it comes to the correction. Of several channels each has a fit of its own,
+        or all share that of one of them, as the correction says (`RegistrationCalculation`).
+    correction : Step
+        A correction with a fit to the stack, such as `BackgroundRemoval` with three orders.
+
+    Returns
+    -------
+    Fit
+        Small, and savable; `correct` takes it.
 
     Raises
     ------
-    FitRequiredError, StackError
-        Naming that function.
+    ParameterError
+        When the parameters are wrong, or do not suit the stack.
+    StackError
+        When the array is no stack, or the correction needs no fit.
+
+    See Also
+    --------
+    correct
+
+    Examples
+    --------
+    >>> import numpy as np, xarray as xr
+    >>> import pystack3d_dask as ps
+    >>> stack = xr.DataArray(np.arange(24.0).reshape(4, 2, 3), dims=("z", "y", "x"))
+    >>> found = ps.fit(stack, ps.PercentileClipping(percentiles=(0, 100)))
+    >>> float(ps.correct(stack, found.correction, found).max())
+    1.0
     """
-    if fit is None:
-        step = build_step(name, parameters)
-        if step.fit_scope == "stack":
-            message = (
-                f"{name} needs a fit to the whole stack first: fit = {fitter}(stack, ...), "
-                "then pass that fit"
-            )
-            raise FitRequiredError(message)
-        return applied(stack, (step,))
-    if parameters:
-        message = f"a fit brings its own parameters: leave out {', '.join(parameters)}"
-        raise StackError(message)
-    if fit.step.name != name:
-        message = f"this fit is one of {fit.step.name}; {fitter} makes those that fit here"
-        raise StackError(message)
-    return applied(stack, (fit.step,), fit)
-
-
-def fitted(stack: xr.DataArray, step: Step, function: str) -> Fit:
-    """Return the fit of a step to a stack; ``function`` is the one that applies it."""
+    step = checked_step(correction)
     if step.fit_scope != "stack":
         message = (
-            f"with these parameters {step.name} needs no fit to the whole stack: "
-            f"call {function}(stack, ...) with them"
+            f"with these parameters {_class(step.name)} needs no fit to the whole stack: "
+            "correct(stack, correction) is enough"
         )
         raise StackError(message)
     spec = _checked_spec(stack, (step,))
@@ -361,7 +227,91 @@ def fitted(stack: xr.DataArray, step: Step, function: str) -> Fit:
     return Fit(step, tuple(handed_out(found, len(channels))), spec.shape)
 
 
-def applied(stack: xr.DataArray, steps: tuple[Step, ...], fit: Fit | None = None) -> xr.DataArray:
+def correct(stack: xr.DataArray, correction: Step, fit: Fit | None = None) -> xr.DataArray:
+    """Correct a stack lazily.
+
+    Values are rounded by `to_source_type` only, once, after the last correction.
+
+    Parameters
+    ----------
+    stack : DataArray, dims (z, y, x) or (c, z, y, x)
+        The stack, of numpy, dask or CuPy arrays; it does not change.
+    correction : Step
+        The correction with its parameters.
+    fit : Fit, optional
+        What `fit` found for it, and for `RegistrationTransformation` what it found for
+        `RegistrationCalculation`. Not needed by corrections that see each slice by itself.
+
+    Returns
+    -------
+    DataArray
+        With the dims, coordinates and attributes of the stack; ``map_blocks`` where a slice
+        needs itself only, else ``map_overlap``.
+
+    Raises
+    ------
+    FitRequiredError
+        When the correction needs a fit and there is none.
+    ParameterError
+        When the parameters are wrong, or do not suit the stack.
+    StackError
+        When the array is no stack, or the fit is one of another correction or stack.
+
+    See Also
+    --------
+    fit, to_source_type
+
+    Examples
+    --------
+    >>> import numpy as np, xarray as xr
+    >>> import pystack3d_dask as ps
+    >>> stack = xr.DataArray(np.zeros((4, 20, 30), np.uint8), dims=("z", "y", "x"))
+    >>> ps.correct(stack, ps.Cropping(area=(5, 25, 0, 10))).shape
+    (4, 10, 20)
+    """
+    step = checked_step(correction)
+    if fit is None:
+        if step.needs:
+            raise FitRequiredError(_missing(step))
+        return _applied(stack, (step,), None)
+    if fit.correction.name not in step.needs:
+        message = f"{_class(step.name)} cannot use a fit of {_class(fit.correction.name)}"
+        raise StackError(message)
+    if fit.correction.name != step.name:
+        return _applied(stack, (fit.correction, step), fit)
+    if fit.correction != step:
+        message = (
+            f"the fit of {_class(step.name)} was made with other parameters: "
+            f"{_difference(fit.correction, step)}"
+        )
+        raise StackError(message)
+    return _applied(stack, (step,), fit)
+
+
+def _missing(step: Step) -> str:
+    """Return which fit is missing, and how to make it."""
+    needed = ", ".join(map(_class, step.needs))
+    first = "correction" if step.needs == (step.name,) else f"{needed}(...)"
+    return (
+        f"{_class(step.name)} needs a fit of {needed} to the whole stack first: "
+        f"found = fit(stack, {first}), then correct(stack, correction, found)"
+    )
+
+
+def _class(name: str) -> str:
+    """Return the name of the class of a step."""
+    known = registry().get(name)
+    return name if known is None else known.__name__
+
+
+def _difference(fitted: Step, given: Step) -> str:
+    """Return the parameters that differ."""
+    other = given.parameters()
+    changed = {k: v for k, v in fitted.parameters().items() if other.get(k) != v}
+    return ", ".join(f"{k} = {v!r}, not {other.get(k)!r}" for k, v in changed.items())
+
+
+def _applied(stack: xr.DataArray, steps: tuple[Step, ...], fit: Fit | None) -> xr.DataArray:
     """Return a stack lazily corrected by some steps, one of which may have a fit."""
     spec = _checked_spec(stack, steps)
     channels = _channels(stack)
@@ -374,9 +324,9 @@ def applied(stack: xr.DataArray, steps: tuple[Step, ...], fit: Fit | None = None
             f"{spec.shape}: correct the whole stack, then select"
         )
         raise StackError(message)
-    fits = [{} if fit is None else {fit.step.name: found} for found in _fits(fit, len(channels))]
+    fits = [{} if fit is None else {fit.correction.name: found} for found in _fits(fit, channels)]
     chains = [Chain(steps, spec, known) for known in fits]
-    corrected = [correct(each, chain) for each, chain in zip(channels, chains, strict=True)]
+    corrected = [correct_array(each, chain) for each, chain in zip(channels, chains, strict=True)]
     data = da.stack(corrected) if stack.ndim == 4 else corrected[0]
     return _like(stack, data, spec, chains[0].levels[-1])
 
@@ -394,8 +344,8 @@ def _like(stack: xr.DataArray, data: Any, spec: StackSpec, end: StackSpec) -> xr
     return xr.DataArray(data, dims=stack.dims, coords=coords, attrs=attrs, name=stack.name)
 
 
-def _fits(fit: Fit | None, count: int) -> tuple[Arrays, ...]:
-    return ({},) * count if fit is None else fit.channels
+def _fits(fit: Fit | None, channels: Sequence[Any]) -> tuple[Arrays, ...]:
+    return ({},) * len(channels) if fit is None else fit.channels
 
 
 def _checked_spec(stack: xr.DataArray, steps: tuple[Step, ...]) -> StackSpec:
@@ -406,8 +356,16 @@ def _checked_spec(stack: xr.DataArray, steps: tuple[Step, ...]) -> StackSpec:
         raise ParameterError(errors)
     for problem in found:
         if problem.severity == "warning":
-            warnings.warn(str(problem), stacklevel=4)
+            warnings.warn(str(problem), stacklevel=_outside())
     return spec
+
+
+def _outside() -> int:
+    """Return the ``stacklevel`` at which a warning names the line of a user."""
+    frame, level = inspect.currentframe(), 0
+    while frame is not None and frame.f_globals.get("__name__", "").startswith("pystack3d_dask."):
+        frame, level = frame.f_back, level + 1
+    return level
 
 
 def _names(stack: xr.DataArray) -> tuple[str, ...]:

@@ -13,9 +13,9 @@ import re
 import tomllib
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, NonNegativeInt, TypeAdapter, ValidationError
@@ -43,9 +43,11 @@ DOTTED = re.compile(  # a key of tables inside each other; tomllib takes the squ
 )
 TOO_DEEP = f"lists and tables at most {DEEPEST} deep inside each other expected"
 DEPRECATED = ("dirname", "input_dirname")  # of project_dir, in this order
+RENAMED = {"equalisation": "equalization"}  # corrections of earlier versions
 WHERE = {"channels", "project_dir", "samples"}  # without them no slices can be opened
 EXPECTED = {
     "tuple_type": "a list",
+    "list_type": "a list",
     "int_type": "a whole number",
     "float_type": "a number",
     "finite_number": "a finite number",
@@ -195,6 +197,21 @@ def build_step(name: str, parameters: Mapping[str, Any]) -> Step:
     return built[0]
 
 
+def checked_step(step: Step) -> Step:
+    """Return a step that was made in Python as a file would have made it.
+
+    Raises
+    ------
+    ParameterError
+        With every parameter whose type is wrong.
+    """
+    problems: list[Problem] = []
+    built = _validated(TypeAdapter(type(step)), asdict(step), step.name, problems)
+    if problems:
+        raise ParameterError(problems)
+    return cast(Step, built)
+
+
 def _errors(problems: Sequence[Problem]) -> list[Problem]:
     return [problem for problem in problems if problem.severity == "error"]
 
@@ -241,7 +258,7 @@ def _cleaned(
 ) -> dict[str, Any]:
     """Return the content with today's names, and without empty strings."""
     cleaned: dict[str, Any] = {}
-    for key, value in content.items():
+    for key, value in _renamed(content, problems).items():
         if key in DEPRECATED:
             continue
         if key == "channels" and value == "":
@@ -254,6 +271,22 @@ def _cleaned(
         if key in content:
             _replace_deprecated(key, content[key], cleaned, is_directory, problems)
     return cleaned
+
+
+def _renamed(content: Mapping[str, Any], problems: list[Problem]) -> dict[str, Any]:
+    """Return the content with today's names of corrections."""
+    renamed = {RENAMED.get(key, key): value for key, value in content.items()}
+    listed = renamed.get("process_steps")
+    if isinstance(listed, list):
+        renamed["process_steps"] = [_new_name(each) for each in listed]
+    for old, new in RENAMED.items():
+        if old in content or (isinstance(listed, list) and old in listed):
+            problems.append(Problem(old, f"deprecated and taken as {new}", "note"))
+    return renamed
+
+
+def _new_name(step: Any) -> Any:
+    return RENAMED.get(step, step) if isinstance(step, str) else step
 
 
 def _replace_deprecated(
@@ -310,6 +343,7 @@ def _selected(listed: Any, wanted: Sequence[str] | None, problems: list[Problem]
         problems.append(Problem("process_steps", f"{name!r} is listed twice; once is possible"))
     if wanted is None:
         return list(dict.fromkeys(listed))
+    wanted = [_new_name(name) for name in wanted]
     for name in wanted:
         if name not in listed:
             known = ", ".join(listed) or "none"

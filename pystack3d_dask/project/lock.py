@@ -23,7 +23,7 @@ from pathlib import Path
 
 import psutil
 
-from pystack3d_dask.errors import StackError
+from pystack3d_dask.errors import LockedError
 
 HEARTBEAT = 5.0  # seconds between touches
 SILENCE = 300.0  # seconds after which a holder on another host is taken for dead
@@ -32,10 +32,6 @@ CLOCK_SET = (
     60.0  # seconds of silence until another start time means another process: clocks are set
 )
 PIDS = Path("/proc/self/ns/pid")  # processes of containers are numbered by themselves
-
-
-class LockedError(StackError):
-    """Another run holds the project."""
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ OPTIONAL = {  # listed, never switched on by itself, and what each is for
     "intensity_rescaling_area": "one area gets the same mean in every slice",
     "percentile_clipping": "contrast between two percentiles",
     "gamma": "contrast by a power law",
-    "equalisation": "contrast by the histogram",
+    "equalization": "contrast by the histogram",
     "clahe": "contrast by the histogram of the surroundings",
     "cropping_final": "cuts off what the other steps spoil at the borders",
 }
@@ -117,7 +117,7 @@ scope = "stack"                 # percentiles of all slices; "slice": of each
 gamma = 0.7                     # below 1 brightens, above 1 darkens
 # in_range = [0, 255]           # what is black and white; by default the ends of the type
 """,
-    "equalisation": """\
+    "equalization": """\
 scope = "stack"                 # the histogram of all slices; "slice": of each
 """,
     "clahe": """\

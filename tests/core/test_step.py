@@ -86,7 +86,7 @@ PARAMETERS = {
     ],
     "gamma": [{"gamma": 0.5}, {"gamma": 2.2, "in_range": (20.0, 180.0)}],
     "percentile_clipping": [{}, {"percentiles": (10.0, 70.0)}, {"scope": "slice"}],
-    "equalisation": [{}, {"scope": "slice"}],
+    "equalization": [{}, {"scope": "slice"}],
     "clahe": [
         {},
         {"size": (20.0, 17.0, 4.0), "clip_limit": 0.05, "range_bins": (20.0, 180.0)},
@@ -132,7 +132,13 @@ def test_a_broken_plug_in_warns_and_is_skipped(entry_points, value):
     entry_points(("bad", value), ("good", "pystack3d_dask.corrections.cropping:Cropping"))
     with pytest.warns(UserWarning, match=r"'bad' \(.*\) cannot be loaded and is skipped: "):
         steps = registry()
-    assert [*steps] == ["good"]
+    assert {*steps} == {*PARAMETERS, "good"}
+
+
+def test_a_plug_in_cannot_take_the_place_of_a_correction(entry_points):
+    entry_points(("gamma", "pystack3d_dask.corrections.cropping:Cropping"))
+    with pytest.warns(UserWarning, match=r"'gamma' \(.*another correction has this name"):
+        assert registry()["gamma"].__name__ == "Gamma"
 
 
 class _Explodes:
@@ -190,8 +196,8 @@ def registration(blocks):
         ("gamma", {"in_range": (0.1, 0.9)}),
         ("percentile_clipping", {}),
         ("percentile_clipping", {"scope": "slice"}),
-        ("equalisation", {"nbins": 100}),
-        ("equalisation", {"scope": "slice"}),
+        ("equalization", {"nbins": 100}),
+        ("equalization", {"scope": "slice"}),
         ("clahe", {}),
         ("clahe", {"scope": "slice"}),
     ],

@@ -1,4 +1,4 @@
-"""Contrast limited adaptive histogram equalisation, against scikit-image and plain loops."""
+"""Contrast limited adaptive histogram equalization, against scikit-image and plain loops."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from hypothesis.extra import numpy as hnp
 from skimage.exposure import equalize_adapthist
 from stack_tools import correct, spec_of
 
-from pystack3d_dask.corrections.clahe import Clahe
+from pystack3d_dask.corrections.clahe import CLAHE
 from pystack3d_dask.kernels.intensity.clahe import Bins, Tiles, clipped, count_tiles
 
 SHAPE = (16, 48, 40)
@@ -35,7 +35,7 @@ def stretched(values: np.ndarray) -> np.ndarray:
 def test_slices_by_themselves_are_those_of_scikit_image(dtype, kernel):
     images = shaded(dtype)
     size = None if kernel is None else kernel[::-1]
-    found = correct(Clahe(scope="slice", size=size, clip_limit=0.02), images)
+    found = correct(CLAHE(scope="slice", size=size, clip_limit=0.02), images)
     top = np.iinfo(dtype).max
     for image, corrected in zip(images, found, strict=True):
         exact = equalize_adapthist(stretched(image.astype(np.float32)), kernel, 0.02)
@@ -51,7 +51,7 @@ def test_slices_by_themselves_are_those_of_scikit_image(dtype, kernel):
 def test_a_stack_is_near_what_scikit_image_makes_of_a_volume(dtype, kernel):
     """Its tiles are the same here; it rounds counts and bins, and stretches the result."""
     images = shaded(dtype, (32, 96, 80))
-    found = correct(Clahe(size=kernel[::-1], clip_limit=0.02), images)
+    found = correct(CLAHE(size=kernel[::-1], clip_limit=0.02), images)
     expected = equalize_adapthist(images, kernel, 0.02)
     difference = np.abs(stretched(found) - expected)
     before = np.abs(stretched(images.astype(float)) - expected)
@@ -61,7 +61,7 @@ def test_a_stack_is_near_what_scikit_image_makes_of_a_volume(dtype, kernel):
 
 
 def plain(images: np.ndarray, counts: tuple[int, int, int], clip_limit: float) -> np.ndarray:
-    """Return the equalised 8-bit stack, voxel by voxel, from the words of the method."""
+    """Return the equalized 8-bit stack, voxel by voxel, from the words of the method."""
     edges = [np.arange(n + 1) * extent // n for n, extent in zip(counts, images.shape, strict=True)]
     maps = {}
     for tile in np.ndindex(*counts):
@@ -96,14 +96,14 @@ def plain(images: np.ndarray, counts: tuple[int, int, int], clip_limit: float) -
 def test_values_of_a_stack_are_those_of_the_method(counts):
     images = shaded(shape=(10, 20, 18))
     size = tuple(extent / count for extent, count in zip((18, 20, 10), counts[::-1], strict=True))
-    found = correct(Clahe(size=size, clip_limit=0.03), images)
+    found = correct(CLAHE(size=size, clip_limit=0.03), images)
     np.testing.assert_allclose(found, plain(images, counts, 0.03), atol=2e-3)
 
 
 def test_contrast_comes_from_the_surroundings():
     images = shaded("uint16", (16, 64, 64)).astype(float)
     bright, dark = (slice(0, 4), *[slice(0, 16)] * 2), (slice(12, 16), *[slice(48, 64)] * 2)
-    found = correct(Clahe(size=(16, 16, 4), clip_limit=0.05), images.astype(np.uint16))
+    found = correct(CLAHE(size=(16, 16, 4), clip_limit=0.05), images.astype(np.uint16))
     before = [images[corner].std() for corner in (bright, dark)]
     after = [found[corner].std() for corner in (bright, dark)]
     assert before[0] / before[1] > 1.5
@@ -112,7 +112,7 @@ def test_contrast_comes_from_the_surroundings():
 
 def test_slices_change_alike_in_three_dimensions():
     images = np.broadcast_to(shaded()[0], SHAPE).copy()
-    found = correct(Clahe(), images)
+    found = correct(CLAHE(), images)
     np.testing.assert_array_equal(found, np.broadcast_to(found[0], SHAPE))
 
 
@@ -120,19 +120,19 @@ def test_a_size_in_micrometres_is_one_in_voxels_of_this_spacing():
     images = shaded()
     z = tuple(0.05 * k for k in range(SHAPE[0]))
     spec = spec_of(images, z=z, pixel_size=(0.02, 0.01))
-    in_um = correct(Clahe(size=(0.1, 0.24, 0.2), size_unit="um"), images, spec)
-    in_voxels = correct(Clahe(size=(10, 12, 4)), images, spec)
+    in_um = correct(CLAHE(size=(0.1, 0.24, 0.2), size_unit="um"), images, spec)
+    in_voxels = correct(CLAHE(size=(10, 12, 4)), images, spec)
     np.testing.assert_array_equal(in_um, in_voxels)
 
 
 def test_the_range_of_other_types_takes_a_look_unless_it_is_given():
     images = shaded("uint16")
     limits = float(images.min()), float(images.max())
-    assert Clahe().fit_rounds(spec_of(images)) == 2
-    assert Clahe().fit_rounds(spec_of(shaded())) == 1
-    assert Clahe(range_bins=limits).fit_rounds(spec_of(images)) == 1
-    found = correct(Clahe(), images)
-    np.testing.assert_array_equal(found, correct(Clahe(range_bins=limits), images))
+    assert CLAHE().fit_rounds(spec_of(images)) == 2
+    assert CLAHE().fit_rounds(spec_of(shaded())) == 1
+    assert CLAHE(range_bins=limits).fit_rounds(spec_of(images)) == 1
+    found = correct(CLAHE(), images)
+    np.testing.assert_array_equal(found, correct(CLAHE(range_bins=limits), images))
     assert found.max() > 60_000
 
 
@@ -143,11 +143,11 @@ def test_the_range_of_other_types_takes_a_look_unless_it_is_given():
 )
 def test_a_single_value_is_unchanged(dtype, scope):
     images = np.full(SHAPE, 77.7, dtype)
-    np.testing.assert_array_equal(correct(Clahe(scope=scope), images), images)
+    np.testing.assert_array_equal(correct(CLAHE(scope=scope), images), images)
 
 
 def test_a_smaller_limit_gives_less_contrast():
-    found = [correct(Clahe(clip_limit=limit), shaded()).std() for limit in (0.004, 0.01, 1.0)]
+    found = [correct(CLAHE(clip_limit=limit), shaded()).std() for limit in (0.004, 0.01, 1.0)]
     assert found == sorted(found)
     assert found[0] < 0.8 * found[2]
 
@@ -198,5 +198,5 @@ def test_values_beyond_the_range_count_in_the_outer_bins():
     ],
 )
 def test_wrong_parameters_are_named(parameters, path):
-    (problem,) = Clahe(**parameters).check(spec_of(shaded()))
+    (problem,) = CLAHE(**parameters).check(spec_of(shaded()))
     assert problem.path == f"clahe.{path}"

@@ -7,14 +7,14 @@ import pytest
 from grey_levels import SHAPE, TOPS, stack
 from stack_tools import correct, spec_of
 
-from pystack3d_dask.corrections.clahe import Clahe
-from pystack3d_dask.corrections.equalisation import Equalisation
+from pystack3d_dask.corrections.clahe import CLAHE
+from pystack3d_dask.corrections.equalization import Equalization
 from pystack3d_dask.corrections.percentile_clipping import PercentileClipping
 
 pytestmark = pytest.mark.parametrize("scope", ["stack", "slice"])
 
 
-@pytest.mark.parametrize("step", [Equalisation, PercentileClipping])
+@pytest.mark.parametrize("step", [Equalization, PercentileClipping])
 @pytest.mark.parametrize("precision", ["float32", "source"])
 @pytest.mark.parametrize("dtype", TOPS)
 def test_a_constant_stack_is_unchanged(step, scope, dtype, precision):
@@ -23,7 +23,7 @@ def test_a_constant_stack_is_unchanged(step, scope, dtype, precision):
     np.testing.assert_array_equal(found, images)
 
 
-@pytest.mark.parametrize("step", [Clahe, Equalisation, PercentileClipping])
+@pytest.mark.parametrize("step", [CLAHE, Equalization, PercentileClipping])
 def test_integers_are_truncated_in_precision_source_only(step, scope):
     images = stack("uint8")
     exact = correct(step(scope=scope), images)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import tifffile
@@ -14,7 +16,10 @@ import pystack3d_dask as ps
 from pystack3d_dask.errors import FitRequiredError, ParameterError, SourceError, StackError
 
 SHAPE = (6, 24, 30)
-POLYNOMIAL = {"orders": [1, 1, 1], "skip_factors": [3, 3, 2]}
+POLYNOMIAL = ps.BackgroundRemoval(orders=(1, 1, 1), skip_factors=(3, 3, 2))
+PER_SLICE = ps.BackgroundRemoval(orders=(1, 1), skip_factors=(3, 3))
+LOCAL = ps.BackgroundRemoval(method="local", size=(5, 5, 3))
+CROPPING = ps.Cropping(area=(0, 1, 0, 1))
 MICROMETRES = {"units": "micrometer"}
 
 
@@ -30,13 +35,19 @@ def two_channels() -> xr.DataArray:
 
 def corrected(stack: xr.DataArray) -> xr.DataArray:
     """Apply every correction that there is, each to what the one before leaves."""
-    cut = ps.crop(stack, (1, 29, 2, 22))
-    flat = ps.remove_background(cut, ps.fit_background(cut, **POLYNOMIAL))
-    even = ps.rescale_intensity_area(flat, ps.fit_intensity_area(flat, area=(0, 9, 0, 9)))
-    matched = ps.rescale_intensity(
-        even, ps.fit_intensity(even, nbins=32, filter_size=3, range_bins=(0, 255))
-    )
-    return ps.to_source_type(matched)
+    stack = ps.correct(stack, ps.Cropping(area=(1, 29, 2, 22)))
+    for correction in (
+        POLYNOMIAL,
+        ps.IntensityRescalingArea(area=(0, 9, 0, 9)),
+        ps.IntensityRescaling(nbins=32, filter_size=3, range_bins=(0, 255)),
+    ):
+        stack = fitted(stack, correction)
+    return ps.to_source_type(stack)
+
+
+def fitted(stack: xr.DataArray, correction: ps.Step) -> xr.DataArray:
+    """Fit a correction to a stack, and apply it there."""
+    return ps.correct(stack, correction, fit=ps.fit(stack, correction))
 
 
 def test_results_are_lazy_and_keep_dims_name_and_type_of_the_acquisition(stack):
@@ -49,7 +60,7 @@ def test_results_are_lazy_and_keep_dims_name_and_type_of_the_acquisition(stack):
 
 
 def test_values_stay_float_until_they_are_cast(stack):
-    flat = ps.remove_background(stack, ps.fit_background(stack, **POLYNOMIAL))
+    flat = fitted(stack, POLYNOMIAL)
     assert flat.dtype == np.float32
     cast = ps.to_source_type(flat)
     expected = np.clip(np.rint(flat.values), 0, 255)
@@ -57,7 +68,7 @@ def test_values_stay_float_until_they_are_cast(stack):
 
 
 def test_cropping_selects_from_the_bottom_left(stack):
-    found = ps.crop(stack, (2, 7, 3, 9))
+    found = ps.correct(stack, ps.Cropping(area=(2, 7, 3, 9)))
     np.testing.assert_array_equal(found, stack.values[:, 24 - 9 : 24 - 3, 2:7])
     assert found.dtype == np.uint8
 
@@ -82,15 +93,13 @@ def test_no_chunking_changes_a_local_background(stack, data):
         return tuple(np.diff([0, *edges, size]).tolist())
 
     chunked = stack.chunk({name: cut(size) for name, size in stack.sizes.items()})
-    parameters = {"method": "local", "size": (7, 5, 3), "threshold_min": 40}
-    whole = ps.remove_background(stack, ps.fit_background(stack, **parameters))
-    parts = ps.remove_background(chunked, ps.fit_background(chunked, **parameters))
-    np.testing.assert_array_equal(parts, whole)
+    local = ps.BackgroundRemoval(method="local", size=(7, 5, 3), threshold_min=40)
+    np.testing.assert_array_equal(fitted(chunked, local), fitted(stack, local))
 
 
 def test_a_background_per_slice_needs_no_fit_of_its_own(stack):
-    found = ps.remove_background(stack, orders=[1, 1], skip_factors=[3, 3])
-    alone = ps.remove_background(stack[2:3], orders=[1, 1], skip_factors=[3, 3])
+    found = ps.correct(stack, PER_SLICE)
+    alone = ps.correct(stack[2:3], PER_SLICE)
     np.testing.assert_array_equal(found[2:3], alone)
     assert abs(found.values.std()) < stack.values.std()
 
@@ -106,7 +115,7 @@ def test_channels_are_corrected_each_for_itself():
 
 def test_an_area_that_is_clipped_is_told_where_it_is_given(stack):
     with pytest.warns(UserWarning, match=r"cropping\.area: .* is clipped to \[0, 30") as told:
-        found = ps.crop(stack, (0, 40, 0, 24))
+        found = ps.correct(stack, ps.Cropping(area=(0, 40, 0, 24)))
     assert found.shape == SHAPE
     assert [each.filename for each in told] == [__file__]
 
@@ -118,7 +127,7 @@ def test_coordinates_survive_cropping(stack):
         x=("x", np.arange(30) * 0.25, MICROMETRES),
         quality=("z", np.arange(6)),
     )
-    found = ps.remove_background(ps.crop(placed, (2, 7, 3, 9)), orders=[1, 1], skip_factors=[2, 2])
+    found = ps.correct(ps.correct(placed, ps.Cropping(area=(2, 7, 3, 9))), PER_SLICE)
     xr.testing.assert_identical(
         found.coords.to_dataset(), placed[:, 15:21, 2:7].coords.to_dataset()
     )
@@ -131,86 +140,87 @@ def test_a_window_in_micrometres_uses_the_coordinates(stack):
         y=("y", np.arange(24) * 0.2, MICROMETRES),
         x=("x", np.arange(30) * 0.1, MICROMETRES),
     )
-    in_pixels = ps.fit_background(stack, method="local", size=(7, 5, 3))
-    in_um = ps.fit_background(placed, method="local", size=(0.7, 1, 1.5), size_unit="um")
-    np.testing.assert_allclose(
-        ps.remove_background(placed, in_um), ps.remove_background(stack, in_pixels), atol=1e-3
-    )
+    in_pixels = ps.BackgroundRemoval(method="local", size=(7, 5, 3))
+    in_um = ps.BackgroundRemoval(method="local", size=(0.7, 1, 1.5), size_unit="um")
+    np.testing.assert_allclose(fitted(placed, in_um), fitted(stack, in_pixels), atol=1e-3)
 
 
 @pytest.mark.parametrize(
-    ("function", "expected"),
+    "correction",
     [
-        (ps.remove_background, "fit_background"),
-        (ps.rescale_intensity, "fit_intensity"),
-        (ps.rescale_intensity_area, "fit_intensity_area"),
-        (ps.clip_percentiles, "fit_percentiles"),
-        (ps.equalise, "fit_equalisation"),
-        (ps.clahe, "fit_clahe"),
+        *(POLYNOMIAL, LOCAL, ps.IntensityRescaling(), ps.IntensityRescalingArea(), ps.CLAHE()),
+        *(ps.PercentileClipping(), ps.Equalization()),
     ],
+    ids=lambda correction: correction.name,
 )
-def test_without_a_fit_the_function_that_makes_it_is_named(stack, function, expected):
-    with pytest.raises(FitRequiredError, match=rf"fit = {expected}\(stack, \.\.\.\)") as caught:
-        function(stack)
+def test_without_a_fit_the_way_to_make_it_is_named(stack, correction):
+    expected = r"found = fit\(stack, correction\), then correct\(stack, correction, found\)"
+    with pytest.raises(FitRequiredError, match=expected) as caught:
+        ps.correct(stack, correction)
+    assert type(correction).__name__ in str(caught.value)
     assert isinstance(caught.value, TypeError)
 
 
-def test_a_stack_wide_background_without_its_fit_names_the_function(stack):
-    for parameters in (POLYNOMIAL, {"method": "local", "size": (3, 3, 3)}):
-        with pytest.raises(FitRequiredError, match="fit_background"):
-            ps.remove_background(stack, **parameters)
+def test_registration_names_the_correction_that_finds_the_transformations(stack):
+    with pytest.raises(FitRequiredError, match=r"fit\(stack, RegistrationCalculation\(\.\.\.\)\)"):
+        ps.correct(stack, ps.RegistrationTransformation())
 
 
-def test_a_fit_where_none_is_needed_names_the_function_to_call(stack):
-    with pytest.raises(StackError, match=r"needs no fit .* call remove_background\(stack"):
-        ps.fit_background(stack, orders=[1, 1])
+def test_a_correction_without_a_fit_cannot_be_fitted(stack):
+    with pytest.raises(StackError, match=r"BackgroundRemoval needs no fit .* correct\(stack"):
+        ps.fit(stack, PER_SLICE)
 
 
-def test_parameters_beside_a_fit_are_refused(stack):
-    fit = ps.fit_background(stack, **POLYNOMIAL)
-    with pytest.raises(StackError, match="leave out orders"):
-        ps.remove_background(stack, fit, orders=[1, 1])
+def test_a_fit_with_other_parameters_is_refused(stack):
+    fit = ps.fit(stack, POLYNOMIAL)
+    other = replace(POLYNOMIAL, orders=(1, 2, 1))
+    with pytest.raises(StackError, match=r"orders = \(1, 1, 1\), not \(1, 2, 1\)"):
+        ps.correct(stack, other, fit=fit)
 
 
 def test_a_fit_of_another_correction_is_refused(stack):
-    fit = ps.fit_background(stack, **POLYNOMIAL)
-    with pytest.raises(StackError, match=r"one of bkg_removal; fit_intensity makes"):
-        ps.rescale_intensity(stack, fit)
+    fit = ps.fit(stack, POLYNOMIAL)
+    expected = "IntensityRescaling cannot use a fit of BackgroundRemoval"
+    with pytest.raises(StackError, match=expected):
+        ps.correct(stack, ps.IntensityRescaling(), fit=fit)
 
 
 @pytest.mark.parametrize("part", [slice(2, 5), slice(0, 5)])
 def test_a_fit_of_another_stack_is_refused(stack, part):
-    fit = ps.fit_intensity(stack)
+    fit = ps.fit(stack, ps.IntensityRescaling())
     with pytest.raises(StackError, match=r"\(6, 24, 30\).*correct the whole stack, then select"):
-        ps.rescale_intensity(stack[part], fit)
+        ps.correct(stack[part], ps.IntensityRescaling(), fit=fit)
 
 
 def test_a_fit_of_other_channels_is_refused(stack):
     with pytest.raises(StackError, match="1 channels, the stack has 2"):
-        ps.remove_background(two_channels(), ps.fit_background(stack, **POLYNOMIAL))
+        ps.correct(two_channels(), POLYNOMIAL, fit=ps.fit(stack, POLYNOMIAL))
 
 
 @pytest.mark.parametrize(
-    ("fit_function", "apply", "parameters"),
+    "correction",
     [
-        (ps.fit_background, ps.remove_background, POLYNOMIAL | {"threshold_min": 3}),
-        (ps.fit_background, ps.remove_background, {"method": "local", "size": (5, 5, 3)}),
-        (ps.fit_intensity, ps.rescale_intensity, {"nbins": 16, "range_bins": (0, 255)}),
-        (ps.fit_intensity_area, ps.rescale_intensity_area, {"area": (0, 9, 0, 9)}),
-        (ps.fit_percentiles, ps.clip_percentiles, {"percentiles": (1, 90)}),
-        (ps.fit_equalisation, ps.equalise, {}),
-        (ps.fit_clahe, ps.clahe, {"size": (10, 12, 3), "range_bins": (0, 200)}),
+        replace(POLYNOMIAL, threshold_min=3),
+        LOCAL,
+        ps.IntensityRescaling(nbins=16, range_bins=(0, 255)),
+        ps.IntensityRescalingArea(area=(0, 9, 0, 9)),
+        ps.PercentileClipping(percentiles=(1, 90)),
+        ps.Equalization(),
+        ps.CLAHE(size=(10, 12, 3), range_bins=(0, 200)),
     ],
+    ids=lambda correction: correction.name,
 )
-def test_fits_can_be_saved_and_loaded(tmp_path, fit_function, apply, parameters):
+def test_fits_can_be_saved_and_loaded(tmp_path, correction):
     both = two_channels()
-    fit = fit_function(both, **parameters)
+    fit = ps.fit(both, correction)
     path = tmp_path / "my fit.npz"
     fit.save(path)
     loaded = ps.Fit.load(path)
-    assert loaded.step == fit.step
+    assert loaded.correction == fit.correction
     assert loaded.shape == fit.shape
-    np.testing.assert_array_equal(apply(both, loaded), apply(both, fit))
+    np.testing.assert_array_equal(
+        ps.correct(both, correction, fit=loaded), ps.correct(both, correction, fit=fit)
+    )
 
 
 @pytest.mark.parametrize("content", ["text", "other arrays", "nothing"])
@@ -230,34 +240,34 @@ def test_a_file_that_is_no_fit_is_said_to_be_none(tmp_path, content):
 def test_other_dims_are_refused(dims):
     wrong = xr.DataArray(np.zeros((3, 4, 5, 6)[: len(dims)], np.uint8), dims=dims)
     with pytest.raises(StackError, match=r"\(z, y, x\) or \(c, z, y, x\) expected, found"):
-        ps.crop(wrong, (0, 1, 0, 1))
+        ps.correct(wrong, CROPPING)
 
 
 def test_a_plain_array_is_refused_with_what_to_do(stack):
     with pytest.raises(StackError, match=r"found ndarray: xarray\.DataArray\(array"):
-        ps.crop(stack.values, (0, 1, 0, 1))
+        ps.correct(stack.values, CROPPING)
 
 
 @pytest.mark.parametrize("dtype", ["int64", "uint32", "bool", "complex64"])
 def test_types_that_would_lose_values_are_refused(stack, dtype):
     with pytest.raises(StackError, match=f"uint16.*found {dtype}"):
-        ps.crop(stack.astype(dtype), (0, 1, 0, 1))
+        ps.correct(stack.astype(dtype), CROPPING)
 
 
 def test_an_empty_stack_is_said_to_be_empty(stack):
     with pytest.raises(StackError, match="the stack is empty"):
-        ps.crop(stack[:0], (0, 1, 0, 1))
+        ps.correct(stack[:0], CROPPING)
 
 
 def test_wrong_parameters_are_named_all_at_once(stack):
     with pytest.raises(ParameterError) as caught:
-        ps.fit_background(stack, order=[1], threshold_min="2", orders=[1, 1, 1])
+        ps.fit(stack, ps.BackgroundRemoval(orders="1", threshold_min="2"))
     assert {problem.path for problem in caught.value.problems} == {
-        "bkg_removal.order",
+        "bkg_removal.orders",
         "bkg_removal.threshold_min",
     }
     with pytest.raises(ParameterError, match=r"cropping\.area: .*selects nothing"):
-        ps.crop(stack, (5, 5, 0, 9))
+        ps.correct(stack, ps.Cropping(area=(5, 5, 0, 9)))
 
 
 def test_slices_on_disk_are_opened_with_their_positions(make_project):
@@ -298,14 +308,14 @@ def test_without_a_result_the_command_that_makes_it_is_named(tmp_path):
 )
 def test_resampling_without_positions_is_refused(stack, parameters, expected):
     with pytest.raises(ParameterError, match=expected):
-        ps.resample(stack, **parameters)
+        ps.correct(stack, ps.Resampling(**parameters))
 
 
 def test_resampling_drops_what_belonged_to_other_slices(stack):
     named = stack.assign_coords(
         z=("z", np.arange(6) * 0.01, MICROMETRES), label=("z", list("abcdef")), site=3
     )
-    result = ps.resample(named, dz=0.02)
+    result = ps.correct(named, ps.Resampling(dz=0.02))
     assert "label" not in result.coords
     assert result.site == 3
     np.testing.assert_allclose(result.z, [0, 0.02, 0.04])

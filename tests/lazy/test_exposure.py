@@ -17,16 +17,16 @@ from pystack3d_dask.errors import ParameterError, StackError
 
 SHAPE = (7, 24, 30)
 MICROMETRES = {"units": "micrometer"}
-PAIRS = {
-    "percentiles": (ps.fit_percentiles, ps.clip_percentiles, {"percentiles": (2, 95)}),
-    "equalisation": (ps.fit_equalisation, ps.equalise, {}),
-    "clahe": (ps.fit_clahe, ps.clahe, {"size": (10, 8, 3)}),
+FITTED = {
+    "percentiles": ps.PercentileClipping(percentiles=(2, 95)),
+    "equalization": ps.Equalization(),
+    "clahe": ps.CLAHE(size=(10, 8, 3)),
 }
 ALONE = {
-    "gamma": (ps.adjust_gamma, {"gamma": 0.6, "in_range": (10, 200)}),
-    "percentiles": (ps.clip_percentiles, {"scope": "slice"}),
-    "equalisation": (ps.equalise, {"scope": "slice"}),
-    "clahe": (ps.clahe, {"scope": "slice", "size": (10, 8)}),
+    "gamma": ps.Gamma(gamma=0.6, in_range=(10, 200)),
+    "percentiles": ps.PercentileClipping(scope="slice"),
+    "equalization": ps.Equalization(scope="slice"),
+    "clahe": ps.CLAHE(scope="slice", size=(10, 8)),
 }
 
 
@@ -37,12 +37,13 @@ def stack(dtype: str = "uint8") -> xr.DataArray:
 
 def corrections(images: xr.DataArray) -> dict[str, xr.DataArray]:
     """Return what every correction makes of a stack, lazily."""
-    fitted = {
-        f"{name}, stack": apply(images, fit(images, **parameters))
-        for name, (fit, apply, parameters) in PAIRS.items()
-    }
-    alone = {name: apply(images, **parameters) for name, (apply, parameters) in ALONE.items()}
-    return fitted | alone
+    found = {f"{name}, stack": fitted(images, step) for name, step in FITTED.items()}
+    return found | {name: ps.correct(images, step) for name, step in ALONE.items()}
+
+
+def fitted(images: xr.DataArray, correction: ps.Step) -> xr.DataArray:
+    """Fit a correction to a stack, and apply it there."""
+    return ps.correct(images, correction, fit=ps.fit(images, correction))
 
 
 @pytest.mark.parametrize("dtype", ["uint8", "uint16", "float32"])
@@ -61,7 +62,7 @@ def test_no_chunking_changes_a_value(dtype, data):
 
 
 def test_applying_computes_nothing():
-    fits = {name: fit(stack(), **parameters) for name, (fit, _, parameters) in PAIRS.items()}
+    fits = [ps.fit(stack(), correction) for correction in FITTED.values()]
     lazy = stack().chunk({"z": 2})
 
     def refuse(*_: object, **__: object) -> None:
@@ -69,16 +70,16 @@ def test_applying_computes_nothing():
         raise AssertionError(message)
 
     with dask.config.set(scheduler=refuse):
-        found = [PAIRS[name][1](lazy, fit) for name, fit in fits.items()]
-        found += [apply(lazy, **parameters) for apply, parameters in ALONE.values()]
+        found = [ps.correct(lazy, fit.correction, fit=fit) for fit in fits]
+        found += [ps.correct(lazy, correction) for correction in ALONE.values()]
     assert all(isinstance(each.data, da.Array) and each.shape == SHAPE for each in found)
     assert {each.dtype for each in found} == {np.dtype("float32")}
 
 
 def test_a_slice_by_itself_is_not_changed_by_the_others():
-    for name, (apply, parameters) in ALONE.items():
-        found = apply(stack(), **parameters)[3:4]
-        np.testing.assert_array_equal(found, apply(stack()[3:4], **parameters), err_msg=name)
+    for name, correction in ALONE.items():
+        found = ps.correct(stack(), correction)[3:4]
+        np.testing.assert_array_equal(found, ps.correct(stack()[3:4], correction), err_msg=name)
 
 
 def test_a_tile_in_micrometres_uses_the_coordinates():
@@ -87,8 +88,8 @@ def test_a_tile_in_micrometres_uses_the_coordinates():
         y=("y", np.arange(24) * 0.2, MICROMETRES),
         x=("x", np.arange(30) * 0.1, MICROMETRES),
     )
-    in_um = ps.clahe(placed, ps.fit_clahe(placed, size=(1, 1.6, 1.5), size_unit="um"))
-    expected = ps.clahe(stack(), ps.fit_clahe(stack(), size=(10, 8, 3)))
+    in_um = fitted(placed, ps.CLAHE(size=(1, 1.6, 1.5), size_unit="um"))
+    expected = fitted(stack(), ps.CLAHE(size=(10, 8, 3)))
     np.testing.assert_array_equal(in_um, expected)
 
 
@@ -101,11 +102,11 @@ def test_floats_stay_between_black_and_white():
 
 def test_wrong_parameters_are_named():
     with pytest.raises(ParameterError, match=r"gamma\.gamma: 0\.01 to 100 expected, found 0\.0"):
-        ps.adjust_gamma(stack(), gamma=0)
+        ps.correct(stack(), ps.Gamma(gamma=0))
     with pytest.raises(ParameterError, match=r"clahe\.scope"):
-        ps.fit_clahe(stack(), scope="row")
-    with pytest.raises(StackError, match=r"needs no fit .* call clahe\(stack"):
-        ps.fit_clahe(stack(), scope="slice")
+        ps.fit(stack(), ps.CLAHE(scope="row"))
+    with pytest.raises(StackError, match="CLAHE needs no fit"):
+        ps.fit(stack(), ps.CLAHE(scope="slice"))
 
 
 @pytest.mark.parametrize("dtype", ["uint8", "uint16", "float32"])
@@ -115,15 +116,15 @@ def test_steps_and_functions_agree_value_for_value(tmp_path, dtype):
         "percentile_clipping": {"percentiles": [1, 99]},
         "gamma": {"gamma": 0.7, "in_range": [0, 1] if dtype == "float32" else [0, 200]},
         "clahe": {"size": [20, 20, 4], "range_bins": [0, 1] if dtype == "float32" else [0, 200]},
-        "equalisation": {},
+        "equalization": {},
     }
     project = make_project(tmp_path / "project", steps, values)
     ps.Pipeline.from_toml(project).run()
     found = xr.DataArray(values, dims=("z", "y", "x"))
-    found = ps.clip_percentiles(found, ps.fit_percentiles(found, **steps["percentile_clipping"]))
-    found = ps.adjust_gamma(found, **steps["gamma"])
-    found = ps.clahe(found, ps.fit_clahe(found, **steps["clahe"]))
-    found = ps.equalise(found, ps.fit_equalisation(found))
+    found = fitted(found, ps.PercentileClipping(**steps["percentile_clipping"]))
+    found = ps.correct(found, ps.Gamma(**steps["gamma"]))
+    found = fitted(found, ps.CLAHE(**steps["clahe"]))
+    found = fitted(found, ps.Equalization())
     result = ps.open_result(project)
     assert result.dtype == dtype
     np.testing.assert_array_equal(ps.to_source_type(found), result[0])

@@ -98,25 +98,25 @@ def test_the_guard_notices_computing_and_reading(make_project):
 
 @pytest.mark.usefixtures("nothing_computes")
 def test_opening_and_correcting_a_stack_computes_nothing(make_project):
-    stack = ps.open_stack(make_project(None))
+    stack, cropping = ps.open_stack(make_project(None)), ps.Cropping(area=(1, 40, 1, 30))
     with dask.config.set(scheduler="synchronous"):
         images = xr.DataArray(textured((7, 36, 42))[None], dims=("c", "z", "y", "x"))
-        cut = ps.crop(images, (1, 40, 1, 30))
-        fits = (
-            ps.fit_background(cut, orders=[1, 1, 1], skip_factors=[4, 4, 2]),
-            ps.fit_background(cut, method="local", size=(5, 5, 3)),
-            ps.fit_intensity(cut),
-            ps.fit_intensity_area(cut),
-        )
-    cut = ps.crop(stack, (1, 40, 1, 30))
+        cut = ps.correct(images, cropping)
+        fits = [
+            ps.fit(cut, correction)
+            for correction in (
+                ps.BackgroundRemoval(orders=(1, 1, 1), skip_factors=(4, 4, 2)),
+                ps.BackgroundRemoval(method="local", size=(5, 5, 3)),
+                ps.IntensityRescaling(),
+                ps.IntensityRescalingArea(),
+            )
+        ]
+    cut = ps.correct(stack, cropping)
     built = [
         cut,
-        ps.remove_background(cut, fits[0]),
-        ps.remove_background(cut, fits[1]),
-        ps.remove_background(cut, orders=[1, 1]),
-        ps.rescale_intensity(cut, fits[2]),
-        ps.rescale_intensity_area(cut, fits[3]),
-        ps.to_source_type(ps.remove_background(cut, fits[0])),
+        *(ps.correct(cut, each.correction, fit=each) for each in fits),
+        ps.correct(cut, ps.BackgroundRemoval(orders=(1, 1))),
+        ps.to_source_type(ps.correct(cut, fits[0].correction, fit=fits[0])),
     ]
     assert all(each.shape == (1, 7, 29, 39) for each in built)
     assert all(isinstance(each.data, da.Array) for each in built)
@@ -168,7 +168,8 @@ def test_only_what_is_selected_of_a_stack_is_read(make_project, monkeypatch):
     stack[0][10:30][2:9, :, 3][4].compute(scheduler="synchronous")
     assert counting.regions == [(0, (16, 0, 3), (17, 36, 4))]
     counting.regions.clear()
-    ps.crop(stack, (2, 12, 30, 33)).isel(c=0, z=3).compute(scheduler="synchronous")
+    cropped = ps.correct(stack, ps.Cropping(area=(2, 12, 30, 33)))
+    cropped.isel(c=0, z=3).compute(scheduler="synchronous")
     assert {region[1][1:] + region[2][1:] for region in counting.regions} == {(3, 2, 6, 12)}
 
 
@@ -231,11 +232,11 @@ def test_functions_and_engine_agree_value_for_value(make_project, chunks, dtype)
     ps.Pipeline.from_toml(project).run()
     stack = xr.DataArray(textured((7, 36, 42), dtype), dims=("z", "y", "x"))
     stack = stack if chunks is None else stack.chunk(chunks)
-    cut = ps.crop(stack, (2, 38, 3, 30))
-    flat = ps.remove_background(
-        cut, ps.fit_background(cut, orders=[1, 1, 1], skip_factors=[4, 4, 3], threshold_min=20)
-    )
-    even = ps.rescale_intensity(flat, ps.fit_intensity(flat, nbins=64, filter_size=3))
+    cut = ps.correct(stack, ps.Cropping(area=(2, 38, 3, 30)))
+    flattening = ps.BackgroundRemoval(orders=(1, 1, 1), skip_factors=(4, 4, 3), threshold_min=20)
+    flat = ps.correct(cut, flattening, fit=ps.fit(cut, flattening))
+    matching = ps.IntensityRescaling(nbins=64, filter_size=3)
+    even = ps.correct(flat, matching, fit=ps.fit(flat, matching))
     np.testing.assert_array_equal(ps.to_source_type(even), ps.open_result(project)[0])
 
 
@@ -244,11 +245,13 @@ def test_functions_that_change_the_shape_agree_with_the_engine(make_project, chu
     project = make_project(params(*CHAINS["all"]), channels=["ESB", "SE2"])
     ps.Pipeline.from_toml(project).run()
     stack = ps.open_stack(project, channels=("ESB", "SE2")).chunk(chunks)
-    cut = ps.crop(stack, (2, 38, 3, 30))
-    fit = ps.fit_registration(cut, transformation="RIGID_BODY", area=(0, 30, 2, 25))
-    still = ps.register(cut, fit, cropping=True)
-    gabor = {"name": "Gabor", "noise_level": 20, "sigma": [1, 10]}
-    even = ps.resample(ps.destripe(still, maxit=4, filters=[gabor]), dz=0.013)
+    cut = ps.correct(stack, ps.Cropping(area=(2, 38, 3, 30)))
+    motion = ps.RegistrationCalculation(transformation="RIGID_BODY", area=(0, 30, 2, 25))
+    moving = ps.RegistrationTransformation(cropping=True)
+    still = ps.correct(cut, moving, fit=ps.fit(cut, motion))
+    gabor = ps.Gabor(noise_level=20, sigma=(1, 10))
+    clean = ps.correct(still, ps.Destriping(maxit=4, filters=[gabor]))
+    even = ps.correct(clean, ps.Resampling(dz=0.013))
     found, expected = ps.to_source_type(even), ps.open_result(project)
     np.testing.assert_array_equal(found, expected)
     for axis in ("z", "y", "x"):

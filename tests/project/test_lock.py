@@ -13,9 +13,10 @@ from dataclasses import asdict, replace
 import pytest
 from stacks import make_project
 
+from pystack3d_dask.errors import LockedError
 from pystack3d_dask.pipeline import Pipeline
 from pystack3d_dask.project import lock
-from pystack3d_dask.project.lock import Holder, LockedError, check_free, locked
+from pystack3d_dask.project.lock import Holder, check_free, locked
 
 PROGRAM = """
 import sys, time

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Literal
 
@@ -20,7 +20,7 @@ ROWS_PER_WAVE = 16  # with fewer, transforms of the whole image are faster and m
 
 @dataclass(frozen=True, kw_only=True)
 class Filter:
-    """What the noise looks like.
+    """A pattern of the noise, as parameter files name it; `Gabor` or `Dirac` in Python.
 
     Parameters
     ----------
@@ -39,6 +39,57 @@ class Filter:
     noise_level: float
     sigma: tuple[float, float] | None = None
     theta: float = 0.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Gabor(Filter):
+    """Stripes: an elongated Gaussian.
+
+    Parameters
+    ----------
+    noise_level : float
+        Strength of the noise, 1e-6 to 1e6; the larger, the more is removed.
+    sigma : tuple of float
+        Standard deviations in pixels across and along the stripe, the latter along y while
+        ``theta`` is 0.
+    theta : float
+        Degrees by which the stripe is turned, clockwise on the screen.
+
+    References
+    ----------
+    .. [1] J. Fehrenbach, P. Weiss, C. Lorenzo, "Variational algorithms to remove stationary
+       noise: applications to microscopy imaging", IEEE Transactions on Image Processing 21(10),
+       2012. https://doi.org/10.1109/TIP.2012.2206037
+
+    Examples
+    --------
+    >>> Gabor(noise_level=20, sigma=(1, 30)).theta
+    0.0
+    """
+
+    name: Literal["Gabor", "Dirac"] = field(init=False, default="Gabor")
+    sigma: tuple[float, float]  # not optional here
+    theta: float = 0.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Dirac(Filter):
+    """White noise: single pixels.
+
+    Parameters
+    ----------
+    noise_level : float
+        Strength of the noise, 1e-6 to 1e6; the larger, the more is removed.
+
+    Examples
+    --------
+    >>> Dirac(noise_level=1).name
+    'Dirac'
+    """
+
+    name: Literal["Gabor", "Dirac"] = field(init=False, default="Dirac")
+    sigma: None = field(init=False, default=None)
+    theta: float = field(init=False, default=0.0)
 
 
 @dataclass(frozen=True)

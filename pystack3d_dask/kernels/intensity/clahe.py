@@ -1,6 +1,6 @@
 """Tiles of a stack, their histograms, and grey level maps that blend from tile to tile.
 
-Method: contrast limited adaptive histogram equalisation (Zuiderveld, Graphics Gems IV,
+Method: contrast limited adaptive histogram equalization (Zuiderveld, Graphics Gems IV,
 1994, chapter VIII.5), in three dimensions. Tiles are fixed to the stack and histograms are
 counts, so that nothing depends on how the stack is cut.
 """

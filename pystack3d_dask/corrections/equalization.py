@@ -1,4 +1,4 @@
-"""Histogram equalisation: every grey level becomes as frequent as the others.
+"""Histogram equalization: every grey level becomes as frequent as the others.
 
 Method: Gonzalez and Woods, Digital Image Processing, section 3.3; the values are those of
 `skimage.exposure.equalize_hist`.
@@ -31,7 +31,7 @@ from pystack3d_dask.kernels.jit import compiled
 
 
 @dataclass(frozen=True, kw_only=True)
-class Equalisation(Scoped):
+class Equalization(Scoped):
     """Map each grey level to the share of pixels that are as dark or darker.
 
     Black and white are the ends of the type of the acquisition, 0 and 1 of a stack of
@@ -52,7 +52,7 @@ class Equalisation(Scoped):
     single grey level stays as it is.
     """
 
-    name: ClassVar[str] = "equalisation"
+    name: ClassVar[str] = "equalization"
     nanoseconds: ClassVar[float] = 3.0
 
     nbins: int = 256
@@ -105,7 +105,7 @@ class Equalisation(Scoped):
         values = np.empty(block.shape, spec.arithmetic)
         for image, result in zip(block, values, strict=True):
             fit = known(fitted) if self.scope == "stack" else self._fit_slice(image, spec)
-            equalise(image, fit, full_range(spec), result)
+            equalize(image, fit, full_range(spec), result)
         return values[out.relative_to(source).slices], {}
 
     def _fit_slice(self, image: Array, spec: StackSpec) -> Arrays:
@@ -127,7 +127,7 @@ class Equalisation(Scoped):
         return {"counts": np.histogram(image, self.nbins, (low, high))[0]}
 
 
-def equalise(image: Array, fit: Arrays, ends: Limits, out: Array) -> None:
+def equalize(image: Array, fit: Arrays, ends: Limits, out: Array) -> None:
     """Write a slice with other grey levels.
 
     Parameters
