@@ -154,7 +154,7 @@ class Comparison:
         if case.is_given_matrices:
             pipeline = Pipeline.from_toml(project)
             pipeline.fit()
-            keep_matrices(pipeline.workspace.work)
+            keep_matrices(pipeline.project.workspace.work)
         return project
 
     def project(self, program: str, name: str) -> Path:

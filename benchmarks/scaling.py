@@ -131,7 +131,7 @@ def run_blocks(options: argparse.Namespace) -> None:
         pipeline = Pipeline.from_toml(folder)
         with local_client(options.workers) as client:
             started = time.perf_counter()
-            pipeline.run(client, events.append)
+            pipeline.run(client=client, on_block=events.append)
             seconds = time.perf_counter() - started
     work = [event.receipt.seconds for event in events if event.receipt is not None]
     overhead = seconds - sum(work) / options.workers

@@ -114,7 +114,7 @@ def corrected(
     stack: DemoStack, directory: Path, client: Client, on_block: OnBlock | None = None
 ) -> Path:
     """Write a stack, correct it, and return its directory."""
-    ps.Pipeline.from_toml(stack.write(directory, [CHANNEL])).run(client, on_block)
+    ps.Pipeline.from_toml(stack.write(directory, [CHANNEL])).run(client=client, on_block=on_block)
     return directory
 
 

@@ -1,14 +1,16 @@
-"""The thing that users hold in their hands: a project, and what can be done with it."""
+"""Corrections in order, and what can be done with them."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
-from pystack3d_dask.core.spec import Arrays
-from pystack3d_dask.project.project import Project
+from pystack3d_dask.core.gpu_policy import GpuUse
+from pystack3d_dask.core.spec import Arrays, Precision
+from pystack3d_dask.core.step import Step
+from pystack3d_dask.errors import SourceError, StackError
+from pystack3d_dask.project.project import KEEP_ALL, Keep, Project
 
 # what follows is imported by the methods that use it: a plan needs no scheduler, a worker
 # neither pydantic nor xarray
@@ -27,12 +29,93 @@ if TYPE_CHECKING:
     from pystack3d_dask.preview.widget import PreviewWidget
 
 
-@dataclass(frozen=True, kw_only=True)
-class Pipeline(Project):
-    """Corrections of one project: planned, fitted, run, or used lazily.
+class Pipeline:
+    """Corrections in order, for any stack, or those of a project.
 
-    Parameters are those of `Project`; `from_toml` reads them from a file.
+    Parameters
+    ----------
+    corrections : sequence of Step
+        Such as ``[ps.Cropping(area=(0, 500, 0, 400)), ps.Gamma(gamma=0.7)]``.
+    channels : sequence of str
+        Sub-directories of the stack, one per channel.
+    ind_min, ind_max : int
+        First and last slice to keep, from 0 on; all of them by default.
+    precision : {"float32", "source"}
+        Whether values stay float32 between corrections, or are truncated to the type of the
+        acquisition after each, as PyStack3D does.
+    keep : sequence of {"ingested", "intermediates"}
+        What stays on disk between passes after a run that was completed.
+    bad_slices : {"fail", "keep", "drop", "interpolate"}
+        What happens to slices that cannot be read.
+    fingerprint : {"times", "content"}
+        How changed slices are noticed: by size and time of their files, or by their bytes.
+    samples : {"luminance", "channels"}, optional
+        What to do with color.
+    voxel_size : sequence of float, optional
+        x, y and, where the distance of slices is given, z, in micrometers: in place of what the
+        files say.
+    gpu : {"prefer", "only", "share", "off"}
+        What GPU workers do, see `pystack3d_dask.project.project.Project`.
+
+    Raises
+    ------
+    ParameterError
+        When a parameter of a correction has a wrong type.
+
+    See Also
+    --------
+    fit, correct : the same on lazy arrays, one correction after the other.
+
+    Examples
+    --------
+    >>> import pystack3d_dask as ps
+    >>> pipeline = ps.Pipeline([ps.Cropping(area=(0, 500, 0, 400)), ps.Gamma(gamma=0.7)])
+    >>> print(pipeline.to_toml())
+    process_steps = ["cropping", "gamma"]
+    <BLANKLINE>
+    [cropping]
+    area = [0, 500, 0, 400]
+    <BLANKLINE>
+    [gamma]
+    gamma = 0.7
+    <BLANKLINE>
+    >>> summary = pipeline.run("my_stack")  # doctest: +SKIP
     """
+
+    def __init__(
+        self,
+        corrections: Sequence[Step],
+        *,
+        channels: Sequence[str] = (".",),
+        ind_min: int = 0,
+        ind_max: int | None = None,
+        precision: Precision = "float32",
+        keep: Sequence[Keep] = KEEP_ALL,
+        bad_slices: Literal["fail", "keep", "drop", "interpolate"] = "fail",
+        fingerprint: Literal["times", "content"] = "times",
+        samples: Literal["luminance", "channels"] | None = None,
+        voxel_size: Sequence[float] | None = None,
+        gpu: GpuUse = "prefer",
+    ) -> None:
+        from pystack3d_dask.project.config import checked_steps
+        from pystack3d_dask.project.toml import content_of
+
+        settings = {
+            "channels": (channels, (".",)),
+            "ind_min": (ind_min, 0),
+            "ind_max": (ind_max, None),
+            "precision": (precision, "float32"),
+            "keep": (keep, KEEP_ALL),
+            "bad_slices": (bad_slices, "fail"),
+            "fingerprint": (fingerprint, "times"),
+            "samples": (samples, None),
+            "voxel_size": (voxel_size, None),
+            "gpu": (gpu, "prefer"),
+        }
+        given = {name: value for name, (value, default) in settings.items() if value != default}
+        self.corrections = tuple(checked_steps(corrections))
+        self._content = content_of(self.corrections, given)
+        self._project: Project | None = None
 
     @classmethod
     def from_toml(cls, path: str | Path, *, steps: Sequence[str] | None = None) -> Pipeline:
@@ -56,30 +139,107 @@ class Pipeline(Project):
         """
         from pystack3d_dask.project.config import load_project
 
-        return cls(**vars(load_project(Path(path), steps=steps)))
+        return cls.of(load_project(Path(path), steps=steps))
+
+    @classmethod
+    def of(cls, project: Project) -> Pipeline:
+        """Return the pipeline of a project that is open."""
+        pipeline = cls.__new__(cls)
+        pipeline.corrections = project.steps
+        pipeline._content = dict(project.parameters or {})
+        pipeline._project = project
+        return pipeline
+
+    @property
+    def project(self) -> Project:
+        """The corrections with the stack that they are for.
+
+        Raises
+        ------
+        StackError
+            When there is no stack yet.
+        """
+        if self._project is None:
+            message = 'this pipeline has no stack yet: pipeline.on("my_stack") gives it one'
+            raise StackError(message)
+        return self._project
+
+    def on(self, stack: str | Path | xr.DataArray, directory: str | Path | None = None) -> Pipeline:
+        """Return the pipeline for a stack: to plan, look at, or run.
+
+        Parameters
+        ----------
+        stack : path-like or DataArray
+            A directory with slices, in which ``process`` will have the result; or an array, which
+            is written to ``directory``.
+        directory : path-like, optional
+            Where an array goes, ``stack.zarr``, and the result.
+
+        Raises
+        ------
+        ParameterError, SourceError
+            When the corrections do not suit the stack, or its files are wrong.
+        StackError
+            When an array comes without a directory.
+        """
+        from pystack3d_dask.project.config import make_project
+
+        folder = _folder(stack, directory)
+        origin = f"the pipeline on {folder}"
+        made = make_project(self._content, folder, origin, corrections=self.corrections)
+        return Pipeline.of(made)
+
+    def to_toml(self, path: str | Path | None = None) -> str:
+        """Return the parameter file that says the same, and write it if a path is given.
+
+        What has its default value is left out. `from_toml` reads it.
+        """
+        from pystack3d_dask.project.toml import as_text
+
+        text = as_text(self._content)
+        if path is not None:
+            Path(path).write_text(text, encoding="utf-8")
+        return text
+
+    def __repr__(self) -> str:
+        names = ", ".join(step.name for step in self.corrections) or "no corrections"
+        where = f", {self._project.directory}" if self._project else ""
+        return f"<Pipeline: {names}{where}>"
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Pipeline):
+            return NotImplemented
+        mine, its = ((each._content, each.corrections, each._project) for each in (self, other))
+        return mine == its
+
+    __hash__ = None  # type: ignore[assignment]
 
     def _repr_html_(self) -> str:
         from pystack3d_dask.project.card import pipeline_card
 
-        return pipeline_card(self, self.plan())
+        return pipeline_card(self.project, self.plan())
 
     def plan(self) -> Plan:
         """Return the passes that are left to do; reads records, never a pixel."""
         from pystack3d_dask.project.known import plan_project
 
-        return plan_project(self)
+        return plan_project(self.project)
 
     def run(
         self,
+        stack: str | Path | xr.DataArray | None = None,
+        *,
         client: Client | None = None,
         on_block: OnBlock | None = None,
-        *,
+        directory: str | Path | None = None,
         restart: bool = False,
     ) -> RunSummary:
         """Correct the stack, continuing where an earlier run stopped.
 
         Parameters
         ----------
+        stack, directory : optional
+            As for `on`, where the pipeline is not one of a project.
         client : distributed.Client, optional
             Where to compute; in this process without one.
         on_block : callable, optional
@@ -96,7 +256,8 @@ class Pipeline(Project):
         """
         from pystack3d_dask.engine.run import run
 
-        return run(self, client=client, on_block=on_block, restart=restart)
+        project = self.project if stack is None else self.on(stack, directory).project
+        return run(project, client=client, on_block=on_block, restart=restart)
 
     def fit(
         self, client: Client | None = None, on_block: OnBlock | None = None
@@ -110,7 +271,7 @@ class Pipeline(Project):
         """
         from pystack3d_dask.engine.run import fit
 
-        return fit(self, client=client, on_block=on_block)
+        return fit(self.project, client=client, on_block=on_block)
 
     def preview(
         self, *, z: int | None = None, area: Area | None = None, step: str | None = None
@@ -143,7 +304,7 @@ class Pipeline(Project):
         """
         from pystack3d_dask.preview.preview import preview
 
-        return preview(self, z=z, area=area, step=step)
+        return preview(self.project, z=z, area=area, step=step)
 
     def report(self, files: str | Path | None = None) -> Path:
         """Write ``process/report.html``: what runs have found out and done, also interrupted ones.
@@ -167,7 +328,7 @@ class Pipeline(Project):
         """
         from pystack3d_dask.report import write_report
 
-        return write_report(self, None if files is None else Path(files))
+        return write_report(self.project, None if files is None else Path(files))
 
     def preview_widget(
         self, *, z: int | None = None, area: Area | None = None, step: str | None = None
@@ -194,7 +355,7 @@ class Pipeline(Project):
         """
         from pystack3d_dask.preview.widget import PreviewWidget
 
-        return PreviewWidget(self, z=z, area=area, step=step)
+        return PreviewWidget(self.project, Pipeline.of, z=z, area=area, step=step)
 
     def sweep(
         self,
@@ -235,7 +396,7 @@ class Pipeline(Project):
         """
         from pystack3d_dask.preview.sweep import sweep
 
-        return sweep(self, grid, z=z, area=area, step=step)
+        return sweep(self.project, grid, z=z, area=area, step=step)
 
     def with_parameters(self, changes: Mapping[str, Any]) -> Pipeline:
         """Return the pipeline with other parameters, to look at or to run.
@@ -253,7 +414,7 @@ class Pipeline(Project):
         """
         from pystack3d_dask.project.parameters import with_parameters
 
-        return with_parameters(self, changes)
+        return Pipeline.of(with_parameters(self.project, changes))
 
     def lazy(self) -> xr.DataArray:
         """Return the corrected stack as a lazy array, dims (c, z, y, x), in the source's type.
@@ -265,7 +426,7 @@ class Pipeline(Project):
         """
         from pystack3d_dask.lazy.arrays import lazy_result
 
-        return lazy_result(self)
+        return lazy_result(self.project)
 
     def export_tiff(
         self,
@@ -281,7 +442,9 @@ class Pipeline(Project):
         """
         from pystack3d_dask.export.export import export_tiff
 
-        return export_tiff(self, directory, step=step, overwrite=overwrite, on_slice=on_slice)
+        return export_tiff(
+            self.project, directory, step=step, overwrite=overwrite, on_slice=on_slice
+        )
 
     def export_bigtiff(
         self,
@@ -297,7 +460,7 @@ class Pipeline(Project):
         """
         from pystack3d_dask.export.export import export_bigtiff
 
-        return export_bigtiff(self, path, step=step, overwrite=overwrite, on_slice=on_slice)
+        return export_bigtiff(self.project, path, step=step, overwrite=overwrite, on_slice=on_slice)
 
     def export_ome_zarr04(
         self, path: str | Path, *, overwrite: bool = False, on_slice: OnSlice | None = None
@@ -308,7 +471,7 @@ class Pipeline(Project):
         """
         from pystack3d_dask.export.export import export_ome_zarr04
 
-        return export_ome_zarr04(self, path, overwrite=overwrite, on_slice=on_slice)
+        return export_ome_zarr04(self.project, path, overwrite=overwrite, on_slice=on_slice)
 
     def export_reference_layout(
         self, *, overwrite: bool = False, on_slice: OnSlice | None = None
@@ -320,13 +483,13 @@ class Pipeline(Project):
         """
         from pystack3d_dask.export.reference_layout import export_reference_layout
 
-        return export_reference_layout(self, overwrite=overwrite, on_slice=on_slice)
+        return export_reference_layout(self.project, overwrite=overwrite, on_slice=on_slice)
 
     def is_done(self) -> bool:
         """Return whether `run` would change nothing."""
         from pystack3d_dask.engine.run import is_done
 
-        return is_done(self)
+        return is_done(self.project)
 
     def verify(self, on_file: OnFile | None = None) -> Verification:
         """Compare the result, and what is kept between passes, with the records.
@@ -336,7 +499,7 @@ class Pipeline(Project):
         """
         from pystack3d_dask.engine.verify import verify
 
-        return verify(self, on_file)
+        return verify(self.project, on_file)
 
     def clean(self) -> dict[str, int]:
         """Free the ingested stack and what is stored between passes; the result stays.
@@ -348,7 +511,25 @@ class Pipeline(Project):
         """
         from pystack3d_dask.project.lock import locked
 
-        if not self.workspace.process.exists():
+        if not self.project.workspace.process.exists():
             return {}
-        with locked(self.workspace.process):
-            return self.workspace.free_levels()
+        with locked(self.project.workspace.process):
+            return self.project.workspace.free_levels()
+
+
+def _folder(stack: str | Path | xr.DataArray, directory: str | Path | None) -> Path:
+    """Return the directory of a stack; an array is written there first."""
+    if isinstance(stack, str | Path):
+        if directory is not None:
+            message = f"a directory is for arrays; the result goes to {stack}"
+            raise StackError(message)
+        if not Path(stack).is_dir():
+            message = f"{stack}: a directory with slices expected, there is none"
+            raise SourceError(message)
+        return Path(stack)
+    if directory is None:
+        message = "an array needs a directory for the result: directory=..."
+        raise StackError(message)
+    from pystack3d_dask.lazy.store import store_stack
+
+    return store_stack(stack, Path(directory))

@@ -77,7 +77,7 @@ def spoil(path: Path) -> bytes:
 
 def doubts(pipeline: Pipeline) -> list[Problem]:
     """Return the warnings of a project, but not that the size of its pixels is unknown."""
-    found = (each for each in pipeline.notes if each.severity == "warning")
+    found = (each for each in pipeline.project.notes if each.severity == "warning")
     return [each for each in found if each.path != "voxel_size"]
 
 

@@ -180,7 +180,7 @@ def test_workers_mend_and_report_what_this_process_does(tmp_path: Path) -> None:
         LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address="127.0.0.1:0") as cluster,
         Client(cluster) as client,
     ):
-        shared = Pipeline.from_toml(there).run(client)
+        shared = Pipeline.from_toml(there).run(client=client)
     np.testing.assert_array_equal(result(here), result(there))
     assert [each["slice"] for each in shared.bad_slices] == [name(z) for z in BAD]
     assert [each["slice"] for each in alone.bad_slices] == [name(z) for z in BAD]
@@ -214,7 +214,7 @@ def test_slices_are_selected_by_their_place_on_disk_and_mended_by_selected_ones(
 def test_a_plan_knows_the_slices_that_are_left_and_leaves_nothing_behind(tmp_path: Path) -> None:
     pipeline = Pipeline.from_toml(damaged(tmp_path, ["cropping"], bad_slices="drop"))
     assert pipeline.plan().chains[0].levels[-1].shape[0] == 17
-    (note,) = [each for each in pipeline.notes if each.path == "bad_slices"]
+    (note,) = [each for each in pipeline.project.notes if each.path == "bad_slices"]
     assert str(note) == (
         "bad_slices: 3 of 20 slices cannot be read and are left out: "
         f"{name(0)}, {name(5)}, {name(6)}"

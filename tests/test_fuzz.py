@@ -64,9 +64,9 @@ def check_run(project: Path, *culprits: str) -> Any:
         known = again.chains[0].levels[-1]
         assert all(a <= b for a, b in zip(known.shape, promised.shape, strict=True))
         assert promised.is_bound or known.shape == promised.shape
-        image = open_result(pipeline.directory)
-        assert image.shape == (len(pipeline.source.channels), *known.shape)
-        assert image.dtype == pipeline.source.specs[0].dtype
+        image = open_result(pipeline.project.directory)
+        assert image.shape == (len(pipeline.project.source.channels), *known.shape)
+        assert image.dtype == pipeline.project.source.specs[0].dtype
         values = image.values
         assert np.isfinite(values).all()
         return values

@@ -36,7 +36,7 @@ def peaks(project: Path) -> tuple[int, int]:
     pipeline = Pipeline.from_toml(project)
     planned = pipeline.plan().memory
     with local_client(1) as client:
-        summary = pipeline.run(client)
+        summary = pipeline.run(client=client)
     return planned, max(item.peak_memory for item in summary.passes)
 
 
@@ -47,7 +47,7 @@ def compile_for(project: Path) -> None:
         for path in sorted(project.glob("*.tif"))[:10]:
             (some / path.name).symlink_to(path.resolve())
         shutil.copy(project / "params.toml", some)
-        Pipeline.from_toml(some).run(client)
+        Pipeline.from_toml(some).run(client=client)
 
 
 @pytest.mark.slow
@@ -145,4 +145,4 @@ def test_workers_that_are_killed_for_their_memory_are_told_so(
         local_client(1) as client,
         pytest.raises(RunError, match=rf"{message}, of too little memory"),
     ):
-        Pipeline.from_toml(project).run(client)
+        Pipeline.from_toml(project).run(client=client)

@@ -104,7 +104,7 @@ class TestPaths:
         project = make_project(channels=["raw/ESB"])
         (project / "ESB").symlink_to(project / "raw" / "ESB")
         (project / "params.toml").write_text('channels = ["ESB"]\nprocess_steps = []\n')
-        assert Pipeline.from_toml(project).source.specs[0].shape == (7, 36, 42)
+        assert Pipeline.from_toml(project).project.source.specs[0].shape == (7, 36, 42)
 
     @pytest.mark.parametrize("channel", [".", "ESB"])
     def test_slices_may_be_links_to_anywhere(self, make_project, tmp_path, channel):

@@ -125,7 +125,7 @@ def client_for(pipeline: Pipeline, place: Place) -> AbstractContextManager[Clien
     scheduler = scheduler_of(place)
     if scheduler or place.scheduler_file:
         return _remote(place, scheduler)
-    count = pipeline.workers if place.workers is None else place.workers
+    count = pipeline.project.workers if place.workers is None else place.workers
     if count == 0:
         if place.host is not None or place.certificates is not None:
             message = "--host and --tls-... are for worker processes: add --workers N"

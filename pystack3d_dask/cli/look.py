@@ -65,7 +65,9 @@ def preview(
         lines = _described(shown)
     for line in lines:
         click.echo(line)
-    default = pipeline.workspace.process / f"preview_{Path(shown.name).stem}_{shown.step}.png"
+    default = (
+        pipeline.project.workspace.process / f"preview_{Path(shown.name).stem}_{shown.step}.png"
+    )
     with waiting("drawing it"):
         written = shown.save(png or default)
     click.echo(f"wrote {written}")
@@ -124,7 +126,7 @@ def suggest(project: Path, steps: str | None) -> None:
 
     pipeline = open_pipeline(project, steps)
     with waiting("looking at slices"):
-        found = suggest(pipeline)
+        found = suggest(pipeline.project)
     click.echo(found)
 
 

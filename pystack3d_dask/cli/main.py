@@ -152,9 +152,9 @@ def plan(project: Path, place: Place, gpu_use: GpuUse | None, steps: str | None)
 
     pipeline = _open(project, steps, gpu_use)
     _tell_changes(pipeline)
-    where = partial(whereabouts, pipeline.gpu_use, workers=workers_of(place))
+    where = partial(whereabouts, pipeline.project.gpu_use, workers=workers_of(place))
     with waiting("planning"):
-        described = describe(pipeline.plan(), where, partial(tasks_done, pipeline))
+        described = describe(pipeline.plan(), where, partial(tasks_done, pipeline.project))
     click.echo(described)
 
 
@@ -202,11 +202,11 @@ def run(
     if not anew and not pipeline.plan().passes:
         if not pipeline.is_done():  # an earlier run was killed when it had only to clear up
             _run(pipeline, None)
-        click.echo(f"nothing to do: {pipeline.workspace.result} is complete")
-        if not no_report and not pipeline.workspace.report.exists():
+        click.echo(f"nothing to do: {pipeline.project.workspace.result} is complete")
+        if not no_report and not pipeline.project.workspace.report.exists():
             _write_report(pipeline)
         return
-    check_free(pipeline.workspace.process)
+    check_free(pipeline.project.workspace.process)
     with client_for(pipeline, place) as client:
         print_summary(_run(pipeline, client, anew))
     if not no_report:
@@ -315,7 +315,7 @@ def verify(project: Path) -> None:
 
     pipeline = _open(project, None)
     with orderly(), bars("files") as show:
-        found = verify(pipeline, lambda done, count: show(0, "verify", done, count))
+        found = verify(pipeline.project, lambda done, count: show(0, "verify", done, count))
     verdict = f"{len(found.damages)} damaged" if found.damages else "nothing is damaged"
     compared = f"compared {counted(found.files, 'file')}, {in_units(found.bytes)}"
     click.echo(f"{compared}, with their records: {verdict}")
@@ -410,14 +410,14 @@ def _tell_changes(pipeline: Pipeline) -> None:
     from pystack3d_dask.project.changes import changed_slices
 
     with waiting("comparing the slices with those of the last run"):
-        found = changed_slices(pipeline)
+        found = changed_slices(pipeline.project)
     if found:
         click.echo(f"note: {found}", err=True)
 
 
 def _may_clear(pipeline: Pipeline, yes: bool) -> bool:
     """Return whether there is something to remove; asks first."""
-    process = pipeline.workspace.process
+    process = pipeline.project.workspace.process
     if not process.exists():
         return False
     if not yes:
@@ -430,7 +430,7 @@ def _may_clear(pipeline: Pipeline, yes: bool) -> bool:
 
 def _run(pipeline: Pipeline, client: Client | None, restart: bool = False) -> RunSummary:
     with orderly(), show_progress(client) as on_block:
-        return pipeline.run(client, on_block, restart=restart)
+        return pipeline.run(client=client, on_block=on_block, restart=restart)
 
 
 def _write_report(pipeline: Pipeline) -> None:

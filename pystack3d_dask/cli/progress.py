@@ -46,7 +46,7 @@ def show_progress(
     Examples
     --------
     >>> with show_progress(client) as show:  # doctest: +SKIP
-    ...     pipeline.run(client, show)
+    ...     pipeline.run(client=client, on_block=show)
     """
     with _rows(console, "slices") as rows:
         if client is not None:

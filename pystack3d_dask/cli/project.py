@@ -29,7 +29,7 @@ def open_pipeline(project: Path, steps: str | None, gpu_use: GpuUse | None = Non
 
         pipeline = Pipeline.from_toml(project, steps=wanted)
     if gpu_use is not None:
-        pipeline = replace(pipeline, gpu_use=gpu_use)
-    for note in pipeline.notes:
+        pipeline = Pipeline.of(replace(pipeline.project, gpu_use=gpu_use))
+    for note in pipeline.project.notes:
         click.echo(f"{note.severity}: {note}", err=True)
     return pipeline

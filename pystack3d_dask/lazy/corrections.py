@@ -218,7 +218,7 @@ def fit(stack: xr.DataArray, correction: Step) -> Fit:
         )
         raise StackError(message)
     spec = _checked_spec(stack, (step,))
-    chain, names, channels = Chain((step,), spec), _names(stack), _channels(stack)
+    chain, names, channels = Chain((step,), spec), channel_names(stack), _channels(stack)
     found = {
         index: fit_chain(channel, chain, 0)
         for index, channel in enumerate(channels)
@@ -349,8 +349,8 @@ def _fits(fit: Fit | None, channels: Sequence[Any]) -> tuple[Arrays, ...]:
 
 
 def _checked_spec(stack: xr.DataArray, steps: tuple[Step, ...]) -> StackSpec:
-    spec = _spec(stack)
-    found = check_steps(steps, [spec], _names(stack))
+    spec = stack_spec(stack)
+    found = check_steps(steps, [spec], channel_names(stack))
     errors = [problem for problem in found if problem.severity == "error"]
     if errors:
         raise ParameterError(errors)
@@ -368,12 +368,13 @@ def _outside() -> int:
     return level
 
 
-def _names(stack: xr.DataArray) -> tuple[str, ...]:
+def channel_names(stack: xr.DataArray) -> tuple[str, ...]:
     """Return the names of the channels."""
     return tuple(str(name) for name in stack.c.values) if "c" in stack.dims else (".",)
 
 
-def _spec(stack: xr.DataArray) -> StackSpec:
+def stack_spec(stack: xr.DataArray) -> StackSpec:
+    """Return what is known about a stack; raise StackError where an array is none."""
     expected = "a DataArray with dims (z, y, x) or (c, z, y, x) expected"
     if not isinstance(stack, xr.DataArray):
         message = f"{expected}, found {type(stack).__name__}: xarray.DataArray(array, dims=...)"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import html
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import fields, is_dataclass
 from math import log10
 from typing import (
@@ -28,7 +28,7 @@ from pystack3d_dask.project.project import Project
 if TYPE_CHECKING:
     from pystack3d_dask.core.area import Area
 
-P = TypeVar("P", bound=Project)
+P = TypeVar("P")
 UNSEEN = ("checkpoint",)  # parameters that change nothing in a picture
 DECADES = 2  # to each side of a positive number
 TURN = 90.0  # to each side of a number that is 0, such as an angle
@@ -42,8 +42,10 @@ class PreviewWidget(Generic[P]):
 
     Parameters
     ----------
-    pipeline : Pipeline
-        The pipeline; stays as it is.
+    project : Project
+        The corrections and their stack.
+    made : callable
+        Makes the attribute ``pipeline`` of a project.
     z, area, step : optional
         As for `Pipeline.preview_widget`.
 
@@ -68,17 +70,19 @@ class PreviewWidget(Generic[P]):
 
     def __init__(
         self,
-        pipeline: P,
+        project: Project,
+        made: Callable[[Project], P],
         *,
         z: int | None = None,
         area: Area | None = None,
         step: str | None = None,
     ) -> None:
         widgets = _ipywidgets()
-        end = level_after(pipeline.steps, step)
-        chosen = pipeline.steps[end - 1]
-        slices = pipeline.chains()[0].levels[end].shape[0]
-        self._start, self._step, self._area = pipeline, chosen.name, area
+        end = level_after(project.steps, step)
+        chosen = project.steps[end - 1]
+        slices = project.chains()[0].levels[end].shape[0]
+        self._start, self._made = project, made
+        self._step, self._area = chosen.name, area
         self._base, self._memory = end - 1, Memory()
         self.z = widgets.IntSlider(
             chosen_slice(slices, z), 0, slices - 1, description="z", continuous_update=False
@@ -116,12 +120,12 @@ class PreviewWidget(Generic[P]):
 
     def _show(self) -> None:
         changes = self.changes
-        pipeline = with_parameters(self._start, changes)
-        bench = Workbench(pipeline, self._base, memory=self._memory)
+        project = with_parameters(self._start, changes)
+        bench = Workbench(project, self._base, memory=self._memory)
         self.preview = preview(
-            pipeline, z=self.z.value, area=self._area, step=self._step, bench=bench
+            project, z=self.z.value, area=self._area, step=self._step, bench=bench
         )
-        self.pipeline = pipeline
+        self.pipeline = self._made(project)
         self.picture.value = png(self.preview.plot())
         lines = [f"{path} = {json.dumps(value)}" for path, value in changes.items()]
         self.message.value = f"<pre>{html.escape(chr(10).join(lines))}</pre>"

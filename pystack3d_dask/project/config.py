@@ -15,7 +15,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Any, Literal
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, NonNegativeInt, TypeAdapter, ValidationError
@@ -122,15 +122,50 @@ def find_params(path: Path) -> Path:
 def load_project(path: Path, *, steps: Sequence[str] | None = None) -> Project:
     """Read a project; see `Pipeline.from_toml`."""
     params = find_params(path)
-    content = _parse(params)
+    return make_project(
+        _parse(params), params.parent, str(params), is_directory=path.is_dir(), steps=steps
+    )
+
+
+def make_project(
+    content: Mapping[str, Any],
+    beside: Path,
+    origin: str,
+    *,
+    is_directory: bool = True,
+    steps: Sequence[str] | None = None,
+    corrections: Sequence[Step] | None = None,
+) -> Project:
+    """Return the project that parameters make.
+
+    Parameters
+    ----------
+    content : mapping
+        As TOML has them.
+    beside : Path
+        Directory of the slices, or that ``project_dir`` starts from.
+    origin : str
+        Where the parameters come from, for messages.
+    is_directory : bool
+        Whether the directory was named, not the file: then old names of it do not count.
+    steps : sequence of str, optional
+        Only these of ``process_steps``.
+    corrections : sequence of Step, optional
+        The corrections that ``content`` names, where they are made already.
+
+    Raises
+    ------
+    ParameterError
+        With everything that is wrong in the parameters and in the headers of the slices.
+    """
     problems: list[Problem] = []
-    cleaned = _cleaned(content, path.is_dir(), problems)
-    tables = _tables(cleaned, problems)
+    cleaned = _cleaned(content, is_directory, problems)
+    tables = _tables(cleaned, problems) if corrections is None else _only_tables(cleaned)
     top = {key: value for key, value in cleaned.items() if key not in tables}
     settings, wrong = _settings(top, problems)
     names = _selected(top.get("process_steps"), steps, problems)
-    built = _build_steps(names, tables, problems)
-    directory = _directory(params.parent, settings.project_dir, problems)
+    built = _build_steps(names, tables, problems) if corrections is None else [*corrections]
+    directory = _directory(beside, settings.project_dir, problems)
     source = found = None
     if directory is not None and not wrong & WHERE:
         source = _open_source(directory, settings, problems)
@@ -142,7 +177,7 @@ def load_project(path: Path, *, steps: Sequence[str] | None = None) -> Project:
         checked = _checked(built, source, settings, unread)
     problems += checked
     if _errors(problems) or source is None or directory is None:
-        raise _refusal(_errors(problems), params, directory)
+        raise _refusal(_errors(problems), origin, directory)
     project = Project(
         source=source,
         steps=tuple(built),
@@ -152,7 +187,7 @@ def load_project(path: Path, *, steps: Sequence[str] | None = None) -> Project:
         workers=settings.nproc,
         gpu_use=settings.gpu,
         voxel_size=settings.voxel_size,
-        parameters=content,
+        parameters=dict(content),
         notes=tuple(problems),
         scan=found,
     )
@@ -162,11 +197,11 @@ def load_project(path: Path, *, steps: Sequence[str] | None = None) -> Project:
     return replace(project, notes=(*problems, *warnings, *notes))
 
 
-def _refusal(errors: Sequence[Problem], params: Path, directory: Path | None) -> ParameterError:
+def _refusal(errors: Sequence[Problem], origin: str, directory: Path | None) -> ParameterError:
     """Return the error: the parameter file is not blamed where the slices alone are at fault."""
     if {problem.path for problem in errors} == {str(directory)}:
         return ParameterError([replace(each, path="") for each in errors], str(directory))
-    return ParameterError(errors, str(params))
+    return ParameterError(errors, origin)
 
 
 def _checked(
@@ -205,11 +240,28 @@ def checked_step(step: Step) -> Step:
     ParameterError
         With every parameter whose type is wrong.
     """
+    return checked_steps([step])[0]
+
+
+def checked_steps(steps: Sequence[Step]) -> list[Step]:
+    """Return steps that were made in Python as a file would have made them.
+
+    Raises
+    ------
+    ParameterError
+        With every parameter whose type is wrong, and what is no step.
+    """
     problems: list[Problem] = []
-    built = _validated(TypeAdapter(type(step)), asdict(step), step.name, problems)
+    built = []
+    for index, step in enumerate(steps):
+        if not isinstance(step, Step):
+            expected = "a correction such as Cropping(area=(0, 500, 0, 400)) expected"
+            problems.append(Problem(f"corrections[{index}]", f"{expected}, found {step!r}"))
+            continue
+        built.append(_validated(TypeAdapter(type(step)), asdict(step), step.name, problems))
     if problems:
         raise ParameterError(problems)
-    return cast(Step, built)
+    return built
 
 
 def _errors(problems: Sequence[Problem]) -> list[Problem]:
@@ -307,12 +359,16 @@ def _tables(cleaned: dict[str, Any], problems: list[Problem]) -> dict[str, Any]:
         if not isinstance(cleaned[name], dict):
             found = _shown(cleaned.pop(name))
             problems.append(Problem(name, f"a table, [{name}], expected, found {found}"))
-    tables = {key: value for key, value in cleaned.items() if isinstance(value, dict)}
+    tables = _only_tables(cleaned)
     for name in tables:
         if name not in registry():
             message = f"belongs to no correction and is ignored{_suggestion(name, registry())}"
             problems.append(Problem(name, message, "warning"))
     return tables
+
+
+def _only_tables(cleaned: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in cleaned.items() if isinstance(value, dict)}
 
 
 def _settings(top: Mapping[str, Any], problems: list[Problem]) -> tuple[Settings, set[str]]:

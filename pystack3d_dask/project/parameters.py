@@ -11,6 +11,7 @@ from pystack3d_dask.core.step import Step
 from pystack3d_dask.errors import ParameterError, Problem
 from pystack3d_dask.project.config import build_step
 from pystack3d_dask.project.project import Project
+from pystack3d_dask.project.toml import without_none
 
 PATH = re.compile(r"[A-Za-z_]\w*(?:\.[A-Za-z_]\w*|\[\d+\])*")
 PART = re.compile(r"[A-Za-z_]\w*|\d+")
@@ -84,7 +85,7 @@ def with_parameters(project: AnyProject, changes: Mapping[str, Any]) -> AnyProje
             problems += error.problems
     if problems:
         raise ParameterError(problems, ORIGIN)
-    given = {steps[index].name: _without_none(table) for index, table in tables.items()}
+    given = {steps[index].name: without_none(table) for index, table in tables.items()}
     recorded = {**(project.parameters or {}), **given}
     return replace(project, steps=tuple(steps), parameters=recorded)
 
@@ -127,12 +128,3 @@ def _key(here: Any, part: str | int, reached: str, path: str) -> Any:
     else:
         there = "is not set" if here is None else f"is {here!r}"
     raise ParameterError([Problem(path, f"leads nowhere: {reached} {there}")], ORIGIN)
-
-
-def _without_none(value: Any) -> Any:
-    """Return tables without what is not set, as TOML has no word for it."""
-    if isinstance(value, Mapping):
-        return {k: _without_none(each) for k, each in value.items() if each is not None}
-    if isinstance(value, list):
-        return [_without_none(each) for each in value]
-    return value

@@ -106,7 +106,7 @@ def test_addresses_are_told_once(pipeline, log):
         Client(cluster) as client,
         show_progress(client, log) as show,
     ):
-        pipeline.run(client, show)
+        pipeline.run(client=client, on_block=show)
         link = client.dashboard_link
     lines = text(log).splitlines()
     assert [line for line in lines if line.startswith("scheduler: tcp://")]

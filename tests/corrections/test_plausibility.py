@@ -91,7 +91,7 @@ def gabor(noise_level, *sigma):
     ],
 )
 def test_what_is_hardly_meant_is_warned_of(tmp_path, steps, path, message):
-    found = Pipeline.from_toml(make_project(tmp_path, steps)).notes
+    found = Pipeline.from_toml(make_project(tmp_path, steps)).project.notes
     (told,) = [note for note in found if note.path == path]
     assert message in told.message
     assert told.severity == "warning"
@@ -106,7 +106,7 @@ def test_what_is_hardly_meant_is_warned_of(tmp_path, steps, path, message):
 )
 def test_a_size_of_voxels_that_is_hardly_in_micrometers_is_warned_of(tmp_path, size, message):
     project = make_project(tmp_path, ["cropping"], voxel_size=size)
-    told = [str(note) for note in Pipeline.from_toml(project).notes]
+    told = [str(note) for note in Pipeline.from_toml(project).project.notes]
     assert any(message in each for each in told)
 
 
@@ -128,4 +128,4 @@ def test_usual_parameters_raise_no_doubt(tmp_path, steps):
 @pytest.mark.parametrize("dtype", ["uint8", "uint16"])
 def test_the_demo_raises_no_doubt(tmp_path, dtype):
     DemoStack(shape=(40, 64, 64), dtype=np.dtype(dtype)).write(tmp_path)
-    assert Pipeline.from_toml(tmp_path).notes == ()
+    assert Pipeline.from_toml(tmp_path).project.notes == ()

@@ -183,7 +183,7 @@ def test_written_project_holds_the_slices_and_fitting_parameters(tmp_path: Path)
     names = [f"slice_{k:04d}_z={z:.4f}um.tif" for k, z in enumerate(SMALL.z)]
     assert sorted(path.name for path in directory.iterdir()) == ["params.toml", *names]
     np.testing.assert_array_equal(tifffile.imread(directory / names[11]), SMALL.slice(11))
-    spec = Pipeline.from_toml(directory).source.specs[0]
+    spec = Pipeline.from_toml(directory).project.source.specs[0]
     np.testing.assert_allclose(spec.z, SMALL.z, atol=1e-9)
     assert spec.pixel_size == pytest.approx((VOXEL_SIZE, VOXEL_SIZE))
 
@@ -203,7 +203,7 @@ def test_every_channel_is_a_directory(tmp_path: Path):
         (path,) = (directory / channel).glob("slice_0007_*.tif")
         expected = replace(SMALL, detector=detector).slice(7)
         np.testing.assert_array_equal(tifffile.imread(path), expected)
-    assert Pipeline.from_toml(directory).source.channels == ("ESB", "SE2")
+    assert Pipeline.from_toml(directory).project.source.channels == ("ESB", "SE2")
 
 
 @pytest.mark.parametrize("name", ["precious.txt", "params.toml"])

@@ -132,7 +132,7 @@ def places(
         found.setdefault(event.number, []).append(int(event.receipt.worker.split(":")[1]))
         on_block(event)
 
-    Pipeline.from_toml(project).run(client, note)
+    Pipeline.from_toml(project).run(client=client, on_block=note)
     return found
 
 
@@ -290,7 +290,9 @@ def test_a_run_starts_a_worker_for_a_gpu_and_uses_it(tmp_path, expected, use, gp
             is_on_it = event.receipt.worker.endswith(f":{pid}")
             found.setdefault(event.number, set()).add(is_on_it)
 
-        replace(Pipeline.from_toml(project), gpu_use=use).run(client, note)
+        Pipeline.of(replace(Pipeline.from_toml(project).project, gpu_use=use)).run(
+            client=client, on_block=note
+        )
     assert found[DESTRIPING] == gpu_workers
     np.testing.assert_array_equal(result(project), expected)
 

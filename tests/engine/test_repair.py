@@ -395,14 +395,14 @@ def test_figures_of_each_channel_stay_its_own_when_all_of_one_is_made_again(tmp_
     directory = make_project(tmp_path / "project", CHAIN, stacks, keep=[])
     pipeline = Pipeline.from_toml(directory)
     pipeline.run()
-    before = [load_figures(pipeline, level) for level in range(len(CHAIN) + 1)]
+    before = [load_figures(pipeline.project, level) for level in range(len(CHAIN) + 1)]
     for path in shards(directory):
         if path.parts[-4] == "1":
             flip(path)
     pipeline.verify()
     pipeline.run()
     for level, figures in enumerate(before):
-        found = load_figures(pipeline, level)
+        found = load_figures(pipeline.project, level)
         assert found.keys() == figures.keys()
         for name, value in figures.items():
             np.testing.assert_array_equal(found[name], value)

@@ -38,8 +38,8 @@ def test_a_disk_without_room_is_told_before_anything_is_computed(pipeline, leave
     leave_free(needed // 8)
     with pytest.raises(RoomError, match=r"are to be written, before compression, and .* are free"):
         pipeline.run()
-    assert not list(pipeline.workspace.process.rglob("*.json.*"))
-    assert not pipeline.workspace.result.exists()
+    assert not list(pipeline.project.workspace.process.rglob("*.json.*"))
+    assert not pipeline.project.workspace.result.exists()
     leave_free(needed)
     assert len(pipeline.run().passes) == 2
 
@@ -101,5 +101,5 @@ def test_a_cluster_with_too_little_memory_is_refused(pipeline):
     )
     with cluster, Client(cluster) as client:
         with pytest.raises(RoomError, match=r"may use 80 MiB"):
-            pipeline.run(client)
-        assert not pipeline.workspace.result.exists()
+            pipeline.run(client=client)
+        assert not pipeline.project.workspace.result.exists()

@@ -61,7 +61,7 @@ def test_small_blocks_share_tasks(client, submitted, directory, monkeypatch):
         "pystack3d_dask.engine.executors.TASK_SECONDS", 60.0
     )  # small on any machine
     events = []
-    summary = Pipeline.from_toml(directory).run(client, events.append)
+    summary = Pipeline.from_toml(directory).run(client=client, on_block=events.append)
     assert summary.passes[0].tasks == len(events) == SLICES
     assert sorted(event.receipt.number for event in events) == list(range(SLICES))
     tasks = [key for key in submitted if key.startswith("cropping-")]
@@ -70,7 +70,7 @@ def test_small_blocks_share_tasks(client, submitted, directory, monkeypatch):
 
 def test_large_blocks_have_a_task_each(client, submitted, directory, monkeypatch):
     monkeypatch.setattr("pystack3d_dask.engine.executors.TASK_SECONDS", 0.0)
-    Pipeline.from_toml(directory).run(client)
+    Pipeline.from_toml(directory).run(client=client)
     assert len([key for key in submitted if key.startswith("cropping-")]) == SLICES
 
 
@@ -81,7 +81,7 @@ def test_of_blocks_that_share_a_task_only_the_culprits_fail(client, directory):
         path.write_bytes(whole[path][:-1500])
     finished = []
     with pytest.raises(RunError) as caught:
-        pipeline.run(client, finished.append)
+        pipeline.run(client=client, on_block=finished.append)
     message = str(caught.value)
     assert f"2 of {SLICES} blocks failed" in message
     for path in whole:
@@ -90,7 +90,7 @@ def test_of_blocks_that_share_a_task_only_the_culprits_fail(client, directory):
     assert numbers == sorted(set(range(SLICES)) - {50, 70})
     for path, content in whole.items():
         path.write_bytes(content)
-    Pipeline.from_toml(directory).run(client)
+    Pipeline.from_toml(directory).run(client=client)
     found = np.squeeze(open_result(directory).values)
     np.testing.assert_array_equal(found, images((SLICES, 40, 60))[:, :35, 3:])
 
@@ -117,7 +117,7 @@ def test_a_block_that_kills_its_workers_is_told_with_the_likely_cause(tmp_path, 
     with local_client(1) as client:
         client.run_on_scheduler(limit_failures)
         with pytest.raises(RunError, match="2 worker processes in a row died") as caught:
-            Pipeline.from_toml(directory).run(client)
+            Pipeline.from_toml(directory).run(client=client)
     assert "fewer workers" in str(caught.value)
 
 
@@ -138,7 +138,7 @@ def test_blocks_that_kill_their_workers_end_no_run_that_comes_to_others(tmp_path
             lambda _: tuple((float(k), {}) for k, _ in enumerate(notes.read_text().split())),
         )
         with pytest.raises(RunError, match=r"5 of 5 blocks failed"):
-            Pipeline.from_toml(directory).run(client)
+            Pipeline.from_toml(directory).run(client=client)
 
 
 @pytest.mark.parametrize("when", ["long ago", "between passes", "before any worker came"])

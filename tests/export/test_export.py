@@ -48,8 +48,8 @@ def tagged(directory: Path, stack: Any, **options: Any) -> Pipeline:
 
 
 def result(pipeline: Pipeline) -> Any:
-    assert pipeline.directory is not None
-    return open_result(pipeline.directory).values
+    assert pipeline.project.directory is not None
+    return open_result(pipeline.project.directory).values
 
 
 def tag(path: Path, page: int = 0) -> str:
@@ -61,7 +61,7 @@ def tag(path: Path, page: int = 0) -> str:
 def test_slices_are_the_result_under_the_names_of_the_source(tmp_path: Path, dtype: str) -> None:
     pipeline = corrected(tmp_path / "p", BACKGROUND, images(dtype=dtype))
     written = pipeline.export_tiff(tmp_path / "out")
-    assert [path.name for path in written] == list(pipeline.source.names)
+    assert [path.name for path in written] == list(pipeline.project.source.names)
     exported = open_stack(tmp_path / "out")
     assert exported.dtype == dtype
     np.testing.assert_array_equal(exported.values, result(pipeline))
@@ -171,7 +171,7 @@ def test_what_is_there_is_overwritten_only_when_told_to(tmp_path: Path) -> None:
     pipeline = corrected(tmp_path / "p", ["cropping"])
     out = tmp_path / "out"
     pipeline.export_tiff(out)
-    first = out / pipeline.source.names[0]
+    first = out / pipeline.project.source.names[0]
     first.write_bytes(b"mine")
     with pytest.raises(ExportError, match="not empty; --overwrite"):
         pipeline.export_tiff(out)
@@ -204,7 +204,7 @@ def test_every_slice_is_told_on_the_way(tmp_path: Path) -> None:
         told: list[SliceDone] = []
         export(tmp_path / export.__name__ / "out", on_slice=told.append)
         assert [(event.done, event.total) for event in told] == [(k, 40) for k in range(1, 41)]
-        assert told[0].name.endswith(pipeline.source.names[0])
+        assert told[0].name.endswith(pipeline.project.source.names[0])
 
 
 def test_an_interrupted_export_leaves_whole_files_and_can_be_repeated(tmp_path: Path) -> None:
@@ -221,7 +221,7 @@ def test_an_interrupted_export_leaves_whole_files_and_can_be_repeated(tmp_path: 
     assert not (tmp_path / "all.tif").exists()
     files = list((tmp_path / "out").iterdir())
     assert 5 <= len(files) < 20
-    wanted = dict(zip(pipeline.source.names, result(pipeline)[0], strict=True))
+    wanted = dict(zip(pipeline.project.source.names, result(pipeline)[0], strict=True))
     for file in files:
         np.testing.assert_array_equal(tifffile.imread(file), wanted[file.name])
     pipeline.export_tiff(tmp_path / "out", overwrite=True)
@@ -282,7 +282,9 @@ def test_memory_does_not_grow_with_the_stack(tmp_path: Path, export: str) -> Non
 
 def test_damage_in_the_result_is_named(tmp_path: Path) -> None:
     pipeline = corrected(tmp_path / "p", ["cropping"])
-    shards = sorted(path for path in pipeline.workspace.result.glob("scale0/image/c/0/*/0/0"))
+    shards = sorted(
+        path for path in pipeline.project.workspace.result.glob("scale0/image/c/0/*/0/0")
+    )
     content = bytearray(shards[1].read_bytes())
     content[10] ^= 1
     shards[1].write_bytes(content)
@@ -316,7 +318,9 @@ def test_ome_zarr_04_has_the_coarser_levels_and_where_they_lie(tmp_path: Path) -
     pipeline = Pipeline.from_toml(directory)
     pipeline.run()
     path = pipeline.export_ome_zarr04(tmp_path / "old.zarr")
-    old, new = (zarr.open_group(each, mode="r") for each in (path, pipeline.workspace.result))
+    old, new = (
+        zarr.open_group(each, mode="r") for each in (path, pipeline.project.workspace.result)
+    )
     levels = len(new.attrs["ome"]["multiscales"][0]["datasets"])
     assert levels > 1
     for level in range(levels):
@@ -335,7 +339,7 @@ def test_ome_zarr_04_replaces_its_like_only(tmp_path: Path) -> None:
     pipeline.export_ome_zarr04(path, overwrite=True)
     np.testing.assert_array_equal(open_stack(path).values, result(pipeline))
     (tmp_path / "mine").mkdir()
-    for mine in (tmp_path / "mine", pipeline.workspace.result, tmp_path / "p"):
+    for mine in (tmp_path / "mine", pipeline.project.workspace.result, tmp_path / "p"):
         with pytest.raises(ExportError, match=r"left alone|source lies"):
             pipeline.export_ome_zarr04(mine, overwrite=True)
         assert mine.exists()
@@ -361,7 +365,7 @@ def test_slices_of_the_source_keep_their_tags_and_new_ones_take_the_nearest(tmp_
     steps = {"resampling": {"zpos_out": [0.03, 0.05, 0.054, 0.056]}}
     directory = make_project(tmp_path, steps, images((7, 40, 50)), ind_min=3)
     pipeline = Pipeline.from_toml(directory)
-    (chain,) = pipeline.chains()
+    (chain,) = pipeline.project.chains()
     assert origins(pipeline, chain, 0) == (0, 1, 2, 3)
     assert origins(pipeline, chain, 1) == (0, 2, 2, 3)
 
@@ -405,7 +409,7 @@ def test_after_cleaning_the_result_is_still_complete(tmp_path: Path) -> None:
     freed = pipeline.clean()
     assert list(freed) == ["cropping"]
     assert freed["cropping"] > 1000
-    assert not (pipeline.workspace.work / "levels" / "cropping").exists()
+    assert not (pipeline.project.workspace.work / "levels" / "cropping").exists()
     assert pipeline.clean() == {}
     assert pipeline.run().passes == ()
     np.testing.assert_array_equal(result(pipeline), before)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -156,7 +156,7 @@ class Shared(Cropping):
 
 def test_outputs_of_all_channels_lie_in_the_directory_of_the_step(tmp_path: Path) -> None:
     found = Pipeline.from_toml(make_project(tmp_path, [], {"A": images(), "B": images()}))
-    pipeline = Pipeline(**{**vars(found), "steps": (Shared(),)})
+    pipeline = Pipeline.of(replace(found.project, steps=(Shared(),)))
     pipeline.run()
     (folder,) = pipeline.export_reference_layout()
     np.testing.assert_array_equal(np.load(folder / "tmats.npy"), np.eye(3))

@@ -257,7 +257,7 @@ def test_pixel_size_and_positions_are_coordinates_of_stack_and_result(tmp_path: 
 def test_what_cannot_be_used_is_said_by_projects_and_by_open_stack(tmp_path: Path) -> None:
     write_slices(tmp_path, stack(), [b"damaged"] * 3)
     write_params(tmp_path, {"cropping": {}})
-    (note,) = ps.Pipeline.from_toml(tmp_path).notes
+    (note,) = ps.Pipeline.from_toml(tmp_path).project.notes
     assert "slice_00000.tif: its metadata are damaged" in str(note)
     with pytest.warns(UserWarning, match=r"slice_00000\.tif: its metadata are damaged"):
         ps.open_stack(tmp_path)

@@ -184,7 +184,7 @@ def test_opening_and_planning_a_project_computes_nothing(make_project, chain):
 def test_a_lazy_result_computes_nothing_while_it_is_built(make_project):
     project = make_project(params(*CHAINS["per slice"]))
     pipeline = ps.Pipeline.from_toml(project)
-    real = replace(pipeline, source=open_source(project))
+    real = ps.Pipeline.of(replace(pipeline.project, source=open_source(project)))
     real.fit()
     found = pipeline.lazy()
     assert found.shape == (1, 7, 18, 19)
@@ -287,5 +287,6 @@ def test_kept_slices_have_their_positions(make_project):
 
 def test_a_pipeline_without_a_directory_corrects_lazily(make_project):
     project: Path = make_project(params(*CHAINS["cropping"]))
-    pipeline = replace(ps.Pipeline.from_toml(project), directory=None)
+    opened = ps.Pipeline.from_toml(project).project
+    pipeline = ps.Pipeline.of(replace(opened, directory=None))
     np.testing.assert_array_equal(pipeline.lazy()[0], textured((7, 36, 42))[:, 6:33, 2:38])

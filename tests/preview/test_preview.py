@@ -112,9 +112,9 @@ def test_what_is_moved_is_what_a_run_of_the_steps_that_move_leaves(tmp_path):
 def test_a_widget_behind_a_step_shows_the_same_difference(project):
     pipeline = Pipeline.from_toml(project)
     wanted = pipeline.preview(z=6)
-    bench = Workbench(pipeline, base=ALL.index("destriping"))
+    bench = Workbench(pipeline.project, base=ALL.index("destriping"))
     for _ in range(2):  # computed, and from memory
-        found = preview(pipeline, z=6, bench=bench)
+        found = preview(pipeline.project, z=6, bench=bench)
         np.testing.assert_array_equal(found.difference, wanted.difference)
 
 
@@ -142,7 +142,7 @@ def test_a_preview_shows_itself_in_a_notebook(project):
 )
 def test_what_is_not_there_is_said(project, wanted, message):
     with pytest.raises(ParameterError, match=message):
-        preview(Pipeline.from_toml(project), **wanted)
+        preview(Pipeline.from_toml(project).project, **wanted)
 
 
 def test_the_command_draws_a_picture(project, tmp_path, capsys):

@@ -48,7 +48,7 @@ def test_moving_a_slider_changes_picture_and_pipeline(view, project):
     assert view.changes == {NOISE_LEVEL: 500}
     assert f"{NOISE_LEVEL} = 500" in view.message.value
     changed = Pipeline.from_toml(project).with_parameters(view.changes)
-    assert view.pipeline.steps == changed.steps
+    assert view.pipeline.corrections == changed.corrections
     np.testing.assert_array_equal(view.preview.after, changed.preview(z=7, step="destriping").after)
     view.controls[NOISE_LEVEL].value = 20
     assert view.picture.value == before
@@ -72,7 +72,7 @@ def test_what_is_wrong_is_said_and_the_picture_stays(view):
 
 def test_every_step_has_a_view(project):
     pipeline = Pipeline.from_toml(project)
-    for step in pipeline.steps:
+    for step in pipeline.project.steps:
         assert pipeline.preview_widget(step=step.name).controls
 
 

@@ -155,7 +155,7 @@ def test_suggestions_are_toml_that_the_steps_take(tmp_path):
     directory = tmp_path / "demo"
     demo(shape=(12, 256, 256), curtaining=0.08, border=0.06).write(directory)
     pipeline = Pipeline.from_toml(directory)
-    text = suggest(pipeline)
+    text = suggest(pipeline.project)
     found = tomllib.loads(text)
     assert set(found) == {"bkg_removal", "registration_calculation", "destriping"}
     changes = {
@@ -171,4 +171,4 @@ def test_suggestions_are_toml_that_the_steps_take(tmp_path):
 def test_without_a_step_to_suggest_anything_for_this_is_said(tmp_path):
     pipeline = Pipeline.from_toml(make_project(tmp_path, ["cropping"], images((3, 50, 64))))
     with pytest.raises(ParameterError, match=r"one of bkg_removal, .* expected"):
-        suggest(pipeline)
+        suggest(pipeline.project)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from stack_tools import posed, turned
@@ -32,8 +34,8 @@ class Counting:
 
 
 def counting(pipeline):
-    source = Counting(pipeline.source)
-    return Pipeline(**{**vars(pipeline), "source": source}), source
+    source = Counting(pipeline.project.source)
+    return Pipeline.of(replace(pipeline.project, source=source)), source
 
 
 @pytest.mark.parametrize("precision", ["float32", "source"])
@@ -89,8 +91,8 @@ def test_with_fits_that_are_known_only_what_is_shown_is_read(tmp_path):
 def test_a_second_look_reads_nothing(tmp_path):
     project = make_project(tmp_path, {"bkg_removal": BACKGROUND})
     pipeline, source = counting(Pipeline.from_toml(project))
-    bench = Workbench(pipeline)
-    region = pipeline.source.specs[0].region.with_z(6, 7)
+    bench = Workbench(pipeline.project)
+    region = pipeline.project.source.specs[0].region.with_z(6, 7)
     first = bench.images(bench.fitted([6], 1), 1, [region])
     read = len(source.slices)
     again = bench.images(bench.fitted([6], 1), 1, [region])
@@ -105,7 +107,7 @@ def test_slices_near_the_one_shown_lie_on_each_other_as_in_a_run(tmp_path):
         "registration_transformation": {},
     }
     pipeline = Pipeline.from_toml(make_project(tmp_path, steps, posed(poses, (60, 70))))
-    bench = Workbench(pipeline)
+    bench = Workbench(pipeline.project)
     fitted = bench.fitted([6, 7], 2)
     assert str(fitted.estimates["registration_calculation"]) == "estimated from 4 of 12 slices"
     found = fitted.chains[0].fits["registration_calculation"]["pairwise"][:, 0]
@@ -118,7 +120,7 @@ def test_slices_near_the_one_shown_lie_on_each_other_as_in_a_run(tmp_path):
 def test_channels_share_an_estimated_registration(tmp_path):
     stacks = {"a": images(), "b": images(seed=1)}
     pipeline = Pipeline.from_toml(make_project(tmp_path, WHOLE_CHAIN, stacks))
-    fitted = Workbench(pipeline).fitted([5], len(WHOLE_CHAIN))
+    fitted = Workbench(pipeline.project).fitted([5], len(WHOLE_CHAIN))
     one, other = (chain.fits["registration_calculation"] for chain in fitted.chains)
     assert one is other
     first, second = (chain.fits["bkg_removal"]["coefficients"] for chain in fitted.chains)
@@ -129,8 +131,8 @@ def test_known_fits_of_steps_behind_the_base_can_be_left_aside(tmp_path):
     steps = {"bkg_removal": BACKGROUND, "intensity_rescaling": {"filter_size": 5}}
     pipeline = Pipeline.from_toml(make_project(tmp_path, steps))
     pipeline.run()
-    assert not Workbench(pipeline, 1).fitted([3], 2).estimates
-    assert set(Workbench(pipeline, 1, from_records=False).fitted([3], 2).estimates) == {
+    assert not Workbench(pipeline.project, 1).fitted([3], 2).estimates
+    assert set(Workbench(pipeline.project, 1, from_records=False).fitted([3], 2).estimates) == {
         "intensity_rescaling"
     }
 
@@ -138,7 +140,9 @@ def test_known_fits_of_steps_behind_the_base_can_be_left_aside(tmp_path):
 def test_what_is_seen_does_not_depend_on_what_is_kept(tmp_path):
     pipeline = Pipeline.from_toml(make_project(tmp_path, WHOLE_CHAIN, images((40, 50, 64))))
     seen = [
-        preview(pipeline, z=11, bench=Workbench(pipeline, base, memory=Memory(nbytes)))
+        preview(
+            pipeline.project, z=11, bench=Workbench(pipeline.project, base, memory=Memory(nbytes))
+        )
         for base, nbytes in ((0, 2**30), (0, 0), (5, 2**30), (5, 0))
     ]
     for each in seen[1:]:
@@ -157,7 +161,7 @@ def test_memory_forgets_what_was_used_least():
 
 
 def test_levels_are_found_by_name(tmp_path):
-    steps = Pipeline.from_toml(make_project(tmp_path, WHOLE_CHAIN)).steps
+    steps = Pipeline.from_toml(make_project(tmp_path, WHOLE_CHAIN)).project.steps
     assert level_after(steps, None) == len(steps)
     assert level_after(steps, "cropping") == 1
     with pytest.raises(ParameterError, match=r"step: one of cropping, .* expected, found 'x'"):

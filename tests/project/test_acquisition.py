@@ -93,7 +93,7 @@ def test_a_set_up_names_channels_and_slice_thickness(tmp_path: Path) -> None:
     assert f"area = {AREA}  # region of interest and 20 pixels around it, TIFF metadata of " in text
     assert found.taken[0] == "channels SE2, ESB: Atlas3D.a3d-setup"
     (tmp_path / "params.toml").write_text(text)
-    assert Pipeline.from_toml(tmp_path).notes == ()
+    assert Pipeline.from_toml(tmp_path).project.notes == ()
 
 
 @pytest.mark.parametrize(
@@ -370,7 +370,7 @@ class TestPixelSize:
         assert found.pixel_size == (pytest.approx((0.01, 0.005)), "metadata of the Zarr")
         assert (found.z_source, found.dz) == ("names", (0.02, ""))
         (folder / "params.toml").write_text(render(found, {}), "utf-8")
-        assert Pipeline.from_toml(folder).notes == ()
+        assert Pipeline.from_toml(folder).project.notes == ()
 
 
 class TestColor:
@@ -390,7 +390,7 @@ class TestColor:
         assert (result.exit_code, result.stderr) == (0, "")
         text = (tmp_path / "params.toml").read_text("utf-8")
         assert tomllib.loads(text)["samples"] == samples
-        assert Pipeline.from_toml(tmp_path).source.channels == channels
+        assert Pipeline.from_toml(tmp_path).project.source.channels == channels
 
     def test_without_it_the_message_names_it(self, tmp_path: Path) -> None:
         self.write(tmp_path)

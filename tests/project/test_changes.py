@@ -25,7 +25,7 @@ def directory(tmp_path):
 
 
 def told(directory):
-    return changed_slices(Pipeline.from_toml(directory))
+    return changed_slices(Pipeline.from_toml(directory).project)
 
 
 def test_nothing_is_told_before_a_run_or_without_changes(tmp_path, directory):

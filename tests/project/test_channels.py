@@ -26,7 +26,7 @@ def init(folder: Path) -> Result:
 def channels(folder: Path) -> list[str]:
     """Return the channels that `init` writes; they can be opened as one stack."""
     found: list[str] = tomllib.loads((folder / "params.toml").read_text("utf-8"))["channels"]
-    assert Pipeline.from_toml(folder).source.channels == tuple(found)
+    assert Pipeline.from_toml(folder).project.source.channels == tuple(found)
     return found
 
 

@@ -88,22 +88,22 @@ def problems(project: Path, text: str | None = None, **options) -> dict[str, str
 
 
 def notes(pipeline: Pipeline) -> dict[str, str]:
-    assert all(problem.severity != "error" for problem in pipeline.notes)
+    assert all(problem.severity != "error" for problem in pipeline.project.notes)
     # of slices without a pixel size
-    return {each.path: each.message for each in pipeline.notes if each.path != "voxel_size"}
+    return {each.path: each.message for each in pipeline.project.notes if each.path != "voxel_size"}
 
 
 def test_a_file_of_pystack3d_loads_unchanged(make_project):
     pipeline = Pipeline.from_toml(make_project(PYSTACK3D, shape=(24, 36, 42)))
-    assert [step.name for step in pipeline.steps] == [
+    assert [step.name for step in pipeline.project.steps] == [
         "cropping",
         "bkg_removal",
         "intensity_rescaling",
         "intensity_rescaling_area",
         "cropping_final",
     ]
-    assert pipeline.workers == 1
-    assert pipeline.source.specs[0].shape == (24, 36, 42)
+    assert pipeline.project.workers == 1
+    assert pipeline.project.source.specs[0].shape == (24, 36, 42)
     tables = set(tomllib.loads(PYSTACK3D)) & set(registry())
     assert not set(notes(pipeline)) & tables
 
@@ -133,7 +133,7 @@ def test_a_table_with_a_name_that_is_nearly_right_is_noted(make_project):
 def test_deprecated_keys_are_ignored_with_a_note_when_the_directory_is_given(make_project, key):
     project = make_project(f'{key} = "/nowhere"\nprocess_steps = []\n')
     pipeline = Pipeline.from_toml(project)
-    assert pipeline.directory == project.resolve()
+    assert pipeline.project.directory == project.resolve()
     assert re.search("deprecated.*ignored.*project_dir", notes(pipeline)[key])
 
 
@@ -143,7 +143,7 @@ def test_deprecated_keys_name_the_project_when_the_file_is_given(make_project, t
     params = tmp_path / "elsewhere.toml"
     params.write_text(f'{key} = "project"\nprocess_steps = []\n')
     pipeline = Pipeline.from_toml(params)
-    assert pipeline.directory == project.resolve()
+    assert pipeline.project.directory == project.resolve()
     assert re.search("deprecated.*taken as project_dir", notes(pipeline)[key])
 
 
@@ -151,7 +151,7 @@ def test_the_key_of_today_wins_over_a_deprecated_one(make_project, tmp_path):
     project = make_project(None)
     params = tmp_path / "elsewhere.toml"
     params.write_text('dirname = "old"\nproject_dir = "project"\nprocess_steps = []\n')
-    assert Pipeline.from_toml(params).directory == project.resolve()
+    assert Pipeline.from_toml(params).project.directory == project.resolve()
 
 
 def test_empty_strings_are_not_set_with_a_note(make_project):
@@ -162,9 +162,9 @@ def test_empty_strings_are_not_set_with_a_note(make_project):
     )
     project = make_project(text)
     pipeline = Pipeline.from_toml(project)
-    assert pipeline.directory == project.resolve()
-    assert pipeline.workers is None
-    assert pipeline.steps[0].area is None
+    assert pipeline.project.directory == project.resolve()
+    assert pipeline.project.workers is None
+    assert pipeline.project.steps[0].area is None
     noted = notes(pipeline)
     assert set(noted) == {
         "project_dir",
@@ -180,7 +180,7 @@ def test_empty_strings_are_not_set_with_a_note(make_project):
 def test_channels_may_say_in_several_ways_that_slices_lie_beside_the_file(make_project, channels):
     line = "" if channels is None else f"channels = {channels}\n"
     pipeline = Pipeline.from_toml(make_project(f"{line}process_steps = []\n"))
-    assert pipeline.source.specs[0].shape == (7, 36, 42)
+    assert pipeline.project.source.specs[0].shape == (7, 36, 42)
     assert notes(pipeline) == {}
 
 
@@ -190,16 +190,16 @@ def test_whole_floats_are_whole_numbers(make_project):
         "[bkg_removal]\norders = [1, 1, 1]\nmax_samples = 1e5\nthreshold_min = 2\n"
     )
     pipeline = Pipeline.from_toml(make_project(text))
-    assert pipeline.source.specs[0].shape[0] == 4
-    assert pipeline.steps[0].max_samples == 100_000
-    assert isinstance(pipeline.steps[0].max_samples, int)
-    assert isinstance(pipeline.steps[0].threshold_min, float)
+    assert pipeline.project.source.specs[0].shape[0] == 4
+    assert pipeline.project.steps[0].max_samples == 100_000
+    assert isinstance(pipeline.project.steps[0].max_samples, int)
+    assert isinstance(pipeline.project.steps[0].threshold_min, float)
 
 
 def test_a_byte_order_mark_does_no_harm(make_project):
     project = make_project(None)
     (project / "params.toml").write_text("process_steps = []\n", encoding="utf-8-sig")
-    assert Pipeline.from_toml(project).steps == ()
+    assert Pipeline.from_toml(project).project.steps == ()
 
 
 def test_any_single_parameter_file_is_taken(make_project):
@@ -207,7 +207,7 @@ def test_any_single_parameter_file_is_taken(make_project):
     mine = project / "mine.toml"
     mine.write_text("process_steps = []\n")
     assert find_params(project) == mine
-    assert Pipeline.from_toml(str(mine)).steps == ()
+    assert Pipeline.from_toml(str(mine)).project.steps == ()
 
 
 def test_of_several_parameter_files_the_usual_name_is_taken(make_project):
@@ -439,8 +439,8 @@ def test_an_area_beyond_the_image_is_clipped_with_a_note(make_project):
 )
 def test_slices_from_the_first_to_the_last_kept_are_kept(make_project, limits, count):
     pipeline = Pipeline.from_toml(make_project(f"process_steps = []\n{limits}\n"))
-    assert pipeline.source.specs[0].shape[0] == count
-    assert len(pipeline.source.names) == count
+    assert pipeline.project.source.specs[0].shape[0] == count
+    assert len(pipeline.project.source.names) == count
 
 
 @pytest.mark.parametrize("limits", ["ind_min = 7", "ind_max = -1", "ind_min = 4\nind_max = 3"])
@@ -458,8 +458,8 @@ def test_project_dir_is_relative_to_the_file(make_project, tmp_path, monkeypatch
     params.write_text('project_dir = "../project"\nprocess_steps = []\n')
     monkeypatch.chdir(tmp_path.parent)
     pipeline = Pipeline.from_toml(params)
-    assert pipeline.directory == project.resolve()
-    assert pipeline.workspace.process == project.resolve() / "process"
+    assert pipeline.project.directory == project.resolve()
+    assert pipeline.project.workspace.process == project.resolve() / "process"
 
 
 def test_loading_writes_nothing(make_project):
@@ -472,7 +472,7 @@ def test_loading_writes_nothing(make_project):
 def test_some_of_the_corrections_can_be_asked_for(make_project):
     project = make_project(PYSTACK3D)
     pipeline = Pipeline.from_toml(project, steps=["intensity_rescaling", "cropping"])
-    assert [step.name for step in pipeline.steps] == ["cropping", "intensity_rescaling"]
+    assert [step.name for step in pipeline.project.steps] == ["cropping", "intensity_rescaling"]
 
 
 def test_corrections_asked_for_must_be_listed(make_project):

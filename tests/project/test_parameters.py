@@ -22,7 +22,7 @@ def pipeline(tmp_path_factory):
 
 
 def step(pipeline, name):
-    return next(each for each in pipeline.steps if each.name == name)
+    return next(each for each in pipeline.project.steps if each.name == name)
 
 
 def test_paths_are_names_and_places():
@@ -61,22 +61,24 @@ def test_values_of_numpy_are_taken_and_recorded_as_plain_ones(pipeline):
     sigma = np.array([1.5, 12])
     changed = pipeline.with_parameters({MAXIT: np.int64(3), "destriping.filters[0].sigma": sigma})
     assert step(changed, "destriping").filters[0].sigma == (1.5, 12)
-    recorded = json.loads(json.dumps(changed.parameters["destriping"]))
+    recorded = json.loads(json.dumps(changed.project.parameters["destriping"]))
     assert (recorded["maxit"], recorded["filters"][0]["sigma"]) == (3, [1.5, 12])
     sigma[0] = 9
-    assert changed.parameters["destriping"]["filters"][0]["sigma"] == [1.5, 12]
+    assert changed.project.parameters["destriping"]["filters"][0]["sigma"] == [1.5, 12]
 
 
 def test_what_is_recorded_is_what_is_used(pipeline):
-    recorded = pipeline.with_parameters({NOISE_LEVEL: 55}).parameters
+    recorded = pipeline.with_parameters({NOISE_LEVEL: 55}).project.parameters
     assert recorded["destriping"]["filters"][0]["noise_level"] == 55
-    assert recorded["bkg_removal"] == pipeline.parameters["bkg_removal"]
-    assert pipeline.parameters["destriping"]["filters"][0]["noise_level"] == 20
+    assert recorded["bkg_removal"] == pipeline.project.parameters["bkg_removal"]
+    assert pipeline.project.parameters["destriping"]["filters"][0]["noise_level"] == 20
 
 
 def test_every_step_can_be_made_again_from_its_parameters(pipeline):
-    same = pipeline.with_parameters({f"{each.name}.checkpoint": False for each in pipeline.steps})
-    assert same.steps == pipeline.steps
+    same = pipeline.with_parameters(
+        {f"{each.name}.checkpoint": False for each in pipeline.project.steps}
+    )
+    assert same.corrections == pipeline.corrections
 
 
 @pytest.mark.parametrize(

@@ -41,7 +41,7 @@ def test_it_describes_the_slices_and_is_read_with_nothing_but_what_is_unknown(ma
     assert "ind_max" not in params  # slices that come later are not left out
     assert params["cropping"]["area"] == [0, 42, 0, 36]
     assert "7 slices of 42 x 36 pixels, uint8" in path.read_text(encoding="utf-8")
-    (note,) = Pipeline.from_toml(project).notes
+    (note,) = Pipeline.from_toml(project).project.notes
     assert "pixel size is unknown" in str(note)
 
 
@@ -49,7 +49,7 @@ def test_channels_are_found_in_sub_directories(make_project):
     project = make_project(None, channels=["SE2", "ESB"])
     params = tomllib.loads(written(project).read_text(encoding="utf-8"))
     assert params["channels"] == ["ESB", "SE2"]
-    assert Pipeline.from_toml(project).source.channels == ("ESB", "SE2")
+    assert Pipeline.from_toml(project).project.source.channels == ("ESB", "SE2")
 
 
 def test_names_of_channels_may_hold_anything(make_project):
@@ -156,5 +156,5 @@ def test_names_of_files_may_hold_what_comments_may_not(tmp_path):
     xml = slice_xml((36, 42), box=(9, 20, 9, 20))
     write_slices(tmp_path, textured((2, 36, 42)), [xml] * 2, name="a\nb\x7f{0}.tif")
     assert "TIFF metadata of a?b?0.tif" in written(tmp_path).read_text(encoding="utf-8")
-    (note,) = Pipeline.from_toml(tmp_path).notes
+    (note,) = Pipeline.from_toml(tmp_path).project.notes
     assert "the distance of slices is unknown" in str(note)

@@ -34,7 +34,7 @@ def pipeline(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def report(pipeline):
-    return make_report(pipeline)
+    return make_report(pipeline.project)
 
 
 @pytest.fixture(scope="module")
@@ -101,9 +101,9 @@ def test_every_chart_says_how_to_read_it(report):
 @pytest.mark.parametrize("level", range(1, len(WHOLE_CHAIN) + 1))
 @pytest.mark.parametrize("channel", CHANNELS)
 def test_statistics_in_files_are_the_figures_of_the_run(pipeline, files, level, channel):
-    step = pipeline.steps[level - 1].name
+    step = pipeline.project.steps[level - 1].name
     table = read_csv(files / step / channel / "grey_levels.csv")
-    figures = load_figures(pipeline, level)
+    figures = load_figures(pipeline.project, level)
     index = CHANNELS.index(channel)
     for stage, key in (("before", "before"), ("after", "cast")):
         for column, what in enumerate(("minimum", "maximum", "mean")):
@@ -148,7 +148,7 @@ def test_histograms_in_files_are_those_of_the_fit(pipeline, files):
 
 
 def test_convergence_in_files_is_that_of_the_solver(pipeline, files):
-    figures = load_figures(pipeline, 6)
+    figures = load_figures(pipeline.project, 6)
     table = read_csv(files / "destriping" / "SE2" / "iterations.csv")
     np.testing.assert_array_equal(table["iterations"], figures["iterations"][1])
     lines = read_csv(files / "destriping" / "SE2" / "convergence.csv")
@@ -185,7 +185,7 @@ def test_every_step_can_be_reported_on_alone(tmp_path, name):
 def test_a_stack_without_steps_can_be_reported_on(tmp_path):
     pipeline = Pipeline.from_toml(make_project(tmp_path, {}, images((5, 20, 30))))
     pipeline.run()
-    assert list(charts(make_report(pipeline), "acquisition")) == ["grey_levels"]
+    assert list(charts(make_report(pipeline.project), "acquisition")) == ["grey_levels"]
 
 
 @pytest.mark.parametrize("slices", [1, 2])
@@ -200,9 +200,9 @@ def test_a_background_of_each_slice_has_its_coefficients(tmp_path):
     steps = {"bkg_removal": {"orders": [1, 1], "skip_factors": [2, 2]}}
     pipeline = Pipeline.from_toml(make_project(tmp_path, steps, images((6, 30, 40))))
     pipeline.run()
-    chart = charts(make_report(pipeline), "bkg_removal")["coefficients"]
+    chart = charts(make_report(pipeline.project), "bkg_removal")["coefficients"]
     assert list(chart.panels) == ["1", "y", "x", "x*y"]
-    expected = load_figures(pipeline, 1)["coefficients"][0, :, 2]
+    expected = load_figures(pipeline.project, 1)["coefficients"][0, :, 2]
     np.testing.assert_array_equal(chart.panels["x"][""], expected)
 
 
@@ -212,7 +212,7 @@ def test_a_slice_that_looks_like_no_other_is_named(tmp_path):
     steps = {"registration_calculation": STEPS["registration_calculation"]}
     pipeline = Pipeline.from_toml(make_project(tmp_path, steps, stack))
     pipeline.run()
-    found = make_report(pipeline)
+    found = make_report(pipeline.project)
     assert 11 in charts(found, "registration_calculation")["pairwise"].flags
     (line,) = [note for note in found.notes if "little in common" in note]
     assert line.startswith("slice_0011_z=0.1100um.tif: ")
@@ -248,13 +248,13 @@ def test_finished_blocks_of_an_unfinished_pass_have_their_figures(tmp_path, monk
     monkeypatch.setattr(ResultWriter, "write", refuse)
     with pytest.raises(RunError, match="no more"):
         pipeline.run()
-    found = charts(make_report(pipeline), "intensity_rescaling_area")
+    found = charts(make_report(pipeline.project), "intensity_rescaling_area")
     means = found["grey_levels"].panels["mean"]["after"]
     assert np.isnan(means).sum() in (4, 8)
     assert np.isnan(means[8])
     monkeypatch.undo()
     pipeline.run()
-    whole = charts(make_report(pipeline), "intensity_rescaling_area")["grey_levels"]
+    whole = charts(make_report(pipeline.project), "intensity_rescaling_area")["grey_levels"]
     is_known = ~np.isnan(means)
     np.testing.assert_array_equal(whole.panels["mean"]["after"][is_known], means[is_known])
 
@@ -268,7 +268,7 @@ def test_without_a_run_there_is_nothing_to_report(tmp_path):
 
 def test_the_pages_figures_survive_that_levels_are_freed(pipeline, report):
     pipeline.clean()
-    again = make_report(pipeline)
+    again = make_report(pipeline.project)
     for (_, _, one), (_, _, other) in zip(all_charts(report), all_charts(again), strict=True):
         assert one.name == other.name
         if isinstance(one, Lines):
@@ -276,7 +276,7 @@ def test_the_pages_figures_survive_that_levels_are_freed(pipeline, report):
 
 
 def test_passes_are_told_with_what_they_took(pipeline, report):
-    summary = json.loads(pipeline.workspace.summary.read_text())
+    summary = json.loads(pipeline.project.workspace.summary.read_text())
     table = charts(report, "time_and_memory")["passes"].columns
     assert table["does"] == [each["label"] for each in summary["passes"]]
     assert table["blocks"] == [each["tasks"] for each in summary["passes"]]

@@ -60,7 +60,7 @@ def test_the_page_opens_without_errors_and_with_all_pictures(tab, pipeline, page
     assert tab.messages() == []
     assert tab.evaluate("document.readyState") == "complete"
     pictures = tab.evaluate("[...document.images].map(i => [i.naturalWidth, i.alt])")
-    drawn = [chart for _, _, chart in all_charts(make_report(pipeline)) if is_drawn(chart)]
+    drawn = [chart for _, _, chart in all_charts(make_report(pipeline.project)) if is_drawn(chart)]
     assert [alt for _, alt in pictures] == [chart.title for chart in drawn]
     assert all(natural > 100 for natural, _ in pictures)
     addresses = tab.evaluate("performance.getEntriesByType('resource').map(r => r.name)")

@@ -45,44 +45,44 @@ def check(found: Planes, stack):
 
 @pytest.mark.parametrize("channel", [0, 1])
 def test_planes_after_are_those_of_the_result(pipeline, channel):
-    result = open_result(pipeline.directory).values
-    check(planes_after(RunKnown(pipeline), channel), result[channel])
+    result = open_result(pipeline.project.directory).values
+    check(planes_after(RunKnown(pipeline.project), channel), result[channel])
 
 
 @pytest.mark.parametrize("channel", [0, 1])
 def test_planes_before_are_those_of_the_same_place_in_the_acquisition(pipeline, channel):
-    check(planes_before(RunKnown(pipeline), channel), acquired(channel))
+    check(planes_before(RunKnown(pipeline.project), channel), acquired(channel))
 
 
 def test_what_is_ingested_is_read_in_place_of_the_slices(pipeline, monkeypatch):
-    known = RunKnown(pipeline)
+    known = RunKnown(pipeline.project)
 
     def refuse(*_):
         message = "a slice was read"
         raise AssertionError(message)
 
     with monkeypatch.context() as patch:
-        patch.setattr(type(pipeline.source), "read", refuse)
+        patch.setattr(type(pipeline.project.source), "read", refuse)
         check(planes_before(known, 0), acquired(0))
     pipeline.clean()
-    check(planes_before(RunKnown(pipeline), 0), acquired(0))
-    monkeypatch.setattr(type(pipeline.source), "read", refuse)
+    check(planes_before(RunKnown(pipeline.project), 0), acquired(0))
+    monkeypatch.setattr(type(pipeline.project.source), "read", refuse)
     with pytest.raises(AssertionError, match="a slice was read"):
-        planes_before(RunKnown(pipeline), 0)
+        planes_before(RunKnown(pipeline.project), 0)
 
 
 def test_of_many_slices_some_are_read_and_it_is_said(pipeline, monkeypatch):
     monkeypatch.setattr(planes, "MOST_SLICES", 4)
     monkeypatch.setattr(planes, "FEWEST_SLICES", 2)
-    known = RunKnown(pipeline)
+    known = RunKnown(pipeline.project)
     chosen = [0, 5, 9, 14]
     for found, stack in (
-        (planes_after(known, 0), open_result(pipeline.directory).values[0]),
+        (planes_after(known, 0), open_result(pipeline.project.directory).values[0]),
         (planes_before(known, 0), acquired(0)),
     ):
         np.testing.assert_array_equal(found.xz, stack[chosen, SHAPE[1] // 2])
         np.testing.assert_array_equal(found.xy, stack[5])
-    report = content.make_report(pipeline)
+    report = content.make_report(pipeline.project)
     chart = report.sections[0].groups[0].charts[0]
     assert "Along z 4 of the 15 slices are shown." in chart.text
 
@@ -90,14 +90,14 @@ def test_of_many_slices_some_are_read_and_it_is_said(pipeline, monkeypatch):
 def test_large_slices_are_few_whatever_they_take(pipeline, monkeypatch):
     monkeypatch.setattr(planes, "MOST_BYTES", 1)
     monkeypatch.setattr(planes, "FEWEST_SLICES", 3)
-    assert planes_after(RunKnown(pipeline), 0).read == 3
+    assert planes_after(RunKnown(pipeline.project), 0).read == 3
 
 
 def test_wide_slices_are_shown_from_the_pyramid_and_pooled_alike_before(tmp_path):
     stack = images((4, 600, 1100))
     pipeline = Pipeline.from_toml(make_project(tmp_path, {}, stack))
     pipeline.run()
-    known = RunKnown(pipeline)
+    known = RunKnown(pipeline.project)
     before, after = planes_before(known, 0), planes_after(known, 0)
     assert before.xy.shape == after.xy.shape == (300, 550)
     expected = stack[2].reshape(300, 2, 550, 2).mean(axis=(1, 3))
@@ -108,7 +108,7 @@ def test_wide_slices_are_shown_from_the_pyramid_and_pooled_alike_before(tmp_path
 
 
 def test_thin_stacks_are_drawn_thicker_and_it_is_said(pipeline):
-    found = planes_after(RunKnown(pipeline), 0)
+    found = planes_after(RunKnown(pipeline.project), 0)
     depth, height, _ = found.size
     assert found.shown_depth == max(depth, 0.25 * height)
     flat = Planes(**{**vars(found), "size": (1.0, 100.0, 200.0)})
@@ -123,7 +123,7 @@ def test_slices_that_are_gone_are_said_and_the_rest_is_shown(tmp_path):
     pipeline.clean()
     for path in tmp_path.glob("*.tif"):
         path.write_bytes(b"")
-    group = content.make_report(pipeline).sections[0].groups[0]
+    group = content.make_report(pipeline.project).sections[0].groups[0]
     assert [chart.name for chart in group.charts] == ["planes_after", "cube_after"]
     (note,) = group.notes
     assert note.startswith("The planes before cannot be shown: ")
