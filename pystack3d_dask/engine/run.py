@@ -16,6 +16,7 @@ from pystack3d_dask.core.chain import Work
 from pystack3d_dask.core.gpu_policy import GpuUse
 from pystack3d_dask.core.plan import Pass, Plan
 from pystack3d_dask.core.planner import fit_rounds
+from pystack3d_dask.core.provenance import provenance
 from pystack3d_dask.core.spec import Arrays, shown_names
 from pystack3d_dask.engine.executors import InProcess, OnClient, Runner
 from pystack3d_dask.engine.repair import DamagedLevelsError, Repairs, origin
@@ -338,7 +339,8 @@ class _PassRun:
         self._save_figures()
         for level in self.work.stores:
             if level == len(self.project.steps):
-                finish_result(self.workspace.result, {}, self._windows())
+                about = {"provenance": provenance(self.project.steps)}
+                finish_result(self.workspace.result, about, self._windows())
             else:
                 path = self.workspace.level(self.project.steps, level)
                 update_attrs(path, {"complete": True})

@@ -7,12 +7,18 @@ of a channel, it reads the blocks whole. Here indices are merged before dask see
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 import dask.array as da
 import numpy as np
 
-from pystack3d_dask.core.spec import Array
+from pystack3d_dask.core.spec import AXES, Array
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+NAME = "image"
 
 Place = int | range
 
@@ -36,10 +42,11 @@ class OnDemand(da.Array):  # type: ignore[misc]  # dask is not typed
     def __new__(
         cls, stored: Any, blocks: Sequence[int], places: Sequence[Place] | None = None
     ) -> OnDemand:
-        places = tuple(range(extent) for extent in stored.shape) if places is None else places
-        view = _View(stored, tuple(places))
+        view = View(stored, places)
         chunks = tuple(
-            block for block, place in zip(blocks, places, strict=True) if isinstance(place, range)
+            block
+            for block, place in zip(blocks, view.places, strict=True)
+            if isinstance(place, range)
         )
         meta = np.empty((0,) * view.ndim, view.dtype)
         plain = da.from_array(view, chunks=chunks, name=False, fancy=False, meta=meta)
@@ -54,12 +61,43 @@ class OnDemand(da.Array):  # type: ignore[misc]  # dask is not typed
         return OnDemand(self._view.stored, self._extents, self._view.selected(chosen))
 
 
-class _View:
-    """Part of an array on disk; an index reads."""
+@dataclass(frozen=True)
+class Stored:
+    """A stack on disk, with what xarray has to know of it.
 
-    def __init__(self, stored: Any, places: tuple[Place, ...]) -> None:
-        self.stored, self.places = stored, places
-        self.shape = tuple(len(place) for place in places if isinstance(place, range))
+    Parameters
+    ----------
+    pixels : array-like, shape (channels, slices, rows, columns)
+        As for `OnDemand`.
+    chunks : tuple of int
+        Extent along each axis of what is stored together.
+    coords, attrs : dict
+        Of the array.
+    """
+
+    pixels: Any
+    chunks: tuple[int, ...]
+    coords: dict[str, Any]
+    attrs: dict[str, Any]
+
+    def as_dask(self, blocks: Sequence[int] | None = None) -> xr.DataArray:
+        """Return it as a lazy array; with the blocks of dask that are given, or its chunks."""
+        import xarray as xr
+
+        data = OnDemand(self.pixels, self.chunks if blocks is None else blocks)
+        return xr.DataArray(
+            data, dims=("c", *AXES), coords=self.coords, attrs=self.attrs, name=NAME
+        )
+
+
+class View:
+    """Part of an array on disk; an index of integers and slices reads."""
+
+    def __init__(self, stored: Any, places: Sequence[Place] | None = None) -> None:
+        everything = tuple(range(extent) for extent in stored.shape)
+        self.stored = stored
+        self.places: tuple[Place, ...] = everything if places is None else tuple(places)
+        self.shape = tuple(len(place) for place in self.places if isinstance(place, range))
         self.ndim = len(self.shape)
         self.dtype: np.dtype[Any] = stored.dtype
 

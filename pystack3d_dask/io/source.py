@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple, Protocol
 
-from pystack3d_dask.core.spec import Array, Region, StackSpec
+from pystack3d_dask.core.spec import Array, Region, StackSpec, Triple
 
 
 class Loss(NamedTuple):
@@ -36,6 +36,8 @@ class Source(Protocol):
     chunked : bool
         Whether a region can be read again without decoding much around it: such a
         source is read in place, others are ingested once.
+    chunks : tuple of int
+        Extent along (z, y, x) of what the files hold together: a slice, or a chunk or shard.
     fingerprint : str
         Changes when slices are replaced, added, removed or selected otherwise.
     contents : dict of str to str
@@ -54,6 +56,8 @@ class Source(Protocol):
     def names(self) -> tuple[str, ...]: ...
     @property
     def chunked(self) -> bool: ...
+    @property
+    def chunks(self) -> Triple: ...
     @property
     def fingerprint(self) -> str: ...
     @property

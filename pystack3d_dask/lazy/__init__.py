@@ -1,1 +1,3 @@
-"""Corrections as functions on lazy arrays of xarray."""
+"""Corrections as lazy arrays, for notebooks and scripts; importing it adds the accessor."""
+
+from pystack3d_dask.lazy import accessor as accessor

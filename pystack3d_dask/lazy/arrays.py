@@ -18,13 +18,14 @@ import xarray as xr
 from dask.array.overlap import ensure_minimum_chunksize
 
 from pystack3d_dask.core.chain import Chain, Gather, Work, demands, slabs
+from pystack3d_dask.core.provenance import GRAY_LEVELS, provenance
 from pystack3d_dask.core.pyramid import slab_thickness
 from pystack3d_dask.core.spec import AXES, Array, Arrays, Region
 from pystack3d_dask.core.step import Step
 from pystack3d_dask.engine.block import Partials, run_block
 from pystack3d_dask.errors import FitRequiredError
 from pystack3d_dask.io.ome.image import coordinates
-from pystack3d_dask.io.on_demand import OnDemand
+from pystack3d_dask.io.on_demand import NAME, Stored
 from pystack3d_dask.io.source import Source
 from pystack3d_dask.kernels.casting import repair
 from pystack3d_dask.project.known import known_work
@@ -38,10 +39,15 @@ def lazy_source(source: Source) -> xr.DataArray:
 
     What is selected of it is all that is read, as far as the files allow.
     """
-    pixels = _Pixels(source)
-    slab = slab_thickness(pixels.shape[1:], pixels.dtype.itemsize)
+    stored = stored_source(source)
+    slab = slab_thickness(stored.pixels.shape[1:], stored.pixels.dtype.itemsize)
+    return stored.as_dask((1, slab, -1, -1))
+
+
+def stored_source(source: Source) -> Stored:
+    """Return the slices of a source for xarray."""
     coords = coordinates(source.channels, source.specs[0])
-    return xr.DataArray(OnDemand(pixels, (1, slab, -1, -1)), dims=("c", *AXES), coords=coords)
+    return Stored(_Pixels(source), (1, *source.chunks), coords, dict(GRAY_LEVELS))
 
 
 class _Pixels:
@@ -301,7 +307,11 @@ def _lazy(source: Source, chains: list[Chain] | tuple[Chain, ...]) -> xr.DataArr
     channels = [_from_source(source, index, chain, dtype) for index, chain in enumerate(chains)]
     spec = chains[0].levels[-1]
     return xr.DataArray(
-        da.stack(channels), dims=("c", *AXES), coords=coordinates(source.channels, spec)
+        da.stack(channels),
+        dims=("c", *AXES),
+        coords=coordinates(source.channels, spec),
+        attrs={**GRAY_LEVELS, **provenance(chains[0].steps)},
+        name=NAME,
     )
 
 

@@ -21,6 +21,7 @@ import numpy as np
 import xarray as xr
 
 from pystack3d_dask.core.chain import Chain
+from pystack3d_dask.core.provenance import provenance
 from pystack3d_dask.core.spec import AXES, Arrays, StackSpec, Triple
 from pystack3d_dask.core.step import Step, registry
 from pystack3d_dask.errors import FitRequiredError, ParameterError, StackError
@@ -131,12 +132,19 @@ def open_stack(
     ValueError
         When voxels cannot have that size.
     """
+    return lazy_source(open_slices(path, channels, voxel_size))
+
+
+def open_slices(
+    path: str | Path, channels: tuple[str, ...], voxel_size: Sequence[float] | None
+) -> Source:
+    """Return the source at a path, and warn of what its notes say; see `open_stack`."""
     source: Source = open_source(path, channels=channels)
     if voxel_size is not None:
         source = Scaled(source, check_voxel_size(voxel_size))
     for note in source.notes:
-        warnings.warn(note, stacklevel=2)
-    return lazy_source(source)
+        warnings.warn(note, stacklevel=_outside())
+    return source
 
 
 def open_result(directory: str | Path, level: int = 0) -> xr.DataArray:
@@ -328,19 +336,20 @@ def _applied(stack: xr.DataArray, steps: tuple[Step, ...], fit: Fit | None) -> x
     chains = [Chain(steps, spec, known) for known in fits]
     corrected = [correct_array(each, chain) for each, chain in zip(channels, chains, strict=True)]
     data = da.stack(corrected) if stack.ndim == 4 else corrected[0]
-    return _like(stack, data, spec, chains[0].levels[-1])
+    return _like(stack, data, spec, chains[0])
 
 
-def _like(stack: xr.DataArray, data: Any, spec: StackSpec, end: StackSpec) -> xr.DataArray:
+def _like(stack: xr.DataArray, data: Any, spec: StackSpec, chain: Chain) -> xr.DataArray:
     """Return values with the coordinates that are left of a stack's."""
+    end, steps = chain.levels[-1], chain.steps
     top, left = (a - b for a, b in zip(end.origin, spec.origin, strict=True))
     kept = {"y": slice(top, top + end.shape[1]), "x": slice(left, left + end.shape[2])}
     coords = dict(stack.isel(kept).coords)
     if end.shape[0] != spec.shape[0] or end.z != spec.z:
         # what lay beside the slices before says nothing of those that were made
         coords = {name: each for name, each in coords.items() if "z" not in each.dims}
-        coords["z"] = ("z", np.array(end.z), {"units": "micrometer"})
-    attrs = {**stack.attrs, SOURCE_TYPE: str(spec.source_dtype)}
+        coords["z"] = ("z", np.array(end.z), {"long_name": "z", "units": "micrometer"})
+    attrs = {**stack.attrs, SOURCE_TYPE: str(spec.source_dtype), **provenance(steps, stack.attrs)}
     return xr.DataArray(data, dims=stack.dims, coords=coords, attrs=attrs, name=stack.name)
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import shutil
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -20,6 +20,7 @@ import zarr
 from numpy.typing import NDArray
 
 from pystack3d_dask.core.geometry import assumed_axes
+from pystack3d_dask.core.provenance import GRAY_LEVELS
 from pystack3d_dask.core.pyramid import pooled_shape, pyramid
 from pystack3d_dask.core.spec import AXES, Array, StackSpec, Triple, shown_names
 from pystack3d_dask.errors import StackError
@@ -31,6 +32,8 @@ from pystack3d_dask.io.zarr.shard import read_slice, write_shard
 
 if TYPE_CHECKING:
     import xarray as xr
+
+    from pystack3d_dask.io.on_demand import Stored
 
 DIMS = ("c", *AXES)
 OURS = "pystack3d_dask"
@@ -268,10 +271,15 @@ def open_result(path: Path | str, level: int = 0) -> xr.DataArray:
     StackError
         If there is no result, or an incomplete one, or no such level.
     """
+    return stored_result(path, level).as_dask()
+
+
+def stored_result(path: Path | str, level: int = 0) -> Stored:
+    """Return a complete result for xarray; see `open_result`."""
     # not at the top: workers and most commands do without these, and start sooner
     import xarray as xr
 
-    from pystack3d_dask.io.on_demand import OnDemand
+    from pystack3d_dask.io.on_demand import Stored
 
     state = result_state(path)
     if not state:
@@ -285,10 +293,11 @@ def open_result(path: Path | str, level: int = 0) -> xr.DataArray:
         msg = f"{path}: a level from 0 to {len(levels) - 1} expected, found {level}"
         raise StackError(msg)
     image: xr.DataArray = xr.open_zarr(path, group=f"scale{level}", chunks=None)["image"]
-    pixels = OnDemand(levels[level].image, (1, levels[level].slices, -1, -1))
-    image = image.copy(data=pixels)
-    # numpy's variable-length strings cannot be cast to, or saved as, most other things
-    return image.assign_coords(c=[str(name) for name in image["c"].values])
+    found = {name: (name, image[name].values, image[name].attrs) for name in AXES}
+    coords = {"c": channel_names(image["c"].values), **found}
+    attrs = {**image.attrs, **state.get("provenance", {})}
+    blocks = (1, levels[level].slices, *image.shape[2:])
+    return Stored(levels[level].image, blocks, coords, attrs)
 
 
 def coordinates(channels: Sequence[str], spec: StackSpec) -> dict[str, Any]:
@@ -301,8 +310,13 @@ def coordinates(channels: Sequence[str], spec: StackSpec) -> dict[str, Any]:
     spec : StackSpec
         Any one channel.
     """
-    spatial = {axis.name: (axis.name, axis.positions, {"units": axis.unit}) for axis in _axes(spec)}
-    return {"c": list(channels), **spatial}
+    spatial = {axis.name: (axis.name, axis.positions, axis.attributes) for axis in _axes(spec)}
+    return {"c": channel_names(channels), **spatial}
+
+
+def channel_names(names: Iterable[Any]) -> NDArray[np.object_]:
+    """Return names as an array that can be saved in any format, unlike numpy's strings."""
+    return np.array([str(name) for name in names], dtype=object)
 
 
 @dataclass(frozen=True)
@@ -313,6 +327,10 @@ class _Axis:
     positions: NDArray[np.float64]
     step: float
     unit: Unit
+
+    @property
+    def attributes(self) -> dict[str, str]:
+        return {"long_name": self.name, "units": self.unit}
 
 
 def _axes(spec: StackSpec) -> tuple[_Axis, ...]:
@@ -409,6 +427,7 @@ def _create_image(
         compressors=CODECS,
         fill_value=0,
         dimension_names=DIMS,
+        attributes=GRAY_LEVELS,
     )
 
 
@@ -423,7 +442,7 @@ def _create_coordinates(
             axis.name,
             data=pooled_positions(axis.positions, f),
             dimension_names=(axis.name,),
-            attributes={"units": axis.unit},
+            attributes=axis.attributes,
         )
 
 

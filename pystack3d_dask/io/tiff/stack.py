@@ -15,7 +15,7 @@ from typing import Any, ClassVar, Literal, NamedTuple
 
 import numpy as np
 
-from pystack3d_dask.core.spec import Array, Region, StackSpec
+from pystack3d_dask.core.spec import Array, Region, StackSpec, Triple
 from pystack3d_dask.errors import HeadersError
 from pystack3d_dask.io.dtypes import read_dtype
 from pystack3d_dask.io.microscopes.slice_metadata import SliceMetadata
@@ -113,6 +113,11 @@ class TiffStack:
     metadata: tuple[SliceMetadata | None, ...]
     notes: tuple[str, ...]
     chunked: ClassVar[bool] = False
+
+    @property
+    def chunks(self) -> Triple:
+        """Extent of a slice."""
+        return 1, *self.specs[0].shape[1:]
 
     @property
     def faults(self) -> list[str]:

@@ -10,7 +10,7 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 
-from pystack3d_dask.core.spec import Array, Region, StackSpec
+from pystack3d_dask.core.spec import Array, Region, StackSpec, Triple
 from pystack3d_dask.errors import PixelError
 from pystack3d_dask.io.source import Loss, Source
 
@@ -48,6 +48,11 @@ class Wrapper:
     def chunked(self) -> bool:
         """Whether regions can be read again at will."""
         return self.source.chunked
+
+    @property
+    def chunks(self) -> Triple:
+        """Extent of what the files hold together."""
+        return self.source.chunks
 
     @property
     def contents(self) -> dict[str, str]:

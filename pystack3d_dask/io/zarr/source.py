@@ -88,6 +88,14 @@ class ZarrStack:
     notes: tuple[str, ...] = ()
     chunked: ClassVar[bool] = True
 
+    @property
+    def chunks(self) -> Triple:
+        """Extent of the shards of the first channel, or of the chunks where there are none."""
+        where = self.arrays[0]
+        array = _opened(where.path, self.stamps[0])
+        extents = dict(zip(where.axes, array.shards or array.chunks, strict=True))
+        return extents.get("z", 1), extents["y"], extents["x"]
+
     @cached_property
     def fingerprint(self) -> str:
         """SHA-256 of the stamps of the arrays and of the selection, wherever they lie."""
