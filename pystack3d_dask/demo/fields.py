@@ -16,6 +16,9 @@ from pystack3d_dask.kernels.jit import compiled
 
 Triplet = tuple[float, float, float]
 
+VOXEL_SIZE = 0.01
+"""Edge of a voxel, and nominal thickness of a slice, in micrometers."""
+
 
 @dataclass(frozen=True)
 class Plane:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from typing import Protocol
 
+from pystack3d_dask.core.spec import Array, Triple
 from pystack3d_dask.core.step import registry
 from pystack3d_dask.demo.defects import BACKGROUND_BASIS
-from pystack3d_dask.demo.stack import VOXEL_SIZE, DemoStack
+from pystack3d_dask.demo.fields import VOXEL_SIZE
 
 HEAD = """\
 # Parameters of a demonstration stack, in PyStack3D's format.
@@ -62,7 +64,22 @@ area = {final_area}
 """The steps that mend the defects, in the order in which they do, with their parameters."""
 
 
-def params_toml(stack: DemoStack, channels: Sequence[str] = (".",)) -> str:
+class Specimen(Protocol):
+    """What the parameters depend on, see `pystack3d_dask.demo.stack.DemoStack`."""
+
+    @property
+    def shape(self) -> Triple: ...
+    @property
+    def truth_shape(self) -> Triple: ...
+    @property
+    def view(self) -> tuple[slice, slice]: ...
+    @property
+    def shifts(self) -> Array: ...
+    @property
+    def feature(self) -> float: ...
+
+
+def params_toml(stack: Specimen, channels: Sequence[str] = (".",)) -> str:
     """Return the text of the ``params.toml`` for a stack: all that this version can mend."""
     names = [name for name in TABLES if name in registry()]
     slices, rows, columns = stack.shape
@@ -81,13 +98,13 @@ def params_toml(stack: DemoStack, channels: Sequence[str] = (".",)) -> str:
     return "\n".join([HEAD, *tables]).format(**values)
 
 
-def _area(stack: DemoStack) -> list[int]:
+def _area(stack: Specimen) -> list[int]:
     rows, columns = stack.view
     height = stack.shape[1]
     return [columns.start, columns.stop, height - rows.stop, height - rows.start]
 
 
-def _final_area(stack: DemoStack, *, registered: bool) -> list[int]:
+def _final_area(stack: Specimen, *, registered: bool) -> list[int]:
     """Return what is left without a rim, after registration has cropped to the common part."""
     _, rows, columns = stack.truth_shape
     if registered:

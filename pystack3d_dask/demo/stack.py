@@ -22,15 +22,14 @@ from pystack3d_dask.demo.defects import (
     noisy,
     positions,
 )
-from pystack3d_dask.demo.fields import Plane
+from pystack3d_dask.demo.fields import VOXEL_SIZE, Plane
+from pystack3d_dask.demo.params import params_toml
 from pystack3d_dask.demo.textures import TEXTURES, Texture
 from pystack3d_dask.errors import ParameterError, Problem
 from pystack3d_dask.kernels.casting import cast
 
 View = tuple[slice, slice]
 
-VOXEL_SIZE = 0.01
-"""Edge of a voxel, and nominal thickness of a slice, in micrometres."""
 SMALLEST = 64
 """Fewest rows and columns."""
 ORIGIN = "the demo stack"
@@ -262,8 +261,6 @@ class DemoStack:
         ParameterError
             When the directory holds anything; nothing is written then.
         """
-        from pystack3d_dask.demo.params import params_toml
-
         target = Path(directory)
         if target.exists() and not (target.is_dir() and next(target.iterdir(), None) is None):
             message = "is there and not empty, expected a new or an empty directory"

@@ -3,20 +3,16 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import product
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal, Protocol
 
 import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from pystack3d_dask.core.spec import Array
-
-if TYPE_CHECKING:
-    from pystack3d_dask.preview.preview import Preview
-    from pystack3d_dask.preview.sweep import Cell, Sweep
 
 Layout = Literal["constrained"] | None
 
@@ -38,7 +34,66 @@ NICE = (1, 2, 5)
 MOST_COLUMNS = 5
 
 
-def preview_figure(preview: Preview) -> Figure:
+class Shown(Protocol):
+    """A slice before and after, as `pystack3d_dask.preview.preview.Preview` has it."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def step(self) -> str: ...
+    @property
+    def channels(self) -> tuple[str, ...]: ...
+    @property
+    def before(self) -> Array: ...
+    @property
+    def after(self) -> Array: ...
+    @property
+    def moved(self) -> Array | None: ...
+    @property
+    def difference(self) -> Array: ...
+    @property
+    def extent(self) -> tuple[float, float, float, float]: ...
+    @property
+    def unit(self) -> str: ...
+    @property
+    def labels(self) -> tuple[str, ...]: ...
+
+
+class CellShown(Protocol):
+    """A cell of a sweep, as `pystack3d_dask.preview.sweep.Cell` has it."""
+
+    @property
+    def values(self) -> Mapping[str, Any]: ...
+    @property
+    def images(self) -> Array: ...
+    @property
+    def score(self) -> float | None: ...
+
+
+class SweepShown(Protocol):
+    """A grid of results, as `pystack3d_dask.preview.sweep.Sweep` has it."""
+
+    @property
+    def grid(self) -> Mapping[str, tuple[Any, ...]]: ...
+    @property
+    def cells(self) -> Sequence[CellShown]: ...
+    @property
+    def best(self) -> CellShown | None: ...
+    @property
+    def z(self) -> tuple[int, ...]: ...
+    @property
+    def step(self) -> str: ...
+    @property
+    def pixel(self) -> float: ...
+    @property
+    def unit(self) -> str: ...
+    @property
+    def before(self) -> Array | None: ...
+    @property
+    def labels(self) -> tuple[str, ...]: ...
+
+
+def preview_figure(preview: Shown) -> Figure:
     """Return before, after, difference and histograms of a preview, a row for each channel."""
     rows, shape = len(preview.channels), preview.before.shape[1:]
     tall = INCHES * _height(shape)
@@ -73,7 +128,7 @@ def _row(figure: Figure, bottom: float, height: float) -> list[Any]:
     ]
 
 
-def sweep_figure(sweep: Sweep) -> Figure:
+def sweep_figure(sweep: SweepShown) -> Figure:
     """Return one picture per cell of a sweep, the best one framed: its first slice and channel.
 
     Where there are no scores, none is framed, and the first picture is of what comes to the
@@ -108,7 +163,7 @@ def sweep_figure(sweep: Sweep) -> Figure:
     return figure
 
 
-def _arranged(sweep: Sweep) -> tuple[int, int, Sequence[Cell]]:
+def _arranged(sweep: SweepShown) -> tuple[int, int, Sequence[CellShown]]:
     """Return rows and columns of the picture of a sweep, and the cells row by row.
 
     Without scores there is one picture more than cells. Of two parameters the one with more
@@ -119,7 +174,7 @@ def _arranged(sweep: Sweep) -> tuple[int, int, Sequence[Cell]]:
     across = counts[-1] if len(counts) > 1 else len(cells)
     if len(counts) == 2 and counts[0] > counts[1]:
         across = counts[0]
-        cells = tuple(cell for k in range(counts[1]) for cell in cells[k :: counts[1]])
+        cells = [cell for k in range(counts[1]) for cell in cells[k :: counts[1]]]
     pictures = len(cells) + (sweep.before is not None)
     columns = min(across if pictures == len(cells) else pictures, MOST_COLUMNS)
     return -(-pictures // columns), columns, cells
@@ -160,7 +215,7 @@ def _title(figure: Figure, text: str, labels: Sequence[str], margin: float | Non
 
 def _draw_channel(
     axes: Sequence[Any],
-    preview: Preview,
+    preview: Shown,
     channel: str,
     before: Array,
     after: Array,
