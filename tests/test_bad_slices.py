@@ -226,11 +226,11 @@ def test_slices_are_looked_through_once(tmp_path: Path, monkeypatch: pytest.Monk
     project = damaged(tmp_path, ["cropping"], bad_slices="drop")
     Pipeline.from_toml(project).run()
     with monkeypatch.context() as patch:
-        patch.setattr("pystack3d_dask.project.config.scan", _refuse)
+        patch.setattr("pystack3d_dask.project.slices.scan", _refuse)
         assert Pipeline.from_toml(project).plan().passes == ()
     (project / "process" / "work.zarr" / "scan.json").unlink()
     Pipeline.from_toml(project)
-    monkeypatch.setattr("pystack3d_dask.project.config.scan", _refuse)
+    monkeypatch.setattr("pystack3d_dask.project.slices.scan", _refuse)
     assert Pipeline.from_toml(project).plan().passes == ()
     path = project / name(5)
     tifffile.imwrite(path, images()[5])
@@ -255,7 +255,7 @@ def test_a_restart_remembers_what_it_found_when_it_was_opened(tmp_path: Path) ->
 def test_slices_are_not_looked_through_while_parameters_are_wrong(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, area: Any
 ) -> None:
-    monkeypatch.setattr("pystack3d_dask.project.config.scan", _refuse)
+    monkeypatch.setattr("pystack3d_dask.project.slices.scan", _refuse)
     steps = {"cropping": {"area": area}}
     project = damaged(tmp_path, steps, bad_slices="drop")
     with pytest.raises(ParameterError, match=r"cropping\.area"):

@@ -12,28 +12,22 @@ import os
 import re
 import tomllib
 from collections.abc import Iterable, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, NonNegativeInt, TypeAdapter, ValidationError
+from pydantic import TypeAdapter, ValidationError
 
 from pystack3d_dask.core.geometry import assumptions, limits_of_metadata
-from pystack3d_dask.core.gpu_policy import GpuUse
-from pystack3d_dask.core.spec import Precision, StackSpec
+from pystack3d_dask.core.spec import StackSpec
 from pystack3d_dask.core.step import Step, registry
-from pystack3d_dask.errors import HeadersError, ParameterError, Problem, SourceError
+from pystack3d_dask.errors import ParameterError, Problem
 from pystack3d_dask.io.source import Source
-from pystack3d_dask.io.sources import open_source
-from pystack3d_dask.io.tiff.stack import TiffStack, report
-from pystack3d_dask.io.wrappers.content import by_content
-from pystack3d_dask.io.wrappers.mended import Mended
-from pystack3d_dask.io.wrappers.scaled import Scaled, check_voxel_size, doubt_size
-from pystack3d_dask.io.wrappers.scan import Scan, scan, without_unreadable
-from pystack3d_dask.project.project import KEEP_ALL, Keep, Project, check_steps
+from pystack3d_dask.project.project import Project, check_steps
 from pystack3d_dask.project.record import Workspace
+from pystack3d_dask.project.settings import Settings
+from pystack3d_dask.project.slices import mended_slices, open_slices
 
 PARAMS_NAME = "params.toml"
 LONGEST = 16 * 2**20  # characters; a million positions of slices take less
@@ -63,27 +57,6 @@ UNKNOWN = StackSpec(  # stands for slices that cannot be opened: whatever may fi
     z=(),
     pixel_size=(1.0, 1.0),
 )
-
-
-class Settings(BaseModel):
-    """The top-level keys of a parameter file."""
-
-    model_config = ConfigDict(extra="forbid")
-
-    process_steps: tuple[str, ...]
-    channels: tuple[str, ...] = (".",)
-    ind_min: int = 0
-    ind_max: int | None = None
-    nproc: NonNegativeInt | None = None
-    project_dir: str | None = None
-    history: tuple[str, ...] = ()
-    precision: Precision = "float32"
-    keep: tuple[Keep, ...] = KEEP_ALL
-    bad_slices: Literal["fail", "keep", "drop", "interpolate"] = "fail"
-    fingerprint: Literal["times", "content"] = "times"
-    samples: Literal["luminance", "channels"] | None = None
-    voxel_size: tuple[float, ...] | None = None
-    gpu: GpuUse = "prefer"
 
 
 def find_params(path: Path) -> Path:
@@ -168,12 +141,12 @@ def make_project(
     directory = _directory(beside, settings.project_dir, problems)
     source = found = None
     if directory is not None and not wrong & WHERE:
-        source = _open_source(directory, settings, problems)
+        source = open_slices(directory, settings, problems)
     unread = set(names) - {step.name for step in built}
     checked = _checked(built, source, settings, unread)
     if directory is not None and source is not None and not _errors([*problems, *checked]):
         workspace = Workspace(directory / "process")
-        source, found = _mended(source, settings, workspace, problems)
+        source, found = mended_slices(source, settings, workspace, problems)
         checked = _checked(built, source, settings, unread)
     problems += checked
     if _errors(problems) or source is None or directory is None:
@@ -512,100 +485,3 @@ def _directory(beside: Path, project_dir: str | None, problems: list[Problem]) -
         message = f"{_shown(project_dir)} is no directory: {getattr(error, 'strerror', error)}"
     problems.append(Problem("project_dir", message))
     return None
-
-
-def _open_source(directory: Path, settings: Settings, problems: list[Problem]) -> Source | None:
-    try:
-        source = open_source(directory, channels=settings.channels, samples=settings.samples)
-        problems += [Problem("", note, "note") for note in source.notes]
-        source = _selected_slices(source, settings, problems)
-        _check_faults(source, settings)
-        source = by_content(source) if settings.fingerprint == "content" else source
-        return _scaled(source, settings, problems)
-    except HeadersError as error:
-        problems.append(Problem(str(directory), str(error)))
-    except SourceError as error:
-        problems.append(Problem("channels", str(error)))
-    return None
-
-
-def _check_faults(source: Source, settings: Settings) -> None:
-    """Refuse slices that cannot be read, as their headers show, unless they may be bad.
-
-    Raises
-    ------
-    SourceError
-        Naming the files.
-    """
-    if settings.bad_slices == "fail" and isinstance(source, TiffStack) and source.faults:
-        what_to_do = 'bad_slices = "interpolate", "keep" or "drop" goes without such slices'
-        msg = f"{report(source.faults)}\n  {what_to_do}"
-        raise SourceError(msg)
-
-
-def _selected_slices(source: Source, settings: Settings, problems: list[Problem]) -> Source:
-    count = source.specs[0].shape[0]
-    last = count - 1 if settings.ind_max is None else min(settings.ind_max, count - 1)
-    first = max(settings.ind_min, 0)
-    if first > last:
-        upper = "not set" if settings.ind_max is None else settings.ind_max
-        problems.append(
-            Problem(
-                "ind_min",
-                f"no slice is kept: ind_min = {settings.ind_min}, ind_max = {upper}, "
-                f"and there are {count} slices, 0 to {count - 1}",
-            )
-        )
-        return source  # to check the corrections with
-    return source if (first, last) == (0, count - 1) else source.selected(first, last + 1)
-
-
-def _scaled(source: Source, settings: Settings, problems: list[Problem]) -> Source:
-    """Return the source with voxels of the size that is given, if one is."""
-    if settings.voxel_size is None:
-        return source
-    try:
-        size = check_voxel_size(settings.voxel_size)
-    except ValueError as error:
-        problems.append(Problem("voxel_size", str(error)))
-        return source
-    problems += [
-        Problem("voxel_size", doubt, "warning") for doubt in doubt_size(size, source.specs[0])
-    ]
-    given = Scaled(source, size, max(settings.ind_min, 0))
-    problems += [Problem("voxel_size", note, "warning") for note in given.contradictions()]
-    return given
-
-
-def _mended(
-    source: Source, settings: Settings, workspace: Workspace, problems: list[Problem]
-) -> tuple[Source, Scan | None]:
-    """Return the source without unreadable slices, and those, or with what stands in for them."""
-    if settings.bad_slices == "fail":
-        return source, None
-    if settings.bad_slices != "drop":
-        return Mended(source, settings.bad_slices), None
-    found = _scanned(source, workspace)
-    try:
-        left = without_unreadable(source, found)
-    except SourceError as error:
-        problems.append(Problem("bad_slices", str(error)))
-        return source, None
-    if found.slices:
-        message = (
-            f"{len(found.slices)} of {len(source.names)} slices cannot be read and are left out: "
-            f"{source.specs[0].listed(found.slices)}"
-        )
-        problems.append(Problem("bad_slices", message, "warning"))
-    return left, found
-
-
-def _scanned(source: Source, workspace: Workspace) -> Scan:
-    """Return which slices cannot be read, from the file that remembers it if there is one."""
-    found = Scan.load(workspace.scan, source.fingerprint)
-    if found is None:
-        found = scan(source)
-        if workspace.work.is_dir():
-            with suppress(OSError):  # it may be somebody else's
-                found.save(workspace.scan)
-    return found

@@ -74,7 +74,7 @@ def _refuse(*_, **__):
 def nothing_computes(monkeypatch):
     """Let any computation and any reading of pixels fail."""
     monkeypatch.setattr(
-        "pystack3d_dask.project.config.open_source",
+        "pystack3d_dask.project.slices.open_source",
         lambda *a, **k: Untouchable(open_source(*a, **k)),
     )
     monkeypatch.setattr(
