@@ -31,7 +31,7 @@ from pystack3d_dask.demo import VOXEL_SIZE, DemoStack
 
 SOURCE_SIZE = 2.112  # PyStack3D's published case crops 4224 pixels to 2000
 LONGEST = 100  # slices in a running mean
-PORES = 90  # grey level between pores and solid in the demo stack; 64 in the published case
+PORES = 90  # gray level between pores and solid in the demo stack; 64 in the published case
 REFERENCE = """
 import matplotlib
 matplotlib.use("Agg")

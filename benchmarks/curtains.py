@@ -42,7 +42,7 @@ def destriped(image: Array, step: Destriping = DESTRIPING) -> Array:
 
 
 def stripe_energy(image: Array) -> float:
-    """Return the energy of vertical stripes, in squared grey levels.
+    """Return the energy of vertical stripes, in squared gray levels.
 
     That is the energy of the difference from column to column in the frequencies where
     stripes along y have theirs: up to `WEDGE` cycles along y for each along x, which takes in
@@ -68,7 +68,7 @@ def edges_kept(before: Array, after: Array) -> tuple[float, float]:
 
 
 def draw(before: Array, after: Array, path: str) -> None:
-    """Write a picture: before, after, and what was removed around the same middle grey."""
+    """Write a picture: before, after, and what was removed around the same middle gray."""
     low, high = np.percentile(before, [0.5, 99.5])
     middle = (low + high) / 2
     panels = {

@@ -25,7 +25,7 @@ from pystack3d_dask.kernels.registration.stackreg import register
 MARGIN = 40  # pixels around the images, beyond the largest shift
 LARGEST = 4.0  # pixels, along either axis
 GRAINS = (1.5, 4.0, 10.0)  # pixels: standard deviation of the blur that makes the texture
-NOISES = (2.0, 15.0, 30.0)  # grey levels; the texture has a standard deviation of about 35
+NOISES = (2.0, 15.0, 30.0)  # gray levels; the texture has a standard deviation of about 35
 
 Register = Callable[[Array, Array], Array]
 

@@ -3,8 +3,8 @@
     python benchmarks/truth.py --seeds 10 --slices 16 --size 320
 
 Stacks are those of `pystack3d_dask.demo` with all defects but lost slices, porous and cellular
-in turn. Prints, for each seed, the root mean square distance to the truth in grey levels,
-after the best linear fit of grey levels for the whole stack: of the slices as they are, of
+in turn. Prints, for each seed, the root mean square distance to the truth in gray levels,
+after the best linear fit of gray levels for the whole stack: of the slices as they are, of
 PyStack3D's result, of ours.
 
 Read the count with the size in mind. Most of the distance is drift: registration takes
@@ -12,7 +12,7 @@ slanted structures for motion, both programs alike, and what rounding does to it
 between them. Of ten stacks ours was nearer on 4 with 24 slices of 128 pixels, on 8 with 24 of
 256, on 9 with 16 of 320, where less drift adds up; the means were 15.79 (theirs) and 15.77,
 11.32 and 11.28, 10.08 and 10.05. The demo's 64 bins cost PyStack3D a little too, which gives
-each pixel the centre of its bin: with 256 bins it was 2 of the first 4 at 256 pixels, not 4.
+each pixel the center of its bin: with 256 bins it was 2 of the first 4 at 256 pixels, not 4.
 
 Needs ``pip install pystack3d==2026.2``.
 """
@@ -46,7 +46,7 @@ MISSING = {
 
 @dataclass(frozen=True)
 class Scores:
-    """Root mean square distances to the truth, in grey levels."""
+    """Root mean square distances to the truth, in gray levels."""
 
     before: float
     theirs: float

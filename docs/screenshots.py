@@ -29,7 +29,7 @@ from pystack3d_dask.cluster.local import local_client
 from pystack3d_dask.demo import DemoStack
 from pystack3d_dask.engine.run import BlockDone, OnBlock
 from pystack3d_dask.explore.drawing import (
-    COLOURS,
+    COLORS,
     INK,
     Limits,
     Picture,
@@ -38,8 +38,8 @@ from pystack3d_dask.explore.drawing import (
     frame,
     label,
 )
-from pystack3d_dask.explore.grey import histogram_of
-from pystack3d_dask.explore.volume import Plane, as_volume, grey_limits, load
+from pystack3d_dask.explore.gray import histogram_of
+from pystack3d_dask.explore.volume import Plane, as_volume, gray_limits, load
 
 NAMES = ("slice.png", "planes.png", "dashboard.png", "report.png")
 
@@ -51,7 +51,7 @@ WATCHED = "fit of registration_calculation"  # the pass that takes longest
 ENOUGH = 2  # of its blocks, before it is photographed
 SECTION = "intensity_rescaling"  # of the report
 
-GREYS = 14  # in which planes are drawn: files are large for the noise in the last bits
+GRAYS = 14  # in which planes are drawn: files are large for the noise in the last bits
 DPI = 100
 VOXEL = 0.75  # pixels, of planes
 GAP = 0.08  # inches
@@ -126,14 +126,14 @@ def before_and_after(project: Path) -> tuple[xr.DataArray, xr.DataArray]:
 
 
 def draw_slice(before: xr.DataArray, after: xr.DataArray) -> Image.Image:
-    """Draw the middle slice, before and after in the same grey levels, above the histograms."""
+    """Draw the middle slice, before and after in the same gray levels, above the histograms."""
     depth = after.z.values[after.sizes["z"] // 2]
     cuts = [
         as_volume(stack).cut("z", int(np.abs(stack.z.values - depth).argmin()))
         for stack in (before, after)
     ]
     found = load(cuts)
-    limits = grey_limits([plane.image for plane in found])
+    limits = gray_limits([plane.image for plane in found])
     up, across = (count / DPI for count in found[0].image.shape)
     below, margin = 0.8, 0.5
     figure = Picture(2 * across + 3 * GAP, margin + below + up + 2 * GAP)
@@ -145,7 +145,7 @@ def draw_slice(before: xr.DataArray, after: xr.DataArray) -> Image.Image:
         counted = histogram_of(plane.image, 64, limits)
         axes = figure.panel(left, margin, across, below, yticks=[], xlim=limits)
         axes.stairs(counted.counts, counted.edges, fill=True, color="#8c8c8c", linewidth=0)
-        axes.set_xlabel("grey level", fontsize=LETTERS, color=INK, labelpad=2)
+        axes.set_xlabel("gray level", fontsize=LETTERS, color=INK, labelpad=2)
         axes.tick_params(labelsize=LETTERS - 1, colors=INK, length=3)
         axes.spines[["top", "left", "right"]].set_visible(False)
     return _image(figure)
@@ -161,7 +161,7 @@ def draw_planes(before: xr.DataArray, after: xr.DataArray) -> Image.Image:
     for left, name, stack in ((GAP, "before", before), (block + 4 * GAP, "after", after)):
         volume = as_volume(stack)
         xy, xz, zy = load([volume.cut(axis) for axis in "zyx"])
-        limits = grey_limits([plane.image for plane in (xy, xz, zy)])
+        limits = gray_limits([plane.image for plane in (xy, xz, zy)])
         spots = (
             ("xy", xy, (left, depth + 2 * GAP, across, up)),
             ("xz", xz, (left, GAP, across, depth)),
@@ -169,7 +169,7 @@ def draw_planes(before: xr.DataArray, after: xr.DataArray) -> Image.Image:
         )
         for text, plane, spot in spots:
             panel = _panel(figure, spot, plane, limits)
-            frame(panel, COLOURS[plane.cut.name])
+            frame(panel, COLORS[plane.cut.name])
             label(panel, text, LETTERS)
             if plane is xy:
                 draw_scale_bar(panel, plane.columns, LETTERS)
@@ -262,10 +262,10 @@ class Watch:
 
 
 def _panel(figure: Picture, spot: Spot, plane: Plane, limits: Limits) -> Any:
-    """Draw a plane without ticks, in few grey levels."""
+    """Draw a plane without ticks, in few gray levels."""
     axes = figure.panel(*spot)
     shown = draw_plane(axes, plane, limits)
-    shown.set(cmap=matplotlib.colormaps["gray"].resampled(GREYS), interpolation_stage="data")
+    shown.set(cmap=matplotlib.colormaps["gray"].resampled(GRAYS), interpolation_stage="data")
     axes.set(xticks=[], yticks=[])
     return axes
 

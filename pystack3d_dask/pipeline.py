@@ -280,7 +280,7 @@ class Pipeline:
 
         Fits are those that runs have found. One that is not known is estimated from some
         slices (`Step.estimate_slices`: every n-th, 24 at most, those shown, and where the
-        correction looks at neighbours, these), and named in the result. Registration then
+        correction looks at neighbors, these), and named in the result. Registration then
         knows the motion around the slice only: what is cropped away is less than in a run.
 
         Parameters

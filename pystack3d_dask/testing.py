@@ -37,7 +37,7 @@ def check_step(
     `output_spec`, `source`, `summary_source` and `scratch_bytes` tell the truth; the fit is
     made of plain arrays, and can be estimated from some slices; figures have one entry per
     slice; charts have names of their own, and can be made while little is known; values depend
-    on micrometres only where `in_micrometres` says so; and all
+    on micrometers only where `in_micrometers` says so; and all
     results are the same however the stack is cut, in whatever order its blocks come. Checked in
     both precisions, and on values that an earlier step made float32; on a GPU where CuPy finds
     one.
@@ -73,7 +73,7 @@ def check_step(
             case.require(not changed, "read-only input", f"the input {changed}")
             _check_cuts(case, chain, reference, figures)
             _check_charts(case, chain, reference, figures)
-            _check_micrometres(case, reference)
+            _check_micrometers(case, reference)
             if "gpu" in step.devices:
                 _check_gpu(case, chain, reference)
             _check_scratch(case)
@@ -212,7 +212,7 @@ def _summaries(
     if not thickness:
         source = step.summary_source(spec.region, spec)
         return dict(
-            sorted(step.summarise(case.read(source), source, spec.region, spec, partial).items())
+            sorted(step.summarize(case.read(source), source, spec.region, spec, partial).items())
         )
     chain, found = Chain((step,), spec, case.others), dict[int, Arrays]()
     work = Work(reads=0, end=0, gathers=(Gather(0, number),))
@@ -301,15 +301,15 @@ def _check_charts(case: _Case, chain: Chain, reference: Array, figures: Arrays) 
                 case.require(len(set(lengths.values())) == 1, "charts", f"columns have {lengths}")
 
 
-def _check_micrometres(case: _Case, reference: Array) -> None:
-    if case.step.in_micrometres:
+def _check_micrometers(case: _Case, reference: Array) -> None:
+    if case.step.in_micrometers:
         return
     z = tuple(0.5 * k**1.5 for k in range(case.spec.shape[0]))
     other = replace(case, spec=replace(case.spec, z=z, pixel_size=(0.03, 0.07)))
     chain, _ = _fit(other, 0)
     values, _ = _check_apply(other, chain)
     difference = _difference(reference, values)
-    case.require(not difference, "in_micrometres", f"with voxels of another size it{difference}")
+    case.require(not difference, "in_micrometers", f"with voxels of another size it{difference}")
 
 
 def _check_gpu(case: _Case, chain: Chain, reference: Array) -> None:

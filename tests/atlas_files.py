@@ -41,7 +41,7 @@ def setup_xml(
     detectors: Sequence[str] = ("SE2", "ESB"),
     regions: Sequence[tuple[float, float, float, float]] = (),
 ) -> str:
-    """Return a set-up; ``regions`` are xmin, xmax, ymin, ymax from the centre, y upwards."""
+    """Return a set-up; ``regions`` are xmin, xmax, ymin, ymax from the center, y upwards."""
     names = zip(("Detector", "DetectorB"), detectors, strict=True)
     shapes = "".join(
         f"<FIBShape><Hole>false</Hole><Nodes><Node><X>{x0}</X><Y>{y0}</Y></Node>"

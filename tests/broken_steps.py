@@ -13,7 +13,7 @@ from pystack3d_dask.kernels.backend import to_gpu, to_host
 
 @dataclass(frozen=True, kw_only=True)
 class Smooth(Step):
-    """The mean over three slices, minus the mean grey level of the stack: keeps every rule."""
+    """The mean over three slices, minus the mean gray level of the stack: keeps every rule."""
 
     name = "smooth"
 
@@ -30,7 +30,7 @@ class Smooth(Step):
     def scratch_bytes(self, region, spec):
         return region.size * 16
 
-    def summarise(self, block, source, out, spec, partial=None):
+    def summarize(self, block, source, out, spec, partial=None):
         return {z: {"mean": image.mean(dtype=float)} for z, image in zip(out.z, block, strict=True)}
 
     def finalize(self, summaries, spec, partial=None):
@@ -78,7 +78,7 @@ class DependsOnTheCut(Smooth):
 
 
 class SummariesDependOnTheCut(Smooth):
-    def summarise(self, block, source, out, spec, partial=None):
+    def summarize(self, block, source, out, spec, partial=None):
         return {z: {"mean": block.mean()} for z in out.z}
 
 
@@ -91,7 +91,7 @@ class FiguresDependOnTheCut(Smooth):
 class RemembersEarlierBlocks(Smooth):
     seen = 0
 
-    def summarise(self, block, source, out, spec, partial=None):
+    def summarize(self, block, source, out, spec, partial=None):
         type(self).seen += 1
         return {z: {"mean": np.float64(self.seen)} for z in out.z}
 
@@ -121,7 +121,7 @@ class ReadsOutside(Smooth):
         return out.grown((1, 0, 0), (1, 0, 0))
 
 
-class SummarisesOutside(Smooth):
+class SummarizesOutside(Smooth):
     def summary_source(self, out, spec):
         return out.grown((0, 0, 0), (0, 0, 1))
 

@@ -58,9 +58,9 @@ class Browser:
         self._post("goog/cdp/execute", command)
         self._post("url", {"url": address})
 
-    def prefer(self, colours: str) -> None:
-        """Prefer "light" or "dark" colours, in pages that are opened from now on."""
-        features = [{"name": "prefers-color-scheme", "value": colours}]
+    def prefer(self, colors: str) -> None:
+        """Prefer "light" or "dark" colors, in pages that are opened from now on."""
+        features = [{"name": "prefers-color-scheme", "value": colors}]
         command = {"cmd": "Emulation.setEmulatedMedia", "params": {"features": features}}
         self._post("goog/cdp/execute", command)
 

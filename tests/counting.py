@@ -8,7 +8,7 @@ import dask.array as da
 import numpy as np
 import xarray as xr
 
-MICROMETRES = {"units": "micrometer"}
+MICROMETERS = {"units": "micrometer"}
 
 
 class CountingArray:
@@ -26,11 +26,11 @@ class CountingArray:
 
 
 def placed(values: Any, z: np.ndarray, dy: float = 0.01, dx: float = 0.01) -> xr.DataArray:
-    """Return a stack with coordinates in micrometres."""
+    """Return a stack with coordinates in micrometers."""
     coords = {
-        "z": ("z", z, MICROMETRES),
-        "y": ("y", np.arange(values.shape[1]) * dy, MICROMETRES),
-        "x": ("x", np.arange(values.shape[2]) * dx, MICROMETRES),
+        "z": ("z", z, MICROMETERS),
+        "y": ("y", np.arange(values.shape[1]) * dy, MICROMETERS),
+        "x": ("x", np.arange(values.shape[2]) * dx, MICROMETERS),
     }
     lazy = values if isinstance(values, np.ndarray) else da.from_array(values, name=False)
     return xr.DataArray(lazy, dims=("z", "y", "x"), coords=coords)

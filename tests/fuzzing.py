@@ -24,7 +24,7 @@ HANGS = 120.0  # seconds after which a case counts as hanging
 ADDRESSES = 4 * 2**30  # bytes that a case may reserve beside what the process has
 MEMORY = re.compile("MemoryError|Unable to allocate|RecursionError")
 UNFORESEEN = re.compile(r": [A-Z]\w*(Error|Exception|Warning)\b")
-DAMAGED = ("header is damaged: ", "values that are no grey levels: ", "the pixels cannot be read: ")
+DAMAGED = ("header is damaged: ", "values that are no gray levels: ", "the pixels cannot be read: ")
 
 
 def cases(count: int) -> settings:

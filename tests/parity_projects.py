@@ -101,7 +101,7 @@ def write_project(
 
 
 def positions(count: int) -> Array:
-    """Return positions along z in micrometres, 10 nm apart, more or less."""
+    """Return positions along z in micrometers, 10 nm apart, more or less."""
     jitter = np.random.default_rng(1).uniform(-0.003, 0.003, count)
     return np.asarray(np.round(0.01 * np.arange(count) + jitter + 0.003, 4))
 
@@ -169,7 +169,7 @@ def run_both(
 
 
 def assert_alike(ours: Array, expected: Array, *, levels: int, equal: float) -> None:
-    """Check that two stacks differ by some grey levels at most, and seldom at all."""
+    """Check that two stacks differ by some gray levels at most, and seldom at all."""
     assert ours.shape == expected.shape
     difference = np.abs(ours.astype(np.int64) - expected.astype(np.int64))
     assert difference.max() <= levels

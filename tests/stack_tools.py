@@ -59,13 +59,13 @@ def correct(
     return values
 
 
-def turned(angle: float, centre: tuple[float, float], shift: tuple[float, float]) -> Array:
-    """Return the matrix that turns by degrees about a centre (x, y), then shifts."""
+def turned(angle: float, center: tuple[float, float], shift: tuple[float, float]) -> Array:
+    """Return the matrix that turns by degrees about a center (x, y), then shifts."""
     c, s = np.cos(np.deg2rad(angle)), np.sin(np.deg2rad(angle))
     turn = np.array([[c, -s], [s, c]])
     matrix = np.eye(3)
     matrix[:2, :2] = turn
-    matrix[:2, 2] = np.array(centre) - turn @ centre + shift
+    matrix[:2, 2] = np.array(center) - turn @ center + shift
     return matrix
 
 

@@ -129,7 +129,7 @@ def test_metadata_never_keep_a_stack_closed(tags: list[bytes], named: bool) -> N
         np.testing.assert_array_equal(found, [[pixels("uint8")] * len(tags)])
 
 
-SLICES = ("slice", "not finite", "all nan", "other type", "other shape", "two pages", "colour")
+SLICES = ("slice", "not finite", "all nan", "other type", "other shape", "two pages", "color")
 ENTRIES = st.just("slice") | st.sampled_from(
     [*SLICES, "empty", "text", "folder", "dangling", "loop", "pipe"]
 )
@@ -170,7 +170,7 @@ def make_entry(path: Path, kind: str, image: Any) -> None:
         os.mkfifo(path)
     elif kind == "two pages":
         tifffile.imwrite(path, np.stack([image, image]), photometric="minisblack")
-    elif kind == "colour":
+    elif kind == "color":
         tifffile.imwrite(path, np.zeros((8, 9, 3), "uint8"), photometric="rgb")
     else:
         image = image.astype("uint8") if kind == "other type" else image

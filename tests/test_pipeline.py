@@ -14,7 +14,7 @@ from stacks import images, write_slices
 import pystack3d_dask as ps
 
 VALUES = images((12, 40, 50))
-MICROMETRES = {"units": "micrometer"}
+MICROMETERS = {"units": "micrometer"}
 CORRECTIONS = [
     ps.Cropping(area=(2, 48, 1, 37)),
     ps.BackgroundRemoval(orders=(1, 1, 1), skip_factors=(3, 3, 2)),
@@ -37,9 +37,9 @@ def stack() -> xr.DataArray:
         VALUES,
         dims=("z", "y", "x"),
         coords={
-            "z": ("z", np.array([0.0, 0.01, 0.03, *np.arange(4, 13) * 0.01]), MICROMETRES),
-            "y": ("y", np.arange(40) * 0.005, MICROMETRES),
-            "x": ("x", np.arange(50) * 0.004, MICROMETRES),
+            "z": ("z", np.array([0.0, 0.01, 0.03, *np.arange(4, 13) * 0.01]), MICROMETERS),
+            "y": ("y", np.arange(40) * 0.005, MICROMETERS),
+            "x": ("x", np.arange(50) * 0.004, MICROMETERS),
         },
     )
 

@@ -119,7 +119,7 @@ def test_stripe_energy_is_that_of_stripes_that_stand_upright(angle: int, is_stri
 
 
 def brightness(stack: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-    """Return the mean grey level of each slice."""
+    """Return the mean gray level of each slice."""
     means: np.ndarray[Any, Any] = stack.mean(axis=(1, 2))
     return means
 

@@ -89,9 +89,7 @@ def test_injected_shifts_are_found_on_top_of_what_moved_before(tmp_path: Path) -
 
 @needs(NOISY)
 @pytest.mark.parametrize("model", ["TRANSLATION", "RIGID_BODY"])
-def test_slices_drowned_in_noise_are_still_like_their_neighbours(
-    tmp_path: Path, model: str
-) -> None:
+def test_slices_drowned_in_noise_are_still_like_their_neighbors(tmp_path: Path, model: str) -> None:
     project = write_project(tmp_path, {".": tifffile.imread(NOISY)}, registration(model))
     Pipeline.from_toml(project).run()
     alike = stored(project, *FIT)["correlation"][1:]

@@ -87,7 +87,7 @@ def hosts() -> Iterator[dict[str, tuple[str, ...]]]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("label", [(), ("--resources", "GPU=1")], ids=["alike", "one labelled"])
+@pytest.mark.parametrize("label", [(), ("--resources", "GPU=1")], ids=["alike", "one labeled"])
 def test_two_hosts(project, expected, hosts, tmp_path, label):
     file = tmp_path / "scheduler.json"
     (first, on_first), (second, on_second) = hosts.items()

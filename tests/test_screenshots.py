@@ -64,8 +64,8 @@ def check_picture(path: Path) -> None:
     with Image.open(path) as picture:
         assert picture.format == "PNG"
         assert picture.width >= 800
-        colours = picture.convert("RGB").getcolors(256)
-        assert colours is not None
-        assert len(colours) > 32
-        most, _ = max(colours)
+        colors = picture.convert("RGB").getcolors(256)
+        assert colors is not None
+        assert len(colors) > 32
+        most, _ = max(colors)
         assert most < 0.9 * picture.width * picture.height

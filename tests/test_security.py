@@ -258,7 +258,7 @@ class TestArrays:
     @pytest.mark.parametrize(
         "dtype", ["|O", [["a", "|O"]], "|S8", "<U8", "<M8[ns]", "|V8", "|b1", "<c8"]
     )
-    def test_values_that_are_no_grey_levels_are_refused(self, tmp_path, pickled, dtype):
+    def test_values_that_are_no_gray_levels_are_refused(self, tmp_path, pickled, dtype):
         with pytest.raises(SourceError, match=r"a\.zarr: "):
             open_source(spoiled(tmp_path / "a.zarr", pickled, dtype=dtype, fill_value=None))
 

@@ -100,7 +100,7 @@ def sweep(
     Figures are means over the slices. along, across: what varies along stripes, and across them,
     over what varies in any direction; stripes lift across above 1, and a filter that takes too
     much drops it below. sharpness: energy of the gradient over the variance. histogram_distance,
-    ncc: how far grey levels are from those of the neighbouring slice, and how well both correlate.
+    ncc: how far gray levels are from those of the neighboring slice, and how well both correlate.
     score: ncc less histogram_distance; the best has the largest.
     """
     grid = dict(map(_parsed, values))

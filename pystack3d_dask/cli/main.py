@@ -401,7 +401,7 @@ def demo(
         before = score(stack.uncorrected(), stack.truth(stack.z))
         after = score_result(open_result(directory)[0], stack)
     click.echo(
-        f"distance to the truth, in grey levels: {before.rmse:.1f} before, {after.rmse:.1f} after\n"
+        f"distance to the truth, in gray levels: {before.rmse:.1f} before, {after.rmse:.1f} after\n"
         f"brightness jumps between slices:       {before.jumps:.1f} before, {after.jumps:.1f} after"
     )
 

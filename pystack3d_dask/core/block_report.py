@@ -18,7 +18,7 @@ class BlockReport:
         what `clipping` returns, ``bad_pixels`` and ``blank`` on level 0, and the figures of the
         step that made the level.
     summaries : dict
-        By step name and slice: what the step's `summarise` returned.
+        By step name and slice: what the step's `summarize` returned.
     """
 
     figures: dict[int, dict[int, Arrays]] = field(default_factory=dict)

@@ -90,7 +90,7 @@ class Chain:
         """Return the slices of ``level`` that belong to ``slices`` of level ``end``.
 
         Blocks that partition level ``end`` partition every level above it, so that each
-        slice is measured, summarised and stored by exactly one block.
+        slice is measured, summarized and stored by exactly one block.
         """
         return range(
             self._boundary(slices.start, end, level), self._boundary(slices.stop, end, level)

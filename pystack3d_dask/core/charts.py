@@ -16,8 +16,8 @@ from pystack3d_dask.core.spec import Array, Arrays
 
 Columns = Mapping[str, Sequence[Any] | Array]
 FAR = 8.0  # times the distance that half of all slices keep to: 3.5 standard deviations or so
-NEIGHBOURS = 5  # slices to each side whose median a slice is compared with
-SEEN = 0.02  # of the range of grey levels in a slice: less is seen by nobody
+NEIGHBORS = 5  # slices to each side whose median a slice is compared with
+SEEN = 0.02  # of the range of gray levels in a slice: less is seen by nobody
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -146,10 +146,10 @@ def statistics(figures: Arrays) -> Lines:
     known = {name: stage for name, stage in stages.items() if stage is not None}
     slices = max(map(len, known.values()))
     return Lines(
-        name="grey_levels",
-        title="Grey levels",
-        text="Largest, mean and smallest grey level of each slice. After a good correction of "
-        "brightness the mean runs smoothly; a slice apart from its neighbours is marked.",
+        name="gray_levels",
+        title="Gray levels",
+        text="Largest, mean and smallest gray level of each slice. After a good correction of "
+        "brightness the mean runs smoothly; a slice apart from its neighbors is marked.",
         panels={
             what: {name: padded(stage[:, column], slices) for name, stage in known.items()}
             for what, column in (("maximum", 1), ("mean", 2), ("minimum", 0))
@@ -159,7 +159,7 @@ def statistics(figures: Arrays) -> Lines:
 
 
 def odd_brightness(measured: Array) -> list[int]:
-    """Return the slices whose mean stands out among their neighbours', so that it is seen.
+    """Return the slices whose mean stands out among their neighbors', so that it is seen.
 
     Parameters
     ----------
@@ -186,7 +186,7 @@ def outlying(values: Array, least: float = 0.0) -> list[int]:
         What does not count, however rare.
     """
     known = np.flatnonzero(~np.isnan(values))
-    if len(known) < 2 * NEIGHBOURS:
+    if len(known) < 2 * NEIGHBORS:
         return []
     own = values[known]
     sides = _continued(own)
@@ -199,13 +199,13 @@ def outlying(values: Array, least: float = 0.0) -> list[int]:
 
 
 def _windows(values: Array) -> Array:
-    return np.lib.stride_tricks.sliding_window_view(values, NEIGHBOURS)
+    return np.lib.stride_tricks.sliding_window_view(values, NEIGHBORS)
 
 
 def _continued(values: Array) -> Array:
     """Return values continued to both sides, turned about the median of the outer three."""
-    before = 2 * np.median(values[:3]) - values[NEIGHBOURS + 2 : 2 : -1]
-    after = 2 * np.median(values[-3:]) - values[-4 : -NEIGHBOURS - 4 : -1]
+    before = 2 * np.median(values[:3]) - values[NEIGHBORS + 2 : 2 : -1]
+    after = 2 * np.median(values[-3:]) - values[-4 : -NEIGHBORS - 4 : -1]
     return np.concatenate([before, values, after])
 
 

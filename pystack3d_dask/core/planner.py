@@ -82,7 +82,7 @@ def split_passes(
     4. A step with ``checkpoint`` has its output stored where it is first computed.
     5. What is known is not done again: the first pass reads the last stored level that
        has all fits before it, and a known fit is not gathered.
-    6. A step that needs neighbouring slices ends a pass, too, if a heavy step lies before
+    6. A step that needs neighboring slices ends a pass, too, if a heavy step lies before
        it in the pass and would thus be repeated, at the edges of blocks, for more than a
        tenth of the slices.
 

@@ -54,7 +54,7 @@ def pyramid(
 
     The first level is the image itself. Each further level halves the axes whose voxels
     are at most sqrt(2) times as long as the shortest at that level, so that voxels grow
-    towards cubes and an axis that is much coarser than the others waits for them. An axis
+    toward cubes and an axis that is much coarser than the others waits for them. An axis
     of length 1 is never halved, and z only while its factor divides ``slab``, so that
     whoever holds a slab can make its part of every level alone; an axis that cannot be
     halved does not hold back the others. The last level is the first one with at most

@@ -130,13 +130,13 @@ class StackSpec:
         Whether values stay float32 between steps, or are truncated to
         ``source_dtype`` after each one.
     z : tuple of float, optional
-        Position of each slice in micrometres; None when unknown.
+        Position of each slice in micrometers; None when unknown.
     z_metadata : tuple of float, optional
         The positions that metadata inside the files tell, where there are any.
     names : tuple of str, optional
         Name of each slice: those of the files, later those of exported ones.
     pixel_size : tuple of float, optional
-        Height and width of a pixel in micrometres; None when unknown.
+        Height and width of a pixel in micrometers; None when unknown.
     origin : tuple of int
         Row and column, in the acquisition, of the first pixel.
     proportions : tuple of float, optional

@@ -59,9 +59,9 @@ class Step(ABC):
     keeps_slices : bool
         Whether slice k of the output is made of slice k of the input.
     keeps_values : bool
-        Whether pixels come out with the grey levels that they came in with.
+        Whether pixels come out with the gray levels that they came in with.
     only_moves : bool
-        Whether it is about where pixels lie alone: grey levels change by interpolation only.
+        Whether it is about where pixels lie alone: gray levels change by interpolation only.
     """
 
     name: ClassVar[str]
@@ -97,7 +97,7 @@ class Step(ABC):
         return None
 
     @property
-    def in_micrometres(self) -> bool:
+    def in_micrometers(self) -> bool:
         """Whether values depend on the size of voxels, or on where slices lie."""
         return False
 
@@ -198,14 +198,14 @@ class Step(ABC):
         return 1
 
     def summary_source(self, out: Region, spec: StackSpec) -> Region:
-        """Return the input region that `summarise` needs for the slices of ``out``.
+        """Return the input region that `summarize` needs for the slices of ``out``.
 
         An empty region says that these slices take no part in the fit.
         """
         return out
 
     def summary_scratch_bytes(self, out: Region, spec: StackSpec) -> int:
-        """Return the bytes that `summarise` allocates for itself, beside its input."""
+        """Return the bytes that `summarize` allocates for itself, beside its input."""
         return 0
 
     def estimate_slices(self, shown: Collection[int], spec: StackSpec) -> set[int]:
@@ -215,7 +215,7 @@ class Step(ABC):
         """
         return {*every(range(spec.shape[0])), *shown}
 
-    def summarise(
+    def summarize(
         self,
         block: Array,
         source: Region,

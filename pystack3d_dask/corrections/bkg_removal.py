@@ -96,7 +96,7 @@ class BackgroundRemoval(Step):
         return ("cpu", "gpu") if is_one_fit else ("cpu",)
 
     @property
-    def in_micrometres(self) -> bool:
+    def in_micrometers(self) -> bool:
         return self.method == "local" and self.size_unit == "um"
 
     @property
@@ -145,7 +145,7 @@ class BackgroundRemoval(Step):
             return super().estimate_slices(shown, spec)
         return set(every(range(0, spec.shape[0], self.skips(spec)[0])))
 
-    def summarise(
+    def summarize(
         self,
         block: Array,
         source: Region,
@@ -154,7 +154,7 @@ class BackgroundRemoval(Step):
         partial: Arrays | None = None,
     ) -> dict[int, Arrays]:
         method = self._on(spec)
-        found = {z: method.summarise(image, z) for z, image in zip(source.z, block, strict=True)}
+        found = {z: method.summarize(image, z) for z, image in zip(source.z, block, strict=True)}
         return {z: summary for z, summary in found.items() if summary is not None}
 
     def finalize(

@@ -38,7 +38,7 @@ class CLAHE(Scoped):
     Parameters
     ----------
     scope : {"stack", "slice"}
-        Tiles in three dimensions, so that neighbouring slices change alike; or each slice
+        Tiles in three dimensions, so that neighboring slices change alike; or each slice
         by itself, as scikit-image does it: from its own extremes to black and white.
     size : tuple of float, optional
         Width, height and depth of a tile, ``[x, y, z]``; of slices by themselves ``[x, y]``.
@@ -52,7 +52,7 @@ class CLAHE(Scoped):
     nbins : int
         Bins of the histograms.
     range_bins : tuple of float, optional
-        In three dimensions: the grey levels that the bins cover. By default those of an
+        In three dimensions: the gray levels that the bins cover. By default those of an
         8-bit type; of others the smallest and the largest of the stack, which takes one
         more look at it.
     """
@@ -67,7 +67,7 @@ class CLAHE(Scoped):
     range_bins: Limits | None = None
 
     @property
-    def in_micrometres(self) -> bool:
+    def in_micrometers(self) -> bool:
         return self.size_unit == "um"
 
     def check(self, spec: StackSpec) -> Iterator[Problem]:
@@ -98,7 +98,7 @@ class CLAHE(Scoped):
     def summary_scratch_bytes(self, out: Region, spec: StackSpec) -> int:
         return 4 * prod(self._tiles(spec).counts[1:]) * self.nbins
 
-    def summarise(
+    def summarize(
         self,
         block: Array,
         source: Region,

@@ -58,7 +58,7 @@ class Destriping(Step):
 
     Notes
     -----
-    A slice of one grey level stays as it is.
+    A slice of one gray level stays as it is.
     """
 
     name: ClassVar[str] = "destriping"

@@ -1,4 +1,4 @@
-"""Histogram equalization: every grey level becomes as frequent as the others.
+"""Histogram equalization: every gray level becomes as frequent as the others.
 
 Method: Gonzalez and Woods, Digital Image Processing, section 3.3; the values are those of
 `skimage.exposure.equalize_hist`.
@@ -19,7 +19,7 @@ from pystack3d_dask.corrections.scoped import Scoped
 from pystack3d_dask.errors import Problem
 from pystack3d_dask.kernels.intensity.histograms import (
     added_counts,
-    bin_centres,
+    bin_centers,
     check_bins,
     count_levels,
     extremes,
@@ -32,7 +32,7 @@ from pystack3d_dask.kernels.jit import compiled
 
 @dataclass(frozen=True, kw_only=True)
 class Equalization(Scoped):
-    """Map each grey level to the share of pixels that are as dark or darker.
+    """Map each gray level to the share of pixels that are as dark or darker.
 
     Black and white are the ends of the type of the acquisition, 0 and 1 of a stack of
     floats.
@@ -41,7 +41,7 @@ class Equalization(Scoped):
     ----------
     scope : {"stack", "slice"}
         The histogram of the whole stack, or of each slice: then a slice that shows
-        something else gets other grey levels for the same material.
+        something else gets other gray levels for the same material.
     nbins : int
         Bins of the histogram of a stack of floats, between its smallest and its largest
         value. Integers are counted level by level.
@@ -49,7 +49,7 @@ class Equalization(Scoped):
     Notes
     -----
     The range of a stack of floats takes one more look at it. A stack, or slice, of a
-    single grey level stays as it is.
+    single gray level stays as it is.
     """
 
     name: ClassVar[str] = "equalization"
@@ -69,7 +69,7 @@ class Equalization(Scoped):
     def fit_rounds(self, spec: StackSpec) -> int:
         return 1 if spec.is_integer else 2
 
-    def summarise(
+    def summarize(
         self,
         block: Array,
         source: Region,
@@ -92,7 +92,7 @@ class Equalization(Scoped):
         counts = np.zeros(self.nbins, np.int64)
         for summary in summaries.values():
             counts += summary["counts"]
-        return _cumulative(bin_centres(limits_of(partial), self.nbins), counts)
+        return _cumulative(bin_centers(limits_of(partial), self.nbins), counts)
 
     def apply(
         self,
@@ -112,7 +112,7 @@ class Equalization(Scoped):
         alone = Region.full((1, *image.shape))
         partial: Arrays | None = None
         for _ in range(self.fit_rounds(spec)):
-            summaries = self.summarise(image[np.newaxis], alone, alone, spec, partial)
+            summaries = self.summarize(image[np.newaxis], alone, alone, spec, partial)
             partial = self.finalize(summaries, spec, partial)
         return known(partial)
 
@@ -128,7 +128,7 @@ class Equalization(Scoped):
 
 
 def equalize(image: Array, fit: Arrays, ends: Limits, out: Array) -> None:
-    """Write a slice with other grey levels.
+    """Write a slice with other gray levels.
 
     Parameters
     ----------

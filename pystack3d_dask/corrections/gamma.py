@@ -23,7 +23,7 @@ STRONGEST = 100.0  # power or root: anything beyond leaves black and white alone
 
 @dataclass(frozen=True, kw_only=True)
 class Gamma(Step):
-    """Raise grey levels, as a fraction of the way from black to white, to a power.
+    """Raise gray levels, as a fraction of the way from black to white, to a power.
 
     Parameters
     ----------
@@ -50,7 +50,7 @@ class Gamma(Step):
         if self.in_range is None and not spec.is_integer:
             yield Problem(
                 path,
-                "missing: a stack of floats needs the grey levels that are black and white, "
+                "missing: a stack of floats needs the gray levels that are black and white, "
                 "in_range = [min, max]",
             )
         yield from check_range(path, self.in_range)

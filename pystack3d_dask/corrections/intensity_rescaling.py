@@ -1,4 +1,4 @@
-"""Intensity rescaling: each slice's histogram is matched to that of its neighbours.
+"""Intensity rescaling: each slice's histogram is matched to that of its neighbors.
 
 Method: histogram specification (Gonzalez and Woods, Digital Image Processing, section
 3.3), with the mean histogram of the stack or a running mean over slices as target, as
@@ -22,7 +22,7 @@ from pystack3d_dask.kernels.backend import namespace
 from pystack3d_dask.kernels.intensity.gray_range import Counted, GrayRange, gray_range, sample
 from pystack3d_dask.kernels.intensity.histograms import (
     added_counts,
-    bin_centres,
+    bin_centers,
     check_bins,
     count_levels,
     extremes,
@@ -95,7 +95,7 @@ class IntensityRescaling(Step):
         return spec.computed()
 
     def scratch_bytes(self, region: Region, spec: StackSpec) -> int:
-        """Return what the map of one slice takes: arrays of its grey levels, or of its pixels."""
+        """Return what the map of one slice takes: arrays of its gray levels, or of its pixels."""
         if spec.dtype.kind in "iu":
             return (40 if spec.precision == "source" else 12) << 8 * spec.dtype.itemsize
         return 24 * region.shape[1] * region.shape[2] if spec.precision == "source" else 0
@@ -112,7 +112,7 @@ class IntensityRescaling(Step):
         windows = (running_window(z, self.filter_size, spec.shape[0]) for z in shown)
         return found.union(*(every(np.unique(window).tolist()) for window in windows))
 
-    def summarise(
+    def summarize(
         self,
         block: Array,
         source: Region,
@@ -181,7 +181,7 @@ class IntensityRescaling(Step):
     ) -> dict[str, Array | Arrays]:
         """Return the statistics, and the histograms before, wanted and after.
 
-        The last counts each bin where its centre is mapped to: exact in precision "source".
+        The last counts each bin where its center is mapped to: exact in precision "source".
         """
         counts, wanted, after = self._histograms(known(fitted), spec.precision)
         return {
@@ -212,7 +212,7 @@ class IntensityRescaling(Step):
             "Jumps before are brightness jumps; after, columns run on like those of the target.",
             maps={name: counts.T for name, counts in histograms.items()},
             x="slice",
-            y="grey level",
+            y="gray level",
             value="pixels",
             extent=(-0.5, slices - 0.5, low, high),
         )
@@ -225,8 +225,8 @@ class IntensityRescaling(Step):
                 f"pixels, slice {z}": {name: counts[z] for name, counts in histograms.items()}
                 for z in sorted({0, slices // 2, slices - 1})
             },
-            x="grey level",
-            positions=bin_centres((low, high), self.nbins),
+            x="gray level",
+            positions=bin_centers((low, high), self.nbins),
         )
 
     def _histograms(self, fit: Arrays, precision: Precision) -> tuple[Array, Array, Array]:
@@ -248,7 +248,7 @@ class IntensityRescaling(Step):
         elif largest > LARGEST_LEVEL or high - low < FINEST_RANGE * largest:
             yield Problem(
                 path,
-                f"grey levels that are far enough apart for {self.nbins} bins between them, "
+                f"gray levels that are far enough apart for {self.nbins} bins between them, "
                 f"{LARGEST_LEVEL:g} at most, expected, found {[low, high]}",
             )
 
@@ -297,7 +297,7 @@ def targets(histograms: Array, filter_size: int, precision: Precision) -> Array:
     precision : {"float32", "source"}
         "source" truncates the running mean to integers. Otherwise empty bins count one
         beforehand, like in the slice itself, so that a slice equal to its target is mapped
-        to itself; and blank slices, all of one grey level, take no part: their target is
+        to itself; and blank slices, all of one gray level, take no part: their target is
         empty.
 
     Returns
@@ -327,7 +327,7 @@ def _mean(histograms: Array, weights: Array) -> Array:
 
 
 def match(histograms: Array, target: Array, limits: tuple[float, float]) -> Array:
-    """Return the grey level that the centre of each bin is mapped to.
+    """Return the gray level that the center of each bin is mapped to.
 
     Parameters
     ----------
@@ -342,11 +342,11 @@ def match(histograms: Array, target: Array, limits: tuple[float, float]) -> Arra
     ndarray of float64, shape (slices, bins)
         Non-decreasing in each row.
     """
-    centres = bin_centres(limits, histograms.shape[1])
-    maps = np.tile(centres, (len(histograms), 1))
+    centers = bin_centers(limits, histograms.shape[1])
+    maps = np.tile(centers, (len(histograms), 1))
     for own, wanted, out in zip(np.maximum(histograms, 1), target, maps, strict=True):
         if wanted.any():
-            out[:] = np.interp(_cumulative(own), _cumulative(wanted), centres)
+            out[:] = np.interp(_cumulative(own), _cumulative(wanted), centers)
     return maps
 
 
@@ -358,7 +358,7 @@ def spread(histograms: Array, maps: Array, limits: tuple[float, float]) -> Array
     histograms : ndarray of int, shape (slices, bins)
         Those before.
     maps : ndarray, shape (slices, bins)
-        What `match` returned: straight lines lead from each centre of a bin to the next.
+        What `match` returned: straight lines lead from each center of a bin to the next.
     limits : tuple of float
         Range of the bins. What is mapped beyond counts in the outer bins.
 
@@ -424,14 +424,14 @@ def _map_floats(
         position = xp.floor((image.astype(np.float64) - low) / (high - low) * nbins)
         out[:] = xp.asarray(mapped)[position.clip(0, nbins - 1).astype(np.intp)]
         return
-    # straight lines between the centres; beyond the outer ones values keep their distance
+    # straight lines between the centers; beyond the outer ones values keep their distance
     width = (high - low) / nbins
-    centres = low + (np.arange(nbins) + 0.5) * width
+    centers = low + (np.arange(nbins) + 0.5) * width
     slopes = np.concatenate([[1.0], np.diff(mapped) / width, [1.0]])
     knots = np.concatenate([[0], np.arange(nbins)])
-    intercepts = mapped[knots] - slopes * centres[knots]
+    intercepts = mapped[knots] - slopes * centers[knots]
     interpolate = _interpolate if xp is np else interpolate_on_arrays
-    interpolate(image, float(centres[0] - width), 1 / width, intercepts, slopes, out)
+    interpolate(image, float(centers[0] - width), 1 / width, intercepts, slopes, out)
 
 
 @compiled()
@@ -456,12 +456,12 @@ def _interpolate(
 def interpolate_on_arrays(
     image: Any, origin: float, scale: float, intercepts: Array, slopes: Array, out: Any
 ) -> None:
-    """Map grey levels by straight lines, on an image and to a result of numpy or cupy.
+    """Map gray levels by straight lines, on an image and to a result of numpy or cupy.
 
     Parameters
     ----------
     image : ndarray, shape (rows, columns)
-        Grey levels.
+        Gray levels.
     origin, scale : float
         Level at which the first line begins, and lines per level. The first and the last one
         go on beyond.

@@ -1,6 +1,6 @@
-"""Intensity rescaling by the mean grey level of one area: a factor per slice.
+"""Intensity rescaling by the mean gray level of one area: a factor per slice.
 
-Method: mean-field normalisation over a region that should look the same in every slice
+Method: mean-field normalization over a region that should look the same in every slice
 (Quéméré and David, PyStack3D, JOSS 2024, step ``intensity_rescaling_area``).
 """
 
@@ -26,7 +26,7 @@ FITTED = ("means", "factors")
 
 @dataclass(frozen=True, kw_only=True)
 class IntensityRescalingArea(Step):
-    """Multiply each slice so that an area has the same mean grey level everywhere.
+    """Multiply each slice so that an area has the same mean gray level everywhere.
 
     The factor of a slice is the median over all slices of the mean in the area, over the
     slice's own mean. A slice without a pixel between the thresholds keeps factor 1 and
@@ -75,7 +75,7 @@ class IntensityRescalingArea(Step):
     def summary_source(self, out: Region, spec: StackSpec) -> Region:
         return area_region(self.area, spec).with_z(out.start[0], out.stop[0])
 
-    def summarise(
+    def summarize(
         self,
         block: Array,
         source: Region,
@@ -163,7 +163,7 @@ def area_factors(means: Array, valid: Array, factors_range: tuple[float, float])
     Parameters
     ----------
     means : ndarray of float, shape (slices,)
-        Mean grey level in the area.
+        Mean gray level in the area.
     valid : ndarray of bool, shape (slices,)
         Slices that had pixels between the thresholds; others get factor 1.
     factors_range : tuple of float

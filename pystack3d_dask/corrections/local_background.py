@@ -1,6 +1,6 @@
 """A slowly varying background, as the masked mean over a 3D window around each pixel.
 
-Normalised convolution (Knutsson and Westin, CVPR 1993, section 3): the background is the
+Normalized convolution (Knutsson and Westin, CVPR 1993, section 3): the background is the
 smoothed sum of the pixels that count, over the smoothed number of them. Sums are taken
 over cells, an eighth of the window wide, smoothed by a Gaussian that ends at the window,
 and interpolated back to pixels. Cells lie on a grid that is fixed to the stack, so the
@@ -16,12 +16,12 @@ import numpy as np
 
 from pystack3d_dask.core.spec import Array, Arrays, Region, StackSpec, Triple
 from pystack3d_dask.core.step import Summaries, known
-from pystack3d_dask.kernels.background.grid_cells import cell_sums, neighbours
+from pystack3d_dask.kernels.background.grid_cells import cell_sums, neighbors
 from pystack3d_dask.kernels.intensity.masks import within
 from pystack3d_dask.kernels.jit import compiled
 
 CELLS_PER_WINDOW = 8
-SIGMAS_PER_WINDOW = 4.0  # the window ends two standard deviations from its centre
+SIGMAS_PER_WINDOW = 4.0  # the window ends two standard deviations from its center
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,7 @@ class Window:
         return np.exp(-0.5 * (distance / sigma) ** 2)
 
     def cells_around(self, out: Region) -> Region:
-        """Return the cells between whose centres the pixels of ``out`` lie."""
+        """Return the cells between whose centers the pixels of ``out`` lie."""
         _, y, x = self.cell
         start = (out.start[0], out.start[1] // y - 1, out.start[2] // x - 1)
         stop = (out.stop[0], (out.stop[1] - 1) // y + 2, (out.stop[2] - 1) // x + 2)
@@ -79,8 +79,8 @@ class Window:
             (start[0], start[1] * y, start[2] * x), (stop[0], stop[1] * y, stop[2] * x)
         ).clipped(self.shape)
 
-    def centres(self, axis: int, start: int, stop: int) -> Array:
-        """Return the centres of some cells of an axis, in voxels; the last cell may be cut."""
+    def centers(self, axis: int, start: int, stop: int) -> Array:
+        """Return the centers of some cells of an axis, in voxels; the last cell may be cut."""
         edges = np.minimum(np.arange(start, stop + 1) * self.cell[axis], self.shape[axis])
         return np.asarray((edges[:-1] + edges[1:] - 1) / 2)
 
@@ -130,7 +130,7 @@ class LocalBackground:
         """Return all slices: each counts for the mean."""
         return out
 
-    def summarise(self, image: Array, z: int) -> Arrays | None:
+    def summarize(self, image: Array, z: int) -> Arrays | None:
         """Return the sum and the number of the pixels that count."""
         mask = within(image, self.low, self.high)
         pixels = image if mask is None else image[mask]
@@ -161,7 +161,7 @@ def local_mean(
     Parameters
     ----------
     block : ndarray, shape ``source.shape``
-        Grey levels of ``source``, which is ``window.source(out)``.
+        Gray levels of ``source``, which is ``window.source(out)``.
     source, out : Region
         In voxels of the stack.
     window : Window
@@ -181,8 +181,8 @@ def local_mean(
     for axis in range(3):
         sums = _smooth(sums, window, axis, first[axis], cells.start[axis], cells.stop[axis])
     y, x = (
-        neighbours(
-            window.centres(axis, cells.start[axis], cells.stop[axis]),
+        neighbors(
+            window.centers(axis, cells.start[axis], cells.stop[axis]),
             np.arange(out.start[axis], out.stop[axis]),
         )
         for axis in (1, 2)

@@ -1,4 +1,4 @@
-"""Percentile clipping: the grey levels between two percentiles fill the whole range.
+"""Percentile clipping: the gray levels between two percentiles fill the whole range.
 
 Method: contrast stretching (Gonzalez and Woods, Digital Image Processing, section 3.2), as
 `skimage.exposure.rescale_intensity` does it between percentiles.
@@ -41,14 +41,14 @@ class PercentileClipping(Scoped):
     Parameters
     ----------
     percentiles : tuple of float
-        Of the grey levels, 0 to 100.
+        Of the gray levels, 0 to 100.
     scope : {"stack", "slice"}
         Percentiles of the whole stack, or of each slice: then a slice that shows something
         bright gets darker.
 
     Notes
     -----
-    Percentiles are exact, linear between neighbouring values. Those of a stack of
+    Percentiles are exact, linear between neighboring values. Those of a stack of
     integers are of values rounded to its type, so that one look at it is enough; floats
     are looked at twice, by their leading bits and by the others. A stack, or slice, whose
     two percentiles are the same stays as it is.
@@ -73,7 +73,7 @@ class PercentileClipping(Scoped):
     def summary_scratch_bytes(self, out: Region, spec: StackSpec) -> int:
         return 0 if spec.is_integer else 16 * out.shape[1] * out.shape[2]
 
-    def summarise(
+    def summarize(
         self,
         block: Array,
         source: Region,

@@ -24,7 +24,7 @@ def _warning(path: str, message: str) -> Problem:
 def doubt_thresholds(
     name: str, low: float | None, high: float | None, spec: StackSpec
 ) -> Iterator[Problem]:
-    """Warn of thresholds between which no grey level of the type lies."""
+    """Warn of thresholds between which no gray level of the type lies."""
     if not spec.is_integer:
         return
     least, most = full_range(spec)
@@ -34,13 +34,13 @@ def doubt_thresholds(
     for key in (key for key, is_beyond in beyond.items() if is_beyond):
         yield _warning(
             f"{name}.{key}",
-            f"{given[key]:g} leaves no pixel: grey levels of {spec.source_dtype} go from {least:g} "
+            f"{given[key]:g} leaves no pixel: gray levels of {spec.source_dtype} go from {least:g} "
             f"to {most:g}; was it chosen on images of another type?",
         )
 
 
 def doubt_mask(path: str, threshold: float | None, spec: StackSpec) -> Iterator[Problem]:
-    """Warn of a threshold on one side of which there is no grey level of the type."""
+    """Warn of a threshold on one side of which there is no gray level of the type."""
     if threshold is None or not spec.is_integer:
         return
     least, most = full_range(spec)
@@ -48,20 +48,20 @@ def doubt_mask(path: str, threshold: float | None, spec: StackSpec) -> Iterator[
         side = "above" if threshold >= most else "below"
         yield _warning(
             path,
-            f"no pixel is {side} {threshold:g}: grey levels of {spec.source_dtype} go from "
+            f"no pixel is {side} {threshold:g}: gray levels of {spec.source_dtype} go from "
             f"{least:g} to {most:g}, so that the masks of all slices are the same",
         )
 
 
 def doubt_range(path: str, levels: Limits | None, spec: StackSpec) -> Iterator[Problem]:
-    """Warn of a range of grey levels that reaches beyond the type."""
+    """Warn of a range of gray levels that reaches beyond the type."""
     if levels is None or not spec.is_integer:
         return
     least, most = full_range(spec)
     if levels[0] < least or levels[1] > most:
         yield _warning(
             path,
-            f"[{levels[0]:g}, {levels[1]:g}] reaches beyond {spec.source_dtype}, whose grey levels "
+            f"[{levels[0]:g}, {levels[1]:g}] reaches beyond {spec.source_dtype}, whose gray levels "
             f"go from {least:g} to {most:g}; was it chosen on images of another type?",
         )
 

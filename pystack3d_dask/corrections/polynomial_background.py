@@ -1,6 +1,6 @@
 """A background that is a polynomial in x, y (and z), fitted robustly to a grid of samples.
 
-It is subtracted without its constant term, so that the grey level stays, as PyStack3D does
+It is subtracted without its constant term, so that the gray level stays, as PyStack3D does
 (Quéméré and David, JOSS 2024).
 """
 
@@ -92,7 +92,7 @@ class PolynomialBackground:
         start, stop = -(-out.start[0] // skip) * skip, (out.stop[0] - 1) // skip * skip + 1
         return out.with_z(start, stop) if start < stop else EMPTY
 
-    def summarise(self, image: Array, z: int) -> Arrays | None:
+    def summarize(self, image: Array, z: int) -> Arrays | None:
         """Return the samples of a slice: sums of their pixels, and how many they have."""
         if not self.averaging and z % self.skips[0]:
             return None
@@ -170,7 +170,7 @@ class PolynomialBackground:
                 name="coefficients",
                 title="Coefficients of the polynomials",
                 text="Each slice has a polynomial of its own, x and y running from 0 to 1 over the "
-                "image: values are grey levels. A jump is a slice whose background differs.",
+                "image: values are gray levels. A jump is a slice whose background differs.",
                 panels={name: {"": values} for name, values in zip(names, found.T, strict=True)},
             )
             yield self._surfaces(lambda z: found[z])
@@ -179,7 +179,7 @@ class PolynomialBackground:
                 name="coefficients",
                 title="Coefficients of the polynomial",
                 text="One polynomial over the stack, x, y and z running from 0 to 1: each value is "
-                "what its term makes, in grey levels, from one end to the other. Fitted to "
+                "what its term makes, in gray levels, from one end to the other. Fitted to "
                 f"{int(fitted['samples'])} samples in {int(fitted['iterations'])} iterations; they "
                 f"scatter about it by {float(fitted['scale']):.3g}.",
                 columns={"term": names, "coefficient": fitted["coefficients"]},
@@ -205,7 +205,7 @@ class PolynomialBackground:
             maps=maps,
             x="x, pixels",
             y="y, pixels",
-            value="grey levels",
+            value="gray levels",
             extent=(0, columns, 0, rows),
             is_image=True,
         )
@@ -285,7 +285,7 @@ def subtract_plane(
     Parameters
     ----------
     image : ndarray, shape (rows, columns)
-        Grey levels.
+        Gray levels.
     plane : ndarray of float64, shape (powers of y, powers of x)
         Coefficients.
     y, x : ndarray of float64

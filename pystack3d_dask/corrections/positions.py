@@ -115,7 +115,7 @@ def regular(positions: Sequence[float], dz: float) -> Array:
     return np.asarray(np.minimum(np.arange(low, low + (count - 0.5) * dz, dz), high))
 
 
-def neighbours(positions: Array, z: Array) -> tuple[Array, Array, Array]:
+def neighbors(positions: Array, z: Array) -> tuple[Array, Array, Array]:
     """Return the slice below or at each position, its distance, and that to the next slice.
 
     Parameters

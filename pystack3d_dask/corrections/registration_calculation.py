@@ -165,13 +165,13 @@ class RegistrationCalculation(Step):
         return SCRATCH_BYTES[self.method] * height * width
 
     def estimate_slices(self, shown: Collection[int], spec: StackSpec) -> set[int]:
-        """Return those shown and their neighbours: they lie on each other as they will, but
+        """Return those shown and their neighbors: they lie on each other as they will, but
         the stack that they lie in has not moved.
         """
         near = (k for z in shown for k in range(z - NEAR, z + NEAR + 1))
         return {k for k in near if 0 <= k < spec.shape[0]}
 
-    def summarise(
+    def summarize(
         self,
         block: Array,
         source: Region,
@@ -234,7 +234,7 @@ class RegistrationCalculation(Step):
                     yield (
                         f"{self.name}.threshold = {self.threshold:g} selects {what} of "
                         f"{spec.listed(empty)}, which cannot be registered so: choose one "
-                        "between the grey levels there"
+                        "between the gray levels there"
                     )
         least = fitted["contrast"].min(axis=1)
         faint = np.flatnonzero((least > 0) & (least < FAINT))
@@ -274,19 +274,19 @@ class RegistrationCalculation(Step):
         if fitted is None:
             return
         parts = [(part.start, part.shape) for part in self._blocks(spec)]
-        centres = np.array(
+        centers = np.array(
             [[s[2] + (n[2] - 1) / 2, s[1] + (n[1] - 1) / 2] for s, n in parts], np.float64
         )
-        panels = motion_panels(fitted["pairwise"], centres)
+        panels = motion_panels(fitted["pairwise"], centers)
         worst = fitted["correlation"].min(axis=1)
-        flags = {z: "it moves unlike its neighbours" for z in _jumps(panels)}
+        flags = {z: "it moves unlike its neighbors" for z in _jumps(panels)}
         flags |= dict.fromkeys(np.flatnonzero(worst < HARDLY_ALIKE).tolist(), UNLIKE)
         yield Lines(
             name="pairwise",
             title="How each slice lies on the one before",
             text="Shifts to the right and down of the middle of the compared area, and how alike "
             "(1: the same, 0: nothing in common) the two slices are once registered. Marked "
-            "slices have little in common with the one before, or move unlike their neighbours.",
+            "slices have little in common with the one before, or move unlike their neighbors.",
             panels=panels | {"correlation": {"": worst}},
             flags=flags,
         )
@@ -348,6 +348,6 @@ def _contrast(image: Array) -> float:
 
 
 def _jumps(panels: Mapping[str, Mapping[str, Array]]) -> set[int]:
-    """Return the slices whose shift stands out among those of their neighbours."""
+    """Return the slices whose shift stands out among those of their neighbors."""
     shifts = [values for label in ("x, pixels", "y, pixels") for values in panels[label].values()]
     return {z for values in shifts for z in outlying(values, least=LEAST_JUMP)}

@@ -66,7 +66,7 @@ class RegistrationTransformation(Step):
     Notes
     -----
     Transformations are combined as ``C[k] = T[k] . C[k - 1]``, ``C[0] = I``, then drift and
-    running mean are taken out. With several blocks the centre of each moves by its block's
+    running mean are taken out. With several blocks the center of each moves by its block's
     transformation, as do points one block beyond the outer ones (or at the border of the
     image, if that is further); in the triangles between them the transformation is affine.
     """
@@ -211,14 +211,14 @@ class RegistrationTransformation(Step):
             return
         matrices = fitted["matrices"]
         rows, columns = spec.shape[1:]
-        centre = np.tile([(columns - 1) / 2, (rows - 1) / 2], (matrices.shape[1], 1))
+        center = np.tile([(columns - 1) / 2, (rows - 1) / 2], (matrices.shape[1], 1))
         yield Lines(
             name="cumulative",
             title="How each slice is moved",
             text="Where the middle of the image lies in each slice, against the first one: shifts "
             "to the right and down. Slices are moved back by this. A steady slope is drift, which "
             "may be real: see constant_drift and box_size_averaging.",
-            panels=motion_panels(matrices, centre),
+            panels=motion_panels(matrices, center),
         )
         if "rectangle" in fitted:
             top, bottom, left, right = (int(edge) for edge in fitted["rectangle"])
@@ -259,11 +259,11 @@ def _control_points(fitted: Arrays, matrices: Array, shift: Array, spec: StackSp
     axes = []
     for axis in range(2):
         extent = spec.shape[1 + axis]
-        centres = (
+        centers = (
             first[axis] - shift[axis] + (size[axis] - 1) / 2 + size[axis] * np.arange(grid[axis])
         )
-        before, after = min(centres[0] - size[axis], 0), max(centres[-1] + size[axis], extent - 1)
-        axes.append(np.array([before, *centres, after], np.float64))
+        before, after = min(centers[0] - size[axis], 0), max(centers[-1] + size[axis], extent - 1)
+        axes.append(np.array([before, *centers, after], np.float64))
     ys, xs = axes
     rows, columns = (np.clip(np.arange(count + 2) - 1, 0, count - 1) for count in grid)
     block = rows[:, None] * grid[1] + columns

@@ -1,4 +1,4 @@
-"""Resampling along z: slices at other positions, linear between their neighbours."""
+"""Resampling along z: slices at other positions, linear between their neighbors."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from pystack3d_dask.corrections.positions import (
     PolicyError,
     ascending,
     check_policy,
-    neighbours,
+    neighbors,
     output_name,
     parse_position,
     regular,
@@ -43,17 +43,17 @@ class Resampling(Step):
     Parameters
     ----------
     dz : float, optional
-        Distance of the slices in micrometres: positions are ``min(z) + k dz`` up to and
+        Distance of the slices in micrometers: positions are ``min(z) + k dz`` up to and
         including ``max(z)``.
     zpos_out : tuple of float, optional
         The positions themselves, ascending; used in place of ``dz``.
     z_source : {"names", "metadata", "coordinates"} or tuple of float
         Where the positions of the slices are from: their names, by ``policy``, the
         metadata inside the files, the coordinate z of the stack (by a given size of voxels,
-        else as the files tell), or a list of micrometres, one for each slice.
+        else as the files tell), or a list of micrometers, one for each slice.
     policy : str
         How names are read and, for the slices that are made, written: ``{slice_nb}`` is the
-        number of the slice, ``{z_coord}`` its position in micrometres.
+        number of the slice, ``{z_coord}`` its position in micrometers.
 
     Notes
     -----
@@ -72,7 +72,7 @@ class Resampling(Step):
     policy: str = POLICY
 
     @property
-    def in_micrometres(self) -> bool:
+    def in_micrometers(self) -> bool:
         # without names, those are the positions that the stack has
         return self.z_source in ("names", "coordinates")
 
@@ -115,7 +115,7 @@ class Resampling(Step):
             culprit, what = ("zpos_out", "positions") if self.zpos_out else ("dz", "a distance")
             yield Problem(
                 f"{self.name}.{culprit}",
-                f"{what} in micrometres, {MOST} slices made of each at most, expected; this makes "
+                f"{what} in micrometers, {MOST} slices made of each at most, expected; this makes "
                 f"{made:.3g} of {len(positions)}",
             )
             return
@@ -137,7 +137,7 @@ class Resampling(Step):
         kept = np.array(ascending(positions))
         own = np.array(positions)[kept]
         z = np.array(self.zpos_out) if self.zpos_out else regular(own, self.dz or 0.0)
-        below, distance, gap = neighbours(own, z)
+        below, distance, gap = neighbors(own, z)
         above = np.minimum(below + (distance > 0), len(own) - 1)
         return {
             "z": z,
@@ -224,7 +224,7 @@ class Resampling(Step):
         )
 
     def _positions(self, spec: StackSpec) -> tuple[float, ...] | None:
-        """Return where the slices lie, in micrometres; None if nothing is known of them.
+        """Return where the slices lie, in micrometers; None if nothing is known of them.
 
         Raises
         ------
@@ -255,7 +255,7 @@ class Resampling(Step):
                 f"a position for each of the {slices} slices expected, found {len(self.z_source)}",
             )
         elif isinstance(self.z_source, tuple) and not np.isfinite(self.z_source).all():
-            yield Problem(path, "finite positions in micrometres expected, found inf or nan")
+            yield Problem(path, "finite positions in micrometers expected, found inf or nan")
         elif self.z_source == "metadata" and spec.z_metadata is None:
             yield Problem(
                 path,
@@ -272,16 +272,16 @@ class Resampling(Step):
                 yield Problem(
                     path,
                     "where the slices lie is not known: voxel_size = [x, y, z] tells it, or a list "
-                    "of positions in micrometres, or a coordinate z with units = 'micrometer'",
+                    "of positions in micrometers, or a coordinate z with units = 'micrometer'",
                 )
 
     def _check_outputs(self) -> Iterator[Problem]:
         if self.zpos_out is not None:
             if not self.zpos_out or list(self.zpos_out) != sorted(set(self.zpos_out)):
-                message = "positions in micrometres that go up expected"
+                message = "positions in micrometers that go up expected"
                 yield Problem(f"{self.name}.zpos_out", message)
         elif self.dz is None:
-            message = "missing: the distance of the slices in micrometres, or zpos_out"
+            message = "missing: the distance of the slices in micrometers, or zpos_out"
             yield Problem(f"{self.name}.dz", message)
         elif not 0 < self.dz < np.inf:
             yield Problem(f"{self.name}.dz", f"above 0 expected, found {self.dz:g}")

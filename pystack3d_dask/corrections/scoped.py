@@ -13,7 +13,7 @@ Scope = Literal["stack", "slice"]
 
 @dataclass(frozen=True, kw_only=True)
 class Scoped(Step):
-    """A correction of grey levels with a fit to the stack, or to each slice as it comes.
+    """A correction of gray levels with a fit to the stack, or to each slice as it comes.
 
     Parameters
     ----------

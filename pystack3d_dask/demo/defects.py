@@ -1,6 +1,6 @@
 """What microscopes do to a stack, one function for each defect.
 
-Grey levels are fractions of the full range. What a function adds or moves is what it
+Gray levels are fractions of the full range. What a function adds or moves is what it
 returns, so that the injected defect is known as exactly as the pixels.
 """
 
@@ -20,9 +20,9 @@ Random = np.random.Generator
 BACKGROUND_BASIS = "1 + x + y + z + x**2 + y**2 + x*y"
 """Terms of the background."""
 RESOLUTION = 1e-4
-"""Micrometres to which positions are known: the digits in the names of files."""
+"""Micrometers to which positions are known: the digits in the names of files."""
 LAYER, TRENCH = 0.64, 0.2
-"""Grey levels around the specimen: the protective layer on top, the milled trench elsewhere."""
+"""Gray levels around the specimen: the protective layer on top, the milled trench elsewhere."""
 
 
 def drift(count: int, largest: float, rng: Random) -> Array:
@@ -60,7 +60,7 @@ def positions(count: int, step: float, uneven: float, rng: Random) -> Array:
     count : int
         Slices.
     step : float
-        Nominal thickness of a slice in micrometres.
+        Nominal thickness of a slice in micrometers.
     uneven : float
         0 for equal distances, 1 for thicknesses between half and one and a half of ``step``
         and about one gap in ten slices.
@@ -68,7 +68,7 @@ def positions(count: int, step: float, uneven: float, rng: Random) -> Array:
     Returns
     -------
     ndarray, shape (count,)
-        Micrometres from the first slice on, rising, multiples of ``RESOLUTION``.
+        Micrometers from the first slice on, rising, multiples of ``RESOLUTION``.
     """
     thickness = 1 + uneven * rng.uniform(-0.5, 0.5, count)
     missing = (rng.uniform(size=count) < 0.1 * uneven) * rng.integers(1, 3, count)
@@ -146,7 +146,7 @@ def curtains(image: Array, plane: Plane, strength: float) -> Array:
 
     The ion beam comes from the top. Behind each pore, where it meets the solid again, it
     leaves streaks that fade over a fifth of the image; others run down the whole face,
-    stronger and weaker. They are one to a few pixels wide and alike in neighbouring slices.
+    stronger and weaker. They are one to a few pixels wide and alike in neighboring slices.
 
     Parameters
     ----------

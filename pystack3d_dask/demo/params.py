@@ -54,7 +54,7 @@ maxit = 50
 cvg_threshold = 1e-2
 """,
     "resampling": """\
-dz = {dz}           # micrometres between slices; where they lie stands in their names
+dz = {dz}           # micrometers between slices; where they lie stands in their names
 """,
     "cropping_final": """\
 # The outermost pixels, which other steps know from one side only.

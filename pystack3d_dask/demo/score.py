@@ -16,7 +16,7 @@ from pystack3d_dask.errors import ParameterError, Problem
 
 @dataclass(frozen=True)
 class Score:
-    """How far a stack is from the truth, in grey levels of the truth; 0 is perfect.
+    """How far a stack is from the truth, in gray levels of the truth; 0 is perfect.
 
     Parameters
     ----------
@@ -78,7 +78,7 @@ def score_result(
         Row and column of the first slice that the first pixel of the result shows; by
         default from the coordinates, or (0, 0) without any.
     z : iterable of float, optional
-        Depth of each slice of the result in micrometres; by default from the coordinates,
+        Depth of each slice of the result in micrometers; by default from the coordinates,
         or where resampling puts them, `DemoStack.truth_z`.
 
     Raises

@@ -124,7 +124,7 @@ class DemoStack:
 
     @cached_property
     def z(self) -> Array:
-        """Where the slices lie, in micrometres from the first one; shape (slices,)."""
+        """Where the slices lie, in micrometers from the first one; shape (slices,)."""
         return positions(self.shape[0], VOXEL_SIZE, self.uneven, self._random("positions"))
 
     @cached_property
@@ -147,12 +147,12 @@ class DemoStack:
 
     @property
     def offsets(self) -> Array:
-        """What is added to each slice, in grey levels; shape (slices,)."""
+        """What is added to each slice, in gray levels; shape (slices,)."""
         return self._brightness[1] * self.white
 
     @property
     def white(self) -> int:
-        """Largest grey level."""
+        """Largest gray level."""
         return int(np.iinfo(self.dtype).max)
 
     @property
@@ -179,12 +179,12 @@ class DemoStack:
         return len(self.truth_z), rows.stop - rows.start, columns.stop - columns.start
 
     def truth(self, z: Iterable[float] | None = None, view: View | None = None) -> Iterator[Array]:
-        """Yield the slices of the truth, float32, in grey levels of the stack.
+        """Yield the slices of the truth, float32, in gray levels of the stack.
 
         Parameters
         ----------
         z : iterable of float, optional
-            Depths in micrometres; `truth_z` by default.
+            Depths in micrometers; `truth_z` by default.
         view : tuple of slice, optional
             Rows and columns of the first slice; `view` by default.
         """
@@ -196,14 +196,14 @@ class DemoStack:
         Parameters
         ----------
         z : float
-            Micrometres from the first slice on.
+            Micrometers from the first slice on.
         view : tuple of slice, optional
             Rows and columns of the first slice; `view` by default.
 
         Returns
         -------
         ndarray of float32, shape of the view
-            Grey levels of the stack, not rounded, and without any noise.
+            Gray levels of the stack, not rounded, and without any noise.
         """
         rows, columns = view or self.view
         shape = rows.stop - rows.start, columns.stop - columns.start
@@ -214,11 +214,11 @@ class DemoStack:
         return self._face(k) * np.float32(self.white)
 
     def curtains(self, k: int) -> Array:
-        """Return the stripes that are added to slice ``k``, in grey levels."""
+        """Return the stripes that are added to slice ``k``, in gray levels."""
         return self._curtains(k, self._face(k)) * np.float32(self.white)
 
     def background(self, k: int) -> Array:
-        """Return the background that is added to slice ``k``, in grey levels."""
+        """Return the background that is added to slice ``k``, in gray levels."""
         return self._background.slice(k) * np.float32(self.white)
 
     def slice(self, k: int) -> Array:
@@ -276,7 +276,7 @@ class DemoStack:
     def write_slice(
         self, directory: Path, k: int, compression: Literal["deflate"] | None = None
     ) -> Path:
-        """Write one defective slice, named by its index and its position in micrometres."""
+        """Write one defective slice, named by its index and its position in micrometers."""
         path = directory / f"slice_{k:04d}_z={self.z[k]:.4f}um.tif"
         pixels_per_cm = 1e4 / VOXEL_SIZE
         tifffile.imwrite(

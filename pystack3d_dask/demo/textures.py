@@ -1,4 +1,4 @@
-"""Specimens: grey levels as functions of the position in a volume, 0 black and 1 white.
+"""Specimens: gray levels as functions of the position in a volume, 0 black and 1 white.
 
 Each function takes a plane and the typical distance between features in pixels. Surfaces
 are level sets of smooth fields; a field divided by its slope is about a distance in pixels,
@@ -19,10 +19,10 @@ from pystack3d_dask.kernels.jit import compiled
 FINITE = {"nnan", "ninf", "nsz", "arcp"}
 Texture = Literal["porous", "cellular"]
 
-PORE, WALL, GREY_PHASE, BRIGHT_PHASE = 0.20, 0.31, 0.48, 0.60
-"""Grey levels of the porous texture: deep pores, pores with a wall close below, two solids."""
+PORE, WALL, GRAY_PHASE, BRIGHT_PHASE = 0.20, 0.31, 0.48, 0.60
+"""Gray levels of the porous texture: deep pores, pores with a wall close below, two solids."""
 RESIN, MEMBRANE = 0.60, 0.25
-"""Grey levels of the cellular texture: the plasma of the brightest cells, membranes."""
+"""Gray levels of the cellular texture: the plasma of the brightest cells, membranes."""
 CELLS = 6
 """Fields that compete for the voxels of the cellular texture."""
 
@@ -67,7 +67,7 @@ def cellular(plane: Plane, feature: float) -> Array:
     """
     first, second = np.full((2, *plane.shape), -np.inf, np.float32)
     owner = np.zeros(plane.shape, np.uint8)
-    elongated = (2 * feature, feature, feature)  # as fibres in a bundle are
+    elongated = (2 * feature, feature, feature)  # as fibers in a bundle are
     for cell in range(CELLS):
         # A voxel belongs to the cell whose field is highest; at a membrane two are equal.
         _contest(smooth_field(plane, f"cell {cell}", elongated), cell, first, second, owner)
@@ -125,7 +125,7 @@ def _porous(
             in_small = (rough[y, x] - 1.75) * small * 0.9
             inside = max(in_large, in_small)
             bright = _rise((phase[y, x] + 0.2 * grains[y, x] - 0.45) * patch * 0.6)
-            solid = GREY_PHASE + (BRIGHT_PHASE - GREY_PHASE) * bright + 0.012 * grains[y, x]
+            solid = GRAY_PHASE + (BRIGHT_PHASE - GRAY_PHASE) * bright + 0.012 * grains[y, x]
             # slopes emit more electrons: the rim of a pore is bright
             solid += 0.05 * _ridge((in_large + 1.5) / 2.5)
             wall = _rise(1.2 * (0.9 - below[y, x])) * _rise(1 - in_large / large)

@@ -81,7 +81,7 @@ def run_block(
             frame = block if level == work.end else chain.levels[level].region
             _emit(stream, level, frame, wanted[level].owned, emit)
         for gather in work.gathers:
-            found = _summarise(stream, gather, wanted[gather.index].owned, partials or {})
+            found = _summarize(stream, gather, wanted[gather.index].owned, partials or {})
             report.summaries[chain.steps[gather.index].name].update(found)
         stream.forget(block.with_z(part.z.stop, stop))
     if work.stores:
@@ -103,7 +103,7 @@ def _emit(stream: _Stream, level: int, frame: Region, slices: range, emit: Emit)
         emit(level, z, to_host(image))
 
 
-def _summarise(
+def _summarize(
     stream: _Stream, gather: Gather, slices: range, partials: Partials
 ) -> dict[int, Arrays]:
     step, spec = stream.chain.steps[gather.index], stream.chain.levels[gather.index]
@@ -113,7 +113,7 @@ def _summarise(
         source = step.summary_source(out, spec)
         if source.size:
             block = stream.take(gather.index, source, to_host)
-            found |= step.summarise(block, source, out, spec, partials.get(step.name))
+            found |= step.summarize(block, source, out, spec, partials.get(step.name))
     return found
 
 

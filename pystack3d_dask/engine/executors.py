@@ -86,14 +86,14 @@ class OnClient:
         """Log which workers carry the resource ``GPU`` and find none: they use their CPUs."""
         workers = seen_workers(self._client)
         self._watch.expects(workers)
-        labelled = list(workers.gpus) if self._use != "off" else []
-        found = self._client.run(has_gpu, workers=labelled) if labelled else {}
+        labeled = list(workers.gpus) if self._use != "off" else []
+        found = self._client.run(has_gpu, workers=labeled) if labeled else {}
         if missing := sorted(address for address, is_there in found.items() if not is_there):
             LOG.warning(
                 "no GPU, or no CuPy, on %s of the %s workers that carry the resource %s, which "
                 "will use their CPUs: %s",
                 len(missing),
-                len(labelled),
+                len(labeled),
                 GPU,
                 ", ".join(missing),
             )
@@ -325,7 +325,7 @@ class _Waiting:
         seconds : float
             That a block takes; NaN while this is not known.
         takers : int
-            Tasks in flight. Towards the end tasks are smaller, so that all have work.
+            Tasks in flight. Toward the end tasks are smaller, so that all have work.
         """
         if self._alone:
             return [self._alone.popleft()]

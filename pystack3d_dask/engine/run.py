@@ -25,7 +25,7 @@ from pystack3d_dask.engine.summary import (
     PassSummary,
     RunSummary,
     bad_slices,
-    is_summarised,
+    is_summarized,
     load_figures,
     remarks,
     save_figures,
@@ -123,7 +123,7 @@ def is_done(project: Project) -> bool:
     levels = [store for store in stores if store.path != workspace.result]
     return (
         not plan_project(project).passes
-        and is_summarised(project)
+        and is_summarized(project)
         and not any(store.attrs.get("damaged") for store in stores)
         and all(store.attrs.get("role") in project.keep for store in levels)
         and not is_locked(workspace.process)
@@ -143,7 +143,7 @@ def _run(project: Project, client: Client | None, on_block: OnBlock | None) -> R
         remarks=tuple(remarks(project)),
         notes=tuple(map(str, project.notes)),
     )
-    if passes or not is_summarised(project):
+    if passes or not is_summarized(project):
         write_summary(project, summary)
     if not _is_kept(project):
         workspace.free_levels(project.keep)

@@ -205,7 +205,7 @@ def remarks(project: Project) -> list[str]:
     return list(found)
 
 
-def is_summarised(project: Project) -> bool:
+def is_summarized(project: Project) -> bool:
     """Return whether ``summary.json`` is about the project as it is now."""
     try:
         content = json.loads(project.workspace.summary.read_bytes())

@@ -10,7 +10,7 @@ import numpy as np
 from matplotlib.transforms import Affine2D
 
 from pystack3d_dask.core.spec import AXES, Array
-from pystack3d_dask.explore.drawing import COLOURS, INK, SHADE, Limits
+from pystack3d_dask.explore.drawing import COLORS, INK, SHADE, Limits
 from pystack3d_dask.explore.volume import Axis, Plane, Volume
 
 ANGLE = np.deg2rad(32)  # in which depth goes up to the right
@@ -75,7 +75,7 @@ def draw_box(axes: Any, box: Box, found: Sequence[Plane], limits: Limits) -> Non
     found : sequence of Plane
         The slice; then the first row and the last column of all slices, or nothing.
     limits : tuple of float
-        Grey levels drawn black and white.
+        Gray levels drawn black and white.
     """
     plane, *faces = found
     share = box.share(plane.cut.index)
@@ -90,7 +90,7 @@ def draw_box(axes: Any, box: Box, found: Sequence[Plane], limits: Limits) -> Non
     _draw_image(axes, plane.even(), corner, box.across, box.down, limits, zorder=3)
     _draw_edges(axes, box, 0 * corner, corner, INK, zorder=4)
     outline = [corner, corner + box.across, corner + box.across + box.down, corner + box.down]
-    axes.fill(*np.array(outline).T, fill=False, edgecolor=COLOURS["z"], linewidth=2, zorder=5)
+    axes.fill(*np.array(outline).T, fill=False, edgecolor=COLORS["z"], linewidth=2, zorder=5)
     _write(axes, box, plane.cut.title, corner)
     left, right, bottom, top = box.bounds
     axes.set(xlim=(left, right), ylim=(bottom, top), aspect="equal")
@@ -105,8 +105,8 @@ def mark_plane(axes: Any, box: Box, name: str, index: int) -> None:
     corner = box.share(index, name) * edges.pop(name)
     one, two = edges.values()
     outline = np.array([corner, corner + one, corner + one + two, corner + two])
-    colour = COLOURS[name]
-    axes.fill(*outline.T, facecolor=f"{colour}66", edgecolor=colour, linewidth=1.5, zorder=2)
+    color = COLORS[name]
+    axes.fill(*outline.T, facecolor=f"{color}66", edgecolor=color, linewidth=1.5, zorder=2)
     left, right, bottom, top = box.bounds
     axes.set(xlim=(left, right), ylim=(bottom, top), aspect="equal")
     axes.set_axis_off()
@@ -143,14 +143,14 @@ def _draw_image(
 
 
 def _draw_edges(
-    axes: Any, box: Box, front: Array, back: Array, colour: str, *, zorder: float
+    axes: Any, box: Box, front: Array, back: Array, color: str, *, zorder: float
 ) -> None:
     """Draw the box between two places along its depth."""
     ring = [0 * box.down, box.across, box.across + box.down, box.down]
     lines = [[front + corner, back + corner] for corner in ring]
     lines += [[end + corner for corner in (*ring, ring[0])] for end in (front, back)]
     for line in lines:
-        axes.plot(*np.array(line).T, color=colour, linewidth=0.9, zorder=zorder)
+        axes.plot(*np.array(line).T, color=color, linewidth=0.9, zorder=zorder)
 
 
 def _write(axes: Any, box: Box, title: str, corner: Array) -> None:
@@ -163,5 +163,5 @@ def _write(axes: Any, box: Box, title: str, corner: Array) -> None:
     axes.annotate(x, box.down + box.across / 2, (0, -6), ha="center", va="top", **small)
     axes.annotate(y, box.down / 2, (-6, 0), ha="right", va="center", rotation=90, **small)
     axes.annotate(z, middle, (8, -6), ha="left", va="top", **small)
-    small |= {"fontsize": 10, "color": COLOURS["z"]}
+    small |= {"fontsize": 10, "color": COLORS["z"]}
     axes.annotate(title, corner, (7, -7), ha="left", va="top", zorder=6, bbox=SHADE, **small)

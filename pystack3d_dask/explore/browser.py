@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 from pystack3d_dask.core.spec import AXES
 from pystack3d_dask.errors import StackError
 from pystack3d_dask.explore.boxes import Box, mark_plane
-from pystack3d_dask.explore.drawing import COLOURS, INK, Limits, Picture, draw_plane, draw_scale_bar
-from pystack3d_dask.explore.volume import Plane, Volume, as_volume, grey_limits, load, spans
+from pystack3d_dask.explore.drawing import COLORS, INK, Limits, Picture, draw_plane, draw_scale_bar
+from pystack3d_dask.explore.volume import Plane, Volume, as_volume, gray_limits, load, spans
 
 if TYPE_CHECKING:
     import ipywidgets
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 WIDTH, HEIGHT = 5.6, 5.0  # inches, of a plane at most
 BOX = 2.3  # inches
 MOST = 700  # voxels along an axis of a picture
-GREYS = 256  # steps of the slider of grey levels
+GRAYS = 256  # steps of the slider of gray levels
 
 
 def browse(
@@ -35,7 +35,7 @@ def browse(
     channel : int or str
         Place or name of the channel.
     limits : tuple of float, optional
-        The grey levels drawn black and white in the beginning; by default the percentiles
+        The gray levels drawn black and white in the beginning; by default the percentiles
         0.5 and 99.5 of the first plane.
     most : int
         Voxels along each axis of the picture: more rows or columns are averaged.
@@ -43,7 +43,7 @@ def browse(
     Returns
     -------
     ipywidgets.VBox
-        The controls (axis, index, grey levels), and the picture.
+        The controls (axis, index, gray levels), and the picture.
 
     Raises
     ------
@@ -68,10 +68,10 @@ class _Browser:
         self._volume, self._most = volume, most
         self._plane = self._load("z", None)
         found = self._plane.image
-        low, high = limits or grey_limits([found])
-        ends = grey_limits([found], (0, 100))
+        low, high = limits or gray_limits([found])
+        ends = gray_limits([found], (0, 100))
         least, largest = min(low, ends[0]), max(high, ends[1])
-        step = 1.0 if found.dtype.kind in "iu" else (largest - least) / GREYS
+        step = 1.0 if found.dtype.kind in "iu" else (largest - least) / GRAYS
         self._axis = widgets.ToggleButtons(
             options=[("xy", "z"), ("xz", "y"), ("zy", "x")],
             value="z",
@@ -84,20 +84,20 @@ class _Browser:
             description="z",
             continuous_update=False,
         )
-        self._greys = widgets.FloatRangeSlider(
+        self._grays = widgets.FloatRangeSlider(
             value=(low, high),
             min=least,
             max=largest,
             step=step,
-            description="grey",
+            description="gray",
             readout_format=".4g",
             continuous_update=False,
         )
         self._picture = widgets.Image(format="png", layout={"width": "860px", "max_width": "100%"})
         self._axis.observe(self._turn, "value")
         self._index.observe(self._move, "value")
-        self._greys.observe(self._draw, "value")
-        controls = widgets.HBox([self._axis, self._index, self._greys])
+        self._grays.observe(self._draw, "value")
+        controls = widgets.HBox([self._axis, self._index, self._grays])
         self.widget = widgets.VBox([controls, self._picture])
         self._draw()
 
@@ -119,7 +119,7 @@ class _Browser:
         self._draw()
 
     def _draw(self, _: Any = None) -> None:
-        self._picture.value = _picture(self._volume, self._plane, self._greys.value).as_png()
+        self._picture.value = _picture(self._volume, self._plane, self._grays.value).as_png()
 
 
 def _picture(volume: Volume, plane: Plane, limits: Limits) -> Picture:
@@ -137,5 +137,5 @@ def _picture(volume: Volume, plane: Plane, limits: Limits) -> Picture:
     name = plane.cut.name
     axes = figure.panel(left + WIDTH + 0.15, bottom + HEIGHT - BOX, BOX, BOX)
     mark_plane(axes, Box.of(volume), name, plane.cut.index)
-    axes.set_title(plane.cut.title, fontsize=10, color=COLOURS[name])
+    axes.set_title(plane.cut.title, fontsize=10, color=COLORS[name])
     return figure

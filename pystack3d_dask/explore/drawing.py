@@ -11,10 +11,10 @@ from matplotlib.figure import Figure
 from matplotlib.offsetbox import AnchoredOffsetbox, AuxTransformBox, TextArea, VPacker
 from matplotlib.patches import Rectangle
 
-from pystack3d_dask.explore.volume import MICROMETRES, SLIMMEST, Axis, Plane
+from pystack3d_dask.explore.volume import MICROMETERS, SLIMMEST, Axis, Plane
 
 # Okabe and Ito, told apart by everyone, one for the planes across each axis
-COLOURS = {"z": "#E69F00", "y": "#56B4E9", "x": "#009E73"}
+COLORS = {"z": "#E69F00", "y": "#56B4E9", "x": "#009E73"}
 INK = "#333333"
 UNITS = [("mm", 1e3), ("µm", 1.0), ("nm", 1e-3)]
 BAR_SHARE = 0.25  # of the width, at most
@@ -46,7 +46,7 @@ class Picture(Figure):
 
 
 def draw_plane(axes: Any, plane: Plane, limits: Limits) -> Any:
-    """Draw an image at its place, in grey, as wide and high as it is unless it is too slim."""
+    """Draw an image at its place, in gray, as wide and high as it is unless it is too slim."""
     wide, high = plane.columns.span, plane.rows.span
     shown = axes.imshow(
         plane.even(),
@@ -63,13 +63,13 @@ def draw_plane(axes: Any, plane: Plane, limits: Limits) -> Any:
     return shown
 
 
-def frame(axes: Any, colour: str) -> None:
-    """Put a coloured frame around a panel."""
+def frame(axes: Any, color: str) -> None:
+    """Put a colored frame around a panel."""
     for spine in axes.spines.values():
-        spine.set(visible=True, color=colour, linewidth=1.6)
+        spine.set(visible=True, color=color, linewidth=1.6)
 
 
-def label(axes: Any, text: str, size: float = 8, colour: str = "white") -> None:
+def label(axes: Any, text: str, size: float = 8, color: str = "white") -> None:
     """Write into the upper left corner of a panel."""
     axes.annotate(
         text,
@@ -79,7 +79,7 @@ def label(axes: Any, text: str, size: float = 8, colour: str = "white") -> None:
         textcoords="offset points",
         ha="left",
         va="top",
-        color=colour,
+        color=color,
         fontsize=size,
         bbox=SHADE,
     )
@@ -111,7 +111,7 @@ def scale_bar(axis: Axis) -> tuple[float, str]:
     most = BAR_SHARE * axis.span
     power = 10.0 ** floor(log10(most))
     length = max(factor * power for factor in (1, 2, 5) if factor * power <= most)
-    if axis.unit != MICROMETRES:
+    if axis.unit != MICROMETERS:
         return length, f"{length:g} {axis.unit}"
     unit, size = next(
         (unit, size)

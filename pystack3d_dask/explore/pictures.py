@@ -9,7 +9,7 @@ from typing import Any
 from pystack3d_dask.errors import StackError
 from pystack3d_dask.explore.boxes import Box, draw_box
 from pystack3d_dask.explore.drawing import (
-    COLOURS,
+    COLORS,
     INK,
     Limits,
     Picture,
@@ -18,8 +18,8 @@ from pystack3d_dask.explore.drawing import (
     frame,
     label,
 )
-from pystack3d_dask.explore.grey import Histogram, histogram_of, ordinal, sample
-from pystack3d_dask.explore.volume import Plane, Volume, as_volume, grey_limits, load, spans
+from pystack3d_dask.explore.gray import Histogram, histogram_of, ordinal, sample
+from pystack3d_dask.explore.volume import Plane, Volume, as_volume, gray_limits, load, spans
 
 MOST = 1000  # voxels along an axis of a picture
 PANELS = 20  # of a montage
@@ -53,13 +53,13 @@ def planes(
     ----------
     stack : DataArray or array-like
         From `open_stack`, `open_result` or a correction, dims (z, y, x) or (c, z, y, x); or
-        an array of three axes. Coordinates in micrometres give the aspect, irregular z too.
+        an array of three axes. Coordinates in micrometers give the aspect, irregular z too.
     z, y, x : int, optional
         Indices of the planes; the middle ones by default.
     channel : int or str
         Place or name of the channel.
     limits : tuple of float, optional
-        The grey levels drawn black and white; by default the percentiles 0.5 and 99.5 of
+        The gray levels drawn black and white; by default the percentiles 0.5 and 99.5 of
         what is shown.
     most : int
         Voxels along each axis of the picture: more rows or columns are averaged.
@@ -77,7 +77,7 @@ def planes(
     cuts = [volume.cut(name, index, most) for name, index in (("z", z), ("y", y), ("x", x))]
     xy, xz, zy = load(cuts)
     zy = zy.turned()
-    limits = limits or grey_limits([plane.image for plane in (xy, xz, zy)])
+    limits = limits or gray_limits([plane.image for plane in (xy, xz, zy)])
     depth, height, width = spans(*volume.axes)
     scale = SIDE / max(width + depth, height + depth)
     left, bottom, margin = 0.8, 0.65, 0.15
@@ -108,7 +108,7 @@ def montage(
     channel: int | str = 0,
     limits: Limits | None = None,
 ) -> Picture:
-    """Show every n-th slice, all in the same grey levels.
+    """Show every n-th slice, all in the same gray levels.
 
     Loads these slices, whole, and keeps a reduced copy of each.
 
@@ -147,7 +147,7 @@ def montage(
     up = across * height / width
     pixels = max(64, round(200 * max(across, up)))  # of a panel, at twice the usual resolution
     found = [load([volume.cut("z", k, pixels)])[0] for k in shown]
-    limits = limits or grey_limits([plane.image for plane in found])
+    limits = limits or gray_limits([plane.image for plane in found])
     wide = max(columns * (across + GAP) + GAP, TITLE)
     figure = Picture(wide, rows * (up + GAP) + GAP + 0.35)
     for number, plane in enumerate(found):
@@ -160,7 +160,7 @@ def montage(
         if number == 0:
             draw_scale_bar(axes, plane.columns, size=_size(across))
     which = "all" if every == 1 else f"every {ordinal(every)} of"
-    title = f"{which} {slices} slices, grey levels {_level(limits[0])} to {_level(limits[1])}"
+    title = f"{which} {slices} slices, gray levels {_level(limits[0])} to {_level(limits[1])}"
     figure.text(
         0.5, 1 - 0.2 / figure.get_size_inches()[1], title, ha="center", va="center", color=INK
     )
@@ -208,7 +208,7 @@ def box(
     if faces:
         cuts += [volume.cut("y", 0, most), volume.cut("x", -1, most)]
     found = load(cuts)
-    limits = limits or grey_limits([plane.image for plane in found])
+    limits = limits or gray_limits([plane.image for plane in found])
     shape = Box.of(volume)
     left, right, bottom, top = shape.bounds
     tall = 8.0 * abs(top - bottom) / (right - left)
@@ -226,7 +226,7 @@ def histogram(
     slices: int = 32,
     pixels: int = 4_000_000,
 ) -> Picture:
-    """Show how often grey levels occur, and their cumulative distribution.
+    """Show how often gray levels occur, and their cumulative distribution.
 
     Loads ``slices`` evenly spread slices, and counts every n-th row and column of them; the
     title says how much that is of the stack.
@@ -284,7 +284,7 @@ def compare(
     channel, most
         See `planes`.
     limits : tuple of float, optional
-        The grey levels drawn black and white, the same for all; by default the percentiles
+        The gray levels drawn black and white, the same for all; by default the percentiles
         0.5 and 99.5 of each.
     log : bool
         Count on a logarithmic scale.
@@ -311,7 +311,7 @@ def compare(
     for column, (name, plane) in enumerate(zip(volumes, found, strict=True)):
         at = 0.3 + column * (across + gap)
         axes = figure.panel(at, 0.5 + below + 0.2, across, up)
-        draw_plane(axes, plane, limits or grey_limits([plane.image]))
+        draw_plane(axes, plane, limits or gray_limits([plane.image]))
         axes.set(xticks=[], yticks=[])
         axes.set_title(name, fontsize=10, color=INK)
         if column == 0:
@@ -326,7 +326,7 @@ def draw_histogram(axes: Any, found: Histogram, *, is_log: bool, is_small: bool 
     """Draw counts as an area, and the cumulative distribution as a line on a scale of its own."""
     axes.stairs(100 * found.shares, found.edges, fill=True, color="#8c8c8c", linewidth=0)
     axes.set_xlim(found.edges[0], found.edges[-1])
-    axes.set_xlabel("grey level", fontsize=9, color=INK)
+    axes.set_xlabel("gray level", fontsize=9, color=INK)
     if is_log:
         axes.set_yscale("log")
     twin = axes.twinx()
@@ -351,7 +351,7 @@ def _mark(axes: Any, plane: Plane, volume: Volume, indices: Mapping[str, int]) -
     """Draw where the two other planes cross this one."""
     for axis in volume.axes:
         position = float(axis.edges[indices[axis.name]] + axis.edges[indices[axis.name] + 1]) / 2
-        line = {"color": COLOURS[axis.name], "linewidth": 0.9, "alpha": 0.85, "dashes": (6, 4)}
+        line = {"color": COLORS[axis.name], "linewidth": 0.9, "alpha": 0.85, "dashes": (6, 4)}
         if axis.name == plane.rows.name:
             axes.axhline(position, **line)
         elif axis.name == plane.columns.name:
@@ -361,7 +361,7 @@ def _mark(axes: Any, plane: Plane, volume: Volume, indices: Mapping[str, int]) -
 def _describe(axes: Any, plane: Plane, spot: tuple[float, float, float, float]) -> None:
     """Frame one of three planes, and label the axes that it does not share with another one."""
     name, (_, _, width, height) = plane.cut.name, spot
-    frame(axes, COLOURS[name])
+    frame(axes, COLORS[name])
     if min(width, height) > READABLE:
         label(axes, plane.cut.title)
     if name == "z":
@@ -379,9 +379,9 @@ def _describe(axes: Any, plane: Plane, spot: tuple[float, float, float, float]) 
         axes.set_yticks([])
 
 
-def _level(grey: float) -> str:
-    """Return a grey level in four digits, or as many as it has before the point."""
-    return f"{grey:.0f}" if abs(grey) >= 1000 else f"{grey:.4g}"
+def _level(gray: float) -> str:
+    """Return a gray level in four digits, or as many as it has before the point."""
+    return f"{gray:.0f}" if abs(gray) >= 1000 else f"{gray:.4g}"
 
 
 def _size(width: float) -> float:

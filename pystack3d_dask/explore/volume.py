@@ -17,7 +17,7 @@ from pystack3d_dask.core.spec import AXES, Array
 from pystack3d_dask.errors import StackError
 from pystack3d_dask.io.ome.pyramid import pooled_positions
 
-MICROMETRES = "µm"
+MICROMETERS = "µm"
 PIXELS = "px"
 SLIMMEST = 200.0  # times as long as wide that a picture is drawn, at most
 FINEST_ROWS = 4000  # of a picture in which slices are as thick as they are
@@ -49,7 +49,7 @@ class Axis:
 
     @classmethod
     def at(cls, name: str, positions: Array, unit: str, *, is_known: bool = True) -> Axis:
-        """Return voxels that end half way between their centres."""
+        """Return voxels that end half way between their centers."""
         positions = positions.astype(np.float64)
         inner = (positions[1:] + positions[:-1]) / 2
         if not len(inner):
@@ -205,7 +205,7 @@ class Plane:
     Parameters
     ----------
     image : ndarray, shape (len(rows), len(columns))
-        Grey levels.
+        Gray levels.
     cut : Cut
         Where it comes from.
     rows, columns : Axis
@@ -231,7 +231,7 @@ class Plane:
     def even(self) -> Array:
         """Return the image with rows and columns at equal distances, for drawing.
 
-        Of floats, as float64: matplotlib takes differences of grey levels in the type that it gets.
+        Of floats, as float64: matplotlib takes differences of gray levels in the type that it gets.
         """
         image = np.asarray(self.image[np.ix_(self.rows.even(), self.columns.even())])
         return image.astype(np.float64) if image.dtype.kind == "f" else image
@@ -277,7 +277,7 @@ def load(cuts: Sequence[Cut]) -> list[Plane]:
     return [_pooled(np.asarray(dask.compute(cut.values)[0]), cut) for cut in cuts]
 
 
-def grey_limits(
+def gray_limits(
     images: Sequence[Array], percentiles: tuple[float, float] = (0.5, 99.5)
 ) -> tuple[float, float]:
     """Return what is drawn black and white in some images: percentiles of all of them."""
@@ -301,7 +301,7 @@ def _pooled(values: Array, cut: Cut) -> Plane:
         axis.pooled(factor)
         for axis, factor in zip((cut.rows, cut.columns), cut.factors, strict=True)
     )
-    if values.dtype.kind == "f":  # what is infinite has no mean either, and no place among greys
+    if values.dtype.kind == "f":  # what is infinite has no mean either, and no place among grays
         values = np.where(np.isfinite(values), values, np.float32(np.nan))
     for axis, factor in enumerate(cut.factors):
         if factor > 1:
@@ -342,15 +342,15 @@ def _channel(stack: xr.DataArray, channel: int | str) -> int:
 
 
 def _axes(stack: xr.DataArray) -> tuple[Axis, Axis, Axis]:
-    """Return the axes in micrometres, where these are known of the pixels, or in pixels."""
+    """Return the axes in micrometers, where these are known of the pixels, or in pixels."""
     z, y, x = (_positions(stack, name, "micrometer") for name in AXES)
     if y is None or x is None:
         return _in_pixels(stack, "z"), _in_pixels(stack, "y"), _in_pixels(stack, "x")
-    height, width = (Axis.at(name, places, MICROMETRES) for name, places in (("y", y), ("x", x)))
+    height, width = (Axis.at(name, places, MICROMETERS) for name, places in (("y", y), ("x", x)))
     if z is None:  # cubes
         places = np.arange(stack.sizes["z"]) * height.span / len(height)
-        return Axis.at("z", places, MICROMETRES, is_known=False), height, width
-    return Axis.at("z", z, MICROMETRES), height, width
+        return Axis.at("z", places, MICROMETERS, is_known=False), height, width
+    return Axis.at("z", z, MICROMETERS), height, width
 
 
 def _in_pixels(stack: xr.DataArray, name: str) -> Axis:

@@ -53,7 +53,7 @@ def open_source(
         channels, ``"."`` meaning all. Beside several TIFF slices a Zarr is left aside, and so are
         sub-directories with more slices than the directory, which notes say.
     samples : {"luminance", "channels"}, optional
-        What to do with colour in TIFF files, see `pystack3d_dask.io.tiff.stack.open_tiff`.
+        What to do with color in TIFF files, see `pystack3d_dask.io.tiff.stack.open_tiff`.
 
     Raises
     ------
@@ -133,7 +133,7 @@ def _check_links(path: Path, locations: Iterable[Path]) -> None:
 
 
 def _open(path: Path, locations: Mapping[str, Path], samples: Samples | None) -> Source:
-    found = {name: _recognised(location) for name, location in locations.items()}
+    found = {name: _recognized(location) for name, location in locations.items()}
     missing = [locations[name] for name, match in found.items() if match is None]
     if missing:
         raise SourceError("\n  ".join([*map(_nothing_at, missing), *_hint(path)]))
@@ -205,7 +205,7 @@ def _count(folder: Path) -> int:
         return 0
 
 
-def _recognised(location: Path) -> tuple[Kind, Path] | None:
+def _recognized(location: Path) -> tuple[Kind, Path] | None:
     for kind in KINDS:
         target = kind.find(location)
         if target is not None:

@@ -33,7 +33,7 @@ def fit_on_arrays(values: Any, dtype: np.dtype[Any], *, truncates: bool) -> Any:
     dtype : numpy.dtype
         The integer type.
     truncates : bool
-        Round towards zero, not to nearest (halves to even).
+        Round toward zero, not to nearest (halves to even).
     """
     limits = np.iinfo(dtype)
     clipped = values.clip(float(limits.min), float(limits.max))

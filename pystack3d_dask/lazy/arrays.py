@@ -145,7 +145,7 @@ def summaries(array: Any, chain: Chain, gather: Gather, partials: Partials) -> d
     """
     work = Work(reads=0, end=gather.index, gathers=(gather,))
 
-    def summarised(values: Array, origin: Region, block: Region) -> Array:
+    def summarized(values: Array, origin: Region, block: Region) -> Array:
         report = run_block(
             chain,
             work,
@@ -159,7 +159,7 @@ def summaries(array: Any, chain: Chain, gather: Gather, partials: Partials) -> d
         return found
 
     whole = array.rechunk({1: -1, 2: -1})
-    blocks = _map(whole, chain, work, summarised, np.dtype(object), one_each=True).compute()
+    blocks = _map(whole, chain, work, summarized, np.dtype(object), one_each=True).compute()
     name = chain.steps[gather.index].name
     merged: dict[int, Arrays] = {}
     for block in blocks.ravel():
@@ -247,7 +247,7 @@ def _at_slab(
 
 
 def _not_thinner(grid: Grid, before: tuple[int, ...], after: tuple[int, ...]) -> Grid:
-    """Return the grid with blocks joined that are thinner than the halo of their neighbours."""
+    """Return the grid with blocks joined that are thinner than the halo of their neighbors."""
     z, y, x = (
         ensure_minimum_chunksize(depth, sizes) if depth else sizes
         for sizes, depth in zip(grid, _larger(before, after), strict=True)

@@ -117,12 +117,12 @@ def open_stack(
         Sub-directories, one per channel.
     voxel_size : sequence of float, optional
         Width and height of pixels, and the distance of slices where that is given, too, in
-        micrometres: in place of what the files tell.
+        micrometers: in place of what the files tell.
 
     Returns
     -------
     DataArray, dims (c, z, y, x)
-        Coordinates in micrometres where the size of voxels is given or the files tell it, else
+        Coordinates in micrometers where the size of voxels is given or the files tell it, else
         in pixels.
 
     Raises
@@ -397,7 +397,7 @@ def stack_spec(stack: xr.DataArray) -> StackSpec:
     if not stack.size:
         message = f"the stack is empty: {dict(stack.sizes)}"
         raise StackError(message)
-    z, y, x = (_micrometres(stack, axis) for axis in AXES)
+    z, y, x = (_micrometers(stack, axis) for axis in AXES)
     shape = stack.shape[-3:]
     return StackSpec(
         shape=(shape[0], shape[1], shape[2]),
@@ -408,7 +408,7 @@ def stack_spec(stack: xr.DataArray) -> StackSpec:
     )
 
 
-def _micrometres(stack: xr.DataArray, axis: str) -> list[float] | None:
+def _micrometers(stack: xr.DataArray, axis: str) -> list[float] | None:
     known = axis in stack.coords and stack[axis].attrs.get("units") == "micrometer"
     return [float(value) for value in stack[axis].values] if known else None
 

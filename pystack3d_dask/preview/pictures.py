@@ -16,9 +16,9 @@ from pystack3d_dask.core.spec import Array
 
 Layout = Literal["constrained"] | None
 
-CONTRAST = (0.5, 99.5)  # percentiles of the grey levels that are drawn black and white
+CONTRAST = (0.5, 99.5)  # percentiles of the gray levels that are drawn black and white
 INCHES = 3.7  # width of a picture of a preview
-GAP, BAR, NUMBERS = 0.12, 0.16, 0.8  # inches: between pictures, a colour bar, what it says
+GAP, BAR, NUMBERS = 0.12, 0.16, 0.8  # inches: between pictures, a color bar, what it says
 HEAD, FOOT, ABOVE, BELOW = 0.4, 0.35, 0.3, 0.55  # inches around all, and around each row
 SWEEP_INCHES = 12.5  # width of all columns of a sweep
 SCREEN_DPI, FILE_DPI = 100, 150
@@ -112,7 +112,7 @@ def preview_figure(preview: Shown) -> Figure:
 
 
 def _row(figure: Figure, bottom: float, height: float) -> list[Any]:
-    """Return axes for three pictures, grey levels, and the colour bar of the third picture.
+    """Return axes for three pictures, gray levels, and the color bar of the third picture.
 
     ``bottom`` and ``height`` are in inches.
     """
@@ -152,9 +152,9 @@ def sweep_figure(sweep: SweepShown) -> Figure:
         _show(axes, cell.images[0, 0], limits, None)
         name = "\n".join(f"{_short(path)} = {value}" for path, value in cell.values.items())
         is_best = cell is sweep.best
-        mark, colour = (" (best)", BEST) if is_best else ("", "black")
+        mark, color = (" (best)", BEST) if is_best else ("", "black")
         text = name if cell.score is None else f"{name}\nscore {cell.score:.4f}{mark}"
-        axes.set_title(text, fontsize="small", color=colour)
+        axes.set_title(text, fontsize="small", color=color)
         for edge in axes.spines.values():
             edge.set(visible=is_best, color=BEST, linewidth=3)
     for axes in grid[first + len(cells) :]:
@@ -233,7 +233,7 @@ def _draw_channel(
     _scale_bar(axes[0], right - left, preview.unit)
     _histograms(axes[3], before, after)
     change = "after - before" + ", aligned" * (preview.moved is not None)
-    titles = (*(f"{each}{stretched}" for each in ("before", "after", change)), "grey levels")
+    titles = (*(f"{each}{stretched}" for each in ("before", "after", change)), "gray levels")
     for axis, title in zip(axes, titles, strict=False):
         axis.set_title(f"{where}{title}", fontsize="medium")
 
@@ -243,18 +243,18 @@ def _show(
     image: Array,
     limits: tuple[float, float],
     extent: tuple[float, float, float, float] | None,
-    colours: str = "gray",
+    colors: str = "gray",
 ) -> Any:
     axes.set(xticks=[], yticks=[])
     low, high = limits
     return axes.imshow(
         _reduced(image),
-        cmap=colours,
+        cmap=colors,
         vmin=low,
         vmax=high,
         extent=extent or (0, image.shape[1], image.shape[0], 0),
         aspect="auto" if _is_extreme(image.shape) else "equal",
-        interpolation_stage="data",  # a quarter of the work of reducing colours
+        interpolation_stage="data",  # a quarter of the work of reducing colors
     )
 
 
@@ -266,7 +266,7 @@ def _reduced(image: Array) -> Array:
     factor = max(image.shape) // ENOUGH
     down, across = (max(1, min(factor, extent // FEW)) for extent in image.shape)
     rows, columns = image.shape[0] // down * down, image.shape[1] // across * across
-    # float64: matplotlib takes the difference of grey levels in the type that it is given
+    # float64: matplotlib takes the difference of gray levels in the type that it is given
     if down == across == 1:
         return image.astype(np.float64) if image.dtype.kind == "f" else image
     total = np.zeros((rows // down, columns // across))
@@ -277,14 +277,14 @@ def _reduced(image: Array) -> Array:
 
 
 def _histograms(axes: Any, before: Array, after: Array) -> None:
-    """Draw the grey levels of both, as shares of the pixels."""
+    """Draw the gray levels of both, as shares of the pixels."""
     edges = _bins(before, after)
     bins, ends = len(edges) - 1, (edges[0], edges[-1])  # not edges: pixels would be sorted
-    for image, name, colour in ((before, "before", BEFORE), (after, "after", AFTER)):
+    for image, name, color in ((before, "before", BEFORE), (after, "after", AFTER)):
         counts, _ = np.histogram(image, bins, ends)
-        axes.stairs(counts / image.size, edges, fill=True, alpha=0.35, color=colour)
-        axes.stairs(counts / image.size, edges, color=colour, label=name)
-    axes.set(yticks=[], xlabel="grey level")
+        axes.stairs(counts / image.size, edges, fill=True, alpha=0.35, color=color)
+        axes.stairs(counts / image.size, edges, color=color, label=name)
+    axes.set(yticks=[], xlabel="gray level")
     axes.set_xlim(edges[0], edges[-1])
     axes.set_ylim(bottom=0)
     axes.legend(frameon=False, fontsize="small")
@@ -293,7 +293,7 @@ def _histograms(axes: Any, before: Array, after: Array) -> None:
 
 
 def _bins(*images: Array) -> Array:
-    """Return the edges of equal bins, of integers a whole number of grey levels wide."""
+    """Return the edges of equal bins, of integers a whole number of gray levels wide."""
     low = min(float(image.min()) for image in images)
     high = max(float(image.max()) for image in images)
     if images[0].dtype.kind in "iu":
@@ -359,7 +359,7 @@ def _round_length(length: float) -> float:
 
 
 def _limits(*images: Array) -> tuple[float, float]:
-    """Return the grey levels that are black and white in all of some images."""
+    """Return the gray levels that are black and white in all of some images."""
     ends = np.array([np.percentile(_some(image), CONTRAST) for image in images])
     low, high = float(ends[:, 0].min()), float(ends[:, 1].max())
     return low, high if high > low else low + max(1.0, abs(low) / BINS)

@@ -65,7 +65,7 @@ class Preview:
 
     @property
     def difference(self) -> Array:
-        """What grey levels changed by, float32, shape (channels, rows, columns).
+        """What gray levels changed by, float32, shape (channels, rows, columns).
 
         ``after`` less ``before``, the latter aligned and resampled alike: what moves alone is 0.
         """
@@ -91,7 +91,7 @@ class Preview:
         """Return figures of the slice before and after, by channel and name.
 
         ``mean``, ``deviation``, and those of `pystack3d_dask.preview.quality.Quality` that need no
-        neighbour: ``along``, ``across`` and ``sharpness``.
+        neighbor: ``along``, ``across`` and ``sharpness``.
         """
         found = in_threads(_figures, [*self.before, *self.after])
         count = len(self.channels)
@@ -101,7 +101,7 @@ class Preview:
         }
 
     def plot(self) -> Figure:
-        """Draw before and after in the same grey levels, their difference and histograms."""
+        """Draw before and after in the same gray levels, their difference and histograms."""
         from pystack3d_dask.preview.pictures import preview_figure
 
         return preview_figure(self)

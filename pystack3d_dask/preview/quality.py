@@ -1,6 +1,6 @@
 """Figures that tell good slices from bad ones without knowing the truth.
 
-All are of one slice, or of one and its neighbour, and none depends on brightness and contrast.
+All are of one slice, or of one and its neighbor, and none depends on brightness and contrast.
 What varies slowly, over more than `SLOWEST` pixels, is left out of all but the histograms: a
 background that two slices share makes them alike, and is no merit.
 """
@@ -17,8 +17,8 @@ from pystack3d_dask.core.spec import Array
 WEDGE = 5.0  # degrees to each side of a direction that count as that direction
 SLOWEST = 50  # pixels of a period
 NOTHING = 1e-8  # of the energy of the strongest ring: where there is less, windows leak
-SMALLEST, LARGEST = 1e-12, 1e12  # grey levels whose squares, summed, float32 can hold
-LEVELS = 1024  # quantiles by which grey levels are compared
+SMALLEST, LARGEST = 1e-12, 1e12  # gray levels whose squares, summed, float32 can hold
+LEVELS = 1024  # quantiles by which gray levels are compared
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,9 +32,9 @@ class Quality:
     sharpness : float
         See `sharpness`.
     histogram_distance : float
-        To the neighbour, see `histogram_distance`; 0 is best. NaN without a neighbour.
+        To the neighbor, see `histogram_distance`; 0 is best. NaN without a neighbor.
     ncc : float
-        With the neighbour, see `correlation`; 1 is best. NaN without a neighbour.
+        With the neighbor, see `correlation`; 1 is best. NaN without a neighbor.
     """
 
     along: float
@@ -44,14 +44,14 @@ class Quality:
     ncc: float = np.nan
 
     @classmethod
-    def of(cls, image: Array, neighbour: Array | None = None, angle: float = 0.0) -> Quality:
+    def of(cls, image: Array, neighbor: Array | None = None, angle: float = 0.0) -> Quality:
         """Return the figures of a slice.
 
         Parameters
         ----------
         image : ndarray, shape (rows, columns)
             The slice.
-        neighbour : ndarray of the same shape, optional
+        neighbor : ndarray of the same shape, optional
             The one beside it.
         angle : float
             Of the stripes, degrees clockwise on the screen, 0 for those along y.
@@ -59,19 +59,19 @@ class Quality:
         along, across = stripe_energy(image, angle)
         alike = (
             {}
-            if neighbour is None
+            if neighbor is None
             else {
-                "histogram_distance": histogram_distance(image, neighbour),
-                "ncc": correlation(image, neighbour),
+                "histogram_distance": histogram_distance(image, neighbor),
+                "ncc": correlation(image, neighbor),
             }
         )
         return cls(along=along, across=across, sharpness=sharpness(image), **alike)
 
     @property
     def score(self) -> float:
-        """The correlation with the neighbour less the distance of the histograms; 1 is best.
+        """The correlation with the neighbor less the distance of the histograms; 1 is best.
 
-        The specimen is what neighbouring slices have in common: what does not disturb it, and
+        The specimen is what neighboring slices have in common: what does not disturb it, and
         takes away what each slice has of its own (stripes, noise, jumps), makes them more
         alike, and what takes parts of the specimen away less. Backgrounds are not judged.
         """
@@ -153,7 +153,7 @@ def sharpness(image: Array) -> float:
     """Return the energy of the gradient over the variance.
 
     The measure of Tenenbaum as compared by Krotkov, "Focusing", IJCV 1, 1988, with
-    differences in place of Sobel's masks. 0 for an image of one grey level.
+    differences in place of Sobel's masks. 0 for an image of one gray level.
 
     Parameters
     ----------
@@ -182,39 +182,39 @@ def tame(image: Array) -> Array:
     return np.ldexp(values, -int(np.frexp(largest)[1]))
 
 
-def histogram_distance(image: Array, neighbour: Array) -> float:
-    """Return how far apart the grey levels of two slices are, over their standard deviation.
+def histogram_distance(image: Array, neighbor: Array) -> float:
+    """Return how far apart the gray levels of two slices are, over their standard deviation.
 
     The earth mover's distance (Wasserstein 1; Rubner, Tomasi, Guibas, IJCV 40(2), 2000),
     from 1024 quantiles of each.
 
     Parameters
     ----------
-    image, neighbour : ndarray
+    image, neighbor : ndarray
         Any shapes and real types.
     """
     places = (np.arange(LEVELS) + 0.5) / LEVELS
-    one, other = (np.quantile(each.astype(np.float32), places) for each in (image, neighbour))
-    deviation = float(neighbour.std(dtype=np.float64))
+    one, other = (np.quantile(each.astype(np.float32), places) for each in (image, neighbor))
+    deviation = float(neighbor.std(dtype=np.float64))
     return float(np.mean(np.abs(one - other))) / deviation if deviation else 0.0
 
 
-def correlation(image: Array, neighbour: Array) -> float:
-    """Return the normalised cross-correlation of two slices, less their local means.
+def correlation(image: Array, neighbor: Array) -> float:
+    """Return the normalized cross-correlation of two slices, less their local means.
 
     Parameters
     ----------
-    image, neighbour : ndarray
-        Equal shapes, any real type. 0 if one of them has a single grey level.
+    image, neighbor : ndarray
+        Equal shapes, any real type. 0 if one of them has a single gray level.
     """
-    one, other = (detail(tame(each)) for each in (image, neighbour))
+    one, other = (detail(tame(each)) for each in (image, neighbor))
     norm = float(np.sqrt(float(np.vdot(one, one)) * float(np.vdot(other, other))))
     return float(np.vdot(one, other)) / norm if norm else 0.0
 
 
 def detail(image: Array) -> Array:
     """Return an image, as float32, less its mean under a Gaussian a fifth of `SLOWEST` wide."""
-    from scipy import ndimage  # not at the top: figures without a neighbour do without it
+    from scipy import ndimage  # not at the top: figures without a neighbor do without it
 
     values = image.astype(np.float32)
     return np.asarray(values - ndimage.gaussian_filter(values, SLOWEST / 5))

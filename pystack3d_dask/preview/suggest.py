@@ -95,10 +95,10 @@ def stripes(image: Array) -> Stripes:
 
 
 def without_border(image: Array) -> Array:
-    """Return an image without rows and columns of one grey level at its edges.
+    """Return an image without rows and columns of one gray level at its edges.
 
     Aligned slices have such a border, beside which a row or column of pixels is mixed with it,
-    so that one more is left out. Nothing is left of an image of one grey level.
+    so that one more is left out. Nothing is left of an image of one gray level.
 
     Parameters
     ----------
@@ -116,9 +116,9 @@ def without_border(image: Array) -> Array:
 
 
 def thresholds(image: Array) -> tuple[float | None, float | None]:
-    """Find the grey levels between which the background is to be fitted.
+    """Find the gray levels between which the background is to be fitted.
 
-    Grey levels are split into three classes (Otsu, IEEE TSMC 9(1), 1979), and the largest is
+    Gray levels are split into three classes (Otsu, IEEE TSMC 9(1), 1979), and the largest is
     taken for what fills the image; the bounds are the valleys that part it from the others.
 
     Parameters
@@ -129,7 +129,7 @@ def thresholds(image: Array) -> tuple[float | None, float | None]:
     Returns
     -------
     threshold_min, threshold_max : float or None
-        None where the histogram has no valley: grey levels are then not told apart by a
+        None where the histogram has no valley: gray levels are then not told apart by a
         threshold.
     """
     image = np.asarray(image).astype(np.float64)
@@ -137,11 +137,11 @@ def thresholds(image: Array) -> tuple[float | None, float | None]:
     if low == high:  # and no bins between them
         return None, None
     counts, edges = np.histogram(image, BINS, (float(low), float(high)))
-    centres = (edges[:-1] + edges[1:]) / 2
+    centers = (edges[:-1] + edges[1:]) / 2
     smooth = ndimage.gaussian_filter1d(counts.astype(np.float64), BINS / 64)
     if np.count_nonzero(counts) < 3:
         return None, None
-    cuts = np.searchsorted(centres, threshold_multiotsu(hist=(counts, centres), classes=3))
+    cuts = np.searchsorted(centers, threshold_multiotsu(hist=(counts, centers), classes=3))
     bounds = [0, *cuts.tolist(), BINS]
     classes = [slice(a, b) for a, b in pairwise(bounds)]
     main = max(range(3), key=lambda k: counts[classes[k]].sum())
@@ -151,8 +151,8 @@ def thresholds(image: Array) -> tuple[float | None, float | None]:
     below = _valley(smooth, peaks[main - 1], peaks[main]) if main > 0 else None
     above = _valley(smooth, peaks[main], peaks[main + 1]) if main < 2 else None
     return (
-        None if below is None else float(centres[below]),
-        None if above is None else float(centres[above]),
+        None if below is None else float(centers[below]),
+        None if above is None else float(centers[above]),
     )
 
 

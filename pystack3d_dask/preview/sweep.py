@@ -164,7 +164,7 @@ class Sweep:
         return "\n".join([*lines, *(f"note: {label}" for label in self.labels)])
 
     def plot(self) -> Figure:
-        """Draw the first slice and channel of all cells in the same grey levels."""
+        """Draw the first slice and channel of all cells in the same gray levels."""
         from pystack3d_dask.preview.pictures import sweep_figure
 
         return sweep_figure(self)
@@ -239,7 +239,7 @@ def _cell(
 ) -> Cell:
     count = bench.project.chains()[0].levels[end].shape[0]
     chosen = [chosen_slice(count, each) for each in z]
-    beside = {each: _neighbour(each, count) for each in chosen}
+    beside = {each: _neighbor(each, count) for each in chosen}
     needed = sorted({*chosen, *beside.values()})
     fitted = bench.fitted(needed, end)
     frame = chosen_region(fitted.chains[0].levels[end], area)
@@ -250,10 +250,10 @@ def _cell(
     }
 
     def judged(z: int) -> tuple[Quality, ...]:
-        neighbours = images[beside[z]] if beside[z] != z else [None] * len(images[z])
+        neighbors = images[beside[z]] if beside[z] != z else [None] * len(images[z])
         return tuple(
-            Quality.of(image, neighbour, angle)
-            for image, neighbour in zip(images[z], neighbours, strict=True)
+            Quality.of(image, neighbor, angle)
+            for image, neighbor in zip(images[z], neighbors, strict=True)
         )
 
     return Cell(
@@ -270,7 +270,7 @@ def stripe_angle(steps: Sequence[Step]) -> float:
     return next((angle for angle in angles if angle is not None), 0.0)
 
 
-def _neighbour(z: int, count: int) -> int:
+def _neighbor(z: int, count: int) -> int:
     """Return the slice that one is compared with: before it, after the first, itself if alone."""
     return z - 1 if z else min(1, count - 1)
 

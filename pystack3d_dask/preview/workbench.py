@@ -1,7 +1,7 @@
 """A few slices of a project at hand: through its chain in threads, with what fits are known.
 
 Previews and sweeps look at stacks through this. A fit that no run has found is estimated, by
-the same `summarise` and `finalize` that a run calls, from the slices that the step names in
+the same `summarize` and `finalize` that a run calls, from the slices that the step names in
 `Step.estimate_slices`. What was computed is kept while there is room, so that looking again,
 with other parameters of a later step, computes no more than these change.
 """
@@ -214,7 +214,7 @@ class Workbench:
         -------
         tuple of ndarray, each of shape (rows, columns), optional
             One image per channel. None where nothing is moved, or by a step that also
-            changes grey levels.
+            changes gray levels.
         """
         whole = fitted.chains[0]
         steps = tuple(step for step in whole.steps[:end] if step.only_moves)
@@ -250,10 +250,10 @@ class Workbench:
             found: dict[int, Arrays] = {}
             for first in range(0, len(jobs), AT_ONCE):
                 some = jobs[first : first + AT_ONCE]
-                summarised = partial(
+                summarized = partial(
                     _summaries, chain, work, self._reads(fitted, work, some), partials
                 )
-                for each in in_threads(summarised, some):
+                for each in in_threads(summarized, some):
                     found |= each
             partials[step.name] = step.finalize(
                 dict(sorted(found.items())), spec, partials.get(step.name)

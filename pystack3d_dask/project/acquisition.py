@@ -60,7 +60,7 @@ class Acquisition:
     channels : Found
         Names of the channels.
     pixel_size : Found, optional
-        Height and width of a pixel in micrometres.
+        Height and width of a pixel in micrometers.
     area : Found
         What to keep of the image, ``(xmin, xmax, ymin, ymax)`` with origin bottom left: the
         region of interest and 20 pixels around it, else the whole image without a data bar.
@@ -68,7 +68,7 @@ class Acquisition:
         The same for each region of interest where there are several; ``area`` is then the
         whole image.
     dz : Found, optional
-        Slice distance in micrometres.
+        Slice distance in micrometers.
     z_source : {"names", "metadata", "coordinates"}, optional
         Where the position of each slice is from.
     policy : str

@@ -45,7 +45,7 @@ class Project:
         any GPU worker it is waited for one with ``"only"``, for a minute with ``"prefer"``; then
         CPU workers take over), their share of it beside CPU workers, or none on their GPU.
     voxel_size : tuple of float, optional
-        The size of voxels that was given in place of what the files tell, in micrometres; the
+        The size of voxels that was given in place of what the files tell, in micrometers; the
         source has it already.
     parameters : mapping
         What the parameter file said, for the record.

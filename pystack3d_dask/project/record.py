@@ -71,7 +71,7 @@ class Tokens:
         The chain.
     voxel_size : tuple of float, optional
         The size of voxels, if one was given, and where the first slice lies, if that is known.
-        It decides the values of steps that measure in micrometres, and the result, which tells
+        It decides the values of steps that measure in micrometers, and the result, which tells
         it: what lies before those stays valid.
     """
 
@@ -105,7 +105,7 @@ class Tokens:
 
     def _step(self, step: Step) -> list[Any]:
         values = {k: v for k, v in step.parameters().items() if k != "checkpoint"}
-        measured = [self.voxel_size] if self.voxel_size is not None and step.in_micrometres else []
+        measured = [self.voxel_size] if self.voxel_size is not None and step.in_micrometers else []
         return [step.name, step.version, values, *measured]
 
 
@@ -223,7 +223,7 @@ class BlockRecord:
                     found.setdefault(int(z), {})[key] = file[name]
         return found
 
-    def summarised(self, step: str) -> list[int]:
+    def summarized(self, step: str) -> list[int]:
         """Return the slices of which there are summaries of a step, ascending.
 
         Raises
@@ -315,7 +315,7 @@ class StoredSummaries(Mapping[int, Arrays]):
         self._last: tuple[int, dict[int, Arrays]] = (-1, {})  # one that is not in the cache
         self._owner: dict[int, int] = {}
         for index, record in enumerate(records):
-            self._owner.update(dict.fromkeys(record.summarised(step), index))
+            self._owner.update(dict.fromkeys(record.summarized(step), index))
 
     def __getitem__(self, z: int) -> Arrays:
         return self._load(self._owner[z])[z]

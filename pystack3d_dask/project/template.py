@@ -110,7 +110,7 @@ policy = {policy}
 z_source = {z_source:<20} # what tells z: "names", "metadata", "coordinates", or a list of µm
 """,
     "percentile_clipping": """\
-percentiles = [0.5, 99.5]       # grey levels that become black and white
+percentiles = [0.5, 99.5]       # gray levels that become black and white
 scope = "stack"                 # percentiles of all slices; "slice": of each
 """,
     "gamma": """\

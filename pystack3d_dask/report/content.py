@@ -185,7 +185,7 @@ def _planes_section(known: RunKnown) -> Section:
         name=PLANES,
         title="Before and after",
         text="Planes through the middle of the stack along all three axes, and the faces of its "
-        "cube. Grey levels are stretched between the 0.5th and 99.5th percentile of each stack. "
+        "cube. Gray levels are stretched between the 0.5th and 99.5th percentile of each stack. "
         "Look at the planes along z (below and at the right): jumps of brightness or position "
         "between slices show there as streaks and steps, curtains as lines along y.",
         groups=tuple(

@@ -189,7 +189,7 @@ def _draw_images(item: Maps, shown: Mapping[str, Array], limits: tuple[float, fl
         axes.set_xlabel(item.x)
         axes.xaxis.set_major_locator(_ticks(3))
     grid[0, 0].set_ylabel(item.y)
-    _colour_bar(figure, picture, box, item.value)
+    _color_bar(figure, picture, box, item.value)
     return figure
 
 
@@ -211,11 +211,11 @@ def _draw_rows(item: Maps, shown: Mapping[str, Array], limits: tuple[float, floa
         axes.yaxis.set_major_locator(_ticks(4))
     grid[-1, 0].set_xlabel(item.x)
     grid[-1, 0].xaxis.set_major_locator(_ticks(8, integer=True))
-    _colour_bar(figure, picture, box, item.value)
+    _color_bar(figure, picture, box, item.value)
     return figure
 
 
-def _colour_bar(figure: Figure, picture: Any, box: Bbox, label: str) -> None:
+def _color_bar(figure: Figure, picture: Any, box: Bbox, label: str) -> None:
     place = figure.add_axes((box.x1 + 0.02, box.y0, 0.02, box.height))
     bar = figure.colorbar(picture, cax=place)
     bar.outline.set_visible(False)

@@ -14,7 +14,7 @@ import numpy as np
 from pystack3d_dask.core.chain import Chain
 from pystack3d_dask.core.plan import Known
 from pystack3d_dask.core.spec import Array, Arrays
-from pystack3d_dask.engine.summary import by_slice, is_summarised, load_figures
+from pystack3d_dask.engine.summary import by_slice, is_summarized, load_figures
 from pystack3d_dask.project.known import known_work
 from pystack3d_dask.project.project import Project
 from pystack3d_dask.project.record import BlockRecord, DamagedRecordError
@@ -63,7 +63,7 @@ class RunKnown:
     @cached_property
     def summary(self) -> dict[str, Any] | None:
         """What ``summary.json`` says, if it is about the project as it is now."""
-        if not is_summarised(self.project):
+        if not is_summarized(self.project):
             return None
         content: dict[str, Any] = json.loads(self.project.workspace.summary.read_bytes())
         return content

@@ -22,7 +22,7 @@ class Picture(Chart):
 
     @property
     def limits(self) -> tuple[float, float]:
-        """Grey levels that are drawn black and white."""
+        """Gray levels that are drawn black and white."""
         return self.planes.limits
 
     def tables(self) -> dict[str, Columns]:

@@ -66,7 +66,7 @@ class Planes:
 
     @property
     def limits(self) -> tuple[float, float]:
-        """Grey levels that are drawn black and white, in all pictures alike."""
+        """Gray levels that are drawn black and white, in all pictures alike."""
         shown = np.concatenate([self.xy.ravel(), self.xz.ravel(), self.yz.ravel()])
         low, high = np.percentile(shown, CONTRAST)
         return float(low), float(high) if high > low else float(low) + 1
@@ -180,7 +180,7 @@ def _reader_before(known: RunKnown, channel: int) -> Callable[[Chain, int, int],
 
 
 def _ingested(known: RunKnown) -> int | None:
-    """Return the stored level that still has the grey levels of the acquisition, if there is one.
+    """Return the stored level that still has the gray levels of the acquisition, if there is one.
 
     Without a result the whole acquisition is shown, which only level 0 has.
     """

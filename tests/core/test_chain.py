@@ -33,7 +33,7 @@ class Halo(Step):
         grow = (self.depth, self.rows, 0)
         return out.grown(grow, grow).clipped(spec.shape)
 
-    def summarise(self, block, source, out, spec, partial=None):
+    def summarize(self, block, source, out, spec, partial=None):
         return {z: {"sum": np.array(block.sum())} for z in out.z}
 
     def apply(self, block, source, out, spec, fitted=None):

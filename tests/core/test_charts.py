@@ -12,7 +12,7 @@ def measured(means, low=0.0, high=200.0):
     return np.stack([np.full_like(means, low), np.full_like(means, high), means], axis=1)
 
 
-def test_a_value_apart_from_its_neighbours_is_outlying():
+def test_a_value_apart_from_its_neighbors_is_outlying():
     values = np.sin(np.arange(60) / 9) + np.random.default_rng(0).normal(0, 0.05, 60)
     values[[17, 40]] += [2, -2]
     assert outlying(values) == [17, 40]
@@ -96,13 +96,13 @@ def test_maps_are_tables_with_the_middles_of_their_pixels():
         text="",
         maps={"before": values},
         x="slice",
-        y="grey level",
+        y="gray level",
         value="pixels",
         extent=(-0.5, 2.5, 0, 100),
     )
     table = chart.tables()["before"]
-    assert list(table) == ["grey level \\ slice", "0", "1", "2"]
-    assert list(table["grey level \\ slice"]) == [25, 75]
+    assert list(table) == ["gray level \\ slice", "0", "1", "2"]
+    assert list(table["gray level \\ slice"]) == [25, 75]
     assert table["2"].tolist() == [2, 5]
 
 

@@ -305,7 +305,7 @@ def test_seven_steps_take_four_reads_and_two_writes() -> None:
 
 
 @pytest.mark.parametrize("slices", [130, 200, 1000])
-def test_neighbours_behind_heavy_work_are_repeated_where_slabs_are_thick(slices: int) -> None:
+def test_neighbors_behind_heavy_work_are_repeated_where_slabs_are_thick(slices: int) -> None:
     plan = planned(DESTRIPING, resampling(slices), slices=slices, chunked=True)
     assert outline([item.work for item in plan.passes]) == [(0, 2, (2,))]
     assert plan.passes[0].slab == 16
@@ -318,7 +318,7 @@ def test_of_resampled_slices_some_are_copies_and_others_are_not(dz: float) -> No
 
 
 @pytest.mark.parametrize("slices", [20, 48, 90, 120])
-def test_a_pass_ends_before_neighbours_would_repeat_heavy_work(slices: int) -> None:
+def test_a_pass_ends_before_neighbors_would_repeat_heavy_work(slices: int) -> None:
     plan = planned(DESTRIPING, resampling(slices), slices=slices, chunked=True)
     assert outline([item.work for item in plan.passes]) == [(0, 1, (1,)), (1, 2, (2,))]
     assert plan.passes[0].work.finishes is False
@@ -333,7 +333,7 @@ def test_a_local_background_behind_heavy_work_ends_the_pass() -> None:
     assert len(planned(CROP, LOCAL).passes) == 2
 
 
-def test_a_fit_on_neighbours_behind_heavy_work_is_gathered_in_the_next_pass() -> None:
+def test_a_fit_on_neighbors_behind_heavy_work_is_gathered_in_the_next_pass() -> None:
     plan = planned(DESTRIPING, CALCULATION, TRANSFORMATION)
     first, second, last = (item.work for item in plan.passes)
     assert outline([first, second, last]) == [(0, 1, (1,)), (1, 1, ()), (1, 3, (3,))]

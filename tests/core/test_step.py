@@ -233,7 +233,7 @@ def test_a_step_that_keeps_every_rule_passes():
         (broken.LiesAboutItsType, "output_spec"),
         (broken.GrowsBeyondItsBound, "output_spec"),
         (broken.ReadsOutside, "source"),
-        (broken.SummarisesOutside, "source"),
+        (broken.SummarizesOutside, "source"),
         (broken.AsksForTooLittle, "runs|same under any cut"),
         (broken.CannotBePickled, "identity"),
         (broken.CannotBeHashed, "identity"),
@@ -243,7 +243,7 @@ def test_a_step_that_keeps_every_rule_passes():
         (broken.AllocatesMoreThanItSays, "scratch_bytes"),
         (broken.AllocatesLessThanItSays, "scratch_bytes"),
         (broken.FiguresOfTheBlock, "figures"),
-        (broken.MeasuresInSecret, "in_micrometres"),
+        (broken.MeasuresInSecret, "in_micrometers"),
         (broken.CannotStand, "runs"),
     ],
 )

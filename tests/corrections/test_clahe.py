@@ -18,7 +18,7 @@ SHAPE = (16, 48, 40)
 
 
 def shaded(dtype: str = "uint8", shape: tuple[int, int, int] = SHAPE) -> np.ndarray:
-    """Return texture whose brightness and contrast fall towards a corner."""
+    """Return texture whose brightness and contrast fall toward a corner."""
     z, y, x = (np.linspace(0, 1, n) for n in shape)
     weight = 1 - 0.6 * (z[:, None, None] + y[:, None] + x) / 3
     values = textured(shape, "uint16") * weight
@@ -74,14 +74,14 @@ def plain(images: np.ndarray, counts: tuple[int, int, int], clip_limit: float) -
             below = np.minimum(found + rise, limit).sum() < found.sum()
             low, high = (rise, high) if below else (low, rise)
         maps[tile] = np.cumsum(np.minimum(found + low, limit)) / found.sum()
-    centres = [(e[:-1] + e[1:] - 1) / 2 for e in edges]
+    centers = [(e[:-1] + e[1:] - 1) / 2 for e in edges]
     out = np.empty(images.shape)
     for voxel in np.ndindex(*images.shape):
         corners = []
-        for position, centre in zip(voxel, centres, strict=True):
-            place = np.interp(position, centre, np.arange(len(centre)))
-            first = min(int(place), max(len(centre) - 2, 0))
-            second = min(first + 1, len(centre) - 1)
+        for position, center in zip(voxel, centers, strict=True):
+            place = np.interp(position, center, np.arange(len(center)))
+            first = min(int(place), max(len(center) - 2, 0))
+            second = min(first + 1, len(center) - 1)
             corners.append([(first, 1 - (place - first)), (second, place - first)])
         out[voxel] = 255 * sum(
             a * b * c * maps[i, j, k][images[voxel]]
@@ -116,7 +116,7 @@ def test_slices_change_alike_in_three_dimensions():
     np.testing.assert_array_equal(found, np.broadcast_to(found[0], SHAPE))
 
 
-def test_a_size_in_micrometres_is_one_in_voxels_of_this_spacing():
+def test_a_size_in_micrometers_is_one_in_voxels_of_this_spacing():
     images = shaded()
     z = tuple(0.05 * k for k in range(SHAPE[0]))
     spec = spec_of(images, z=z, pixel_size=(0.02, 0.01))

@@ -50,7 +50,7 @@ def test_slices_are_what_the_solver_makes_of_each():
 @every_way
 @pytest.mark.parametrize("level", [0, 9, 255])
 @pytest.mark.parametrize("precision", ["float32", "source"])
-def test_a_slice_of_one_grey_level_stays_as_it_is(how, level, precision):
+def test_a_slice_of_one_gray_level_stays_as_it_is(how, level, precision):
     images = striped()
     images[2] = level
     found = correct(Destriping(**how), images, spec_of(images, precision))

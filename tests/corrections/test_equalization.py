@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from grey_levels import TOPS, stack
+from gray_levels import TOPS, stack
 from skimage import exposure
 from stack_tools import correct, spec_of
 
@@ -26,7 +26,7 @@ def test_slices_are_equalized_as_scikit_image_does_it(dtype):
     np.testing.assert_allclose(found, expected, rtol=1e-5)
 
 
-def test_all_grey_levels_become_equally_frequent():
+def test_all_gray_levels_become_equally_frequent():
     found = correct(Equalization(), stack("uint16")) / 65535
     counts, _ = np.histogram(found, 20, (0, 1))
     np.testing.assert_allclose(counts, counts.mean(), rtol=0.02)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from grey_levels import TOPS, stack
+from gray_levels import TOPS, stack
 from skimage import exposure
 from stack_tools import correct, spec_of
 
@@ -39,6 +39,6 @@ def test_gamma_of_floats_has_to_know_black_and_white():
 
 
 @pytest.mark.parametrize("gamma", [0.0, -1.0, 1e3, 1e-9])
-def test_a_gamma_that_leaves_no_grey_is_named(gamma):
+def test_a_gamma_that_leaves_no_gray_is_named(gamma):
     (problem,) = Gamma(gamma=gamma).check(spec_of(stack("uint8")))
     assert problem.path == "gamma.gamma"

@@ -15,7 +15,7 @@ from pystack3d_dask.corrections.intensity_rescaling import (
     spread,
     targets,
 )
-from pystack3d_dask.kernels.intensity.histograms import bin_centres
+from pystack3d_dask.kernels.intensity.histograms import bin_centers
 
 SHAPE = (9, 31, 43)
 
@@ -39,7 +39,7 @@ def plain(images, nbins, limits, size, precision):
     pool = counts if precision == "source" else own
     n = len(images)
     reflected = [*range(n), *reversed(range(n))]
-    centres = low + (np.arange(nbins) + 0.5) * (high - low) / nbins
+    centers = low + (np.arange(nbins) + 0.5) * (high - low) / nbins
     out = np.empty(images.shape)
     for i in range(n):
         first = i - size // 2
@@ -50,14 +50,14 @@ def plain(images, nbins, limits, size, precision):
         if precision == "source" and size != -1:
             target = np.trunc(target)
         cdf, wanted = np.cumsum(own[i]) / own[i].sum(), np.cumsum(target) / target.sum()
-        mapped = np.interp(cdf, wanted, centres)
+        mapped = np.interp(cdf, wanted, centers)
         if precision == "source":
             out[i] = mapped[bins[i]]
         else:
-            out[i] = np.interp(values[i], centres, mapped)
-            below, above = values[i] < centres[0], values[i] > centres[-1]
-            out[i][below] = mapped[0] + (values[i] - centres[0])[below]
-            out[i][above] = mapped[-1] + (values[i] - centres[-1])[above]
+            out[i] = np.interp(values[i], centers, mapped)
+            below, above = values[i] < centers[0], values[i] > centers[-1]
+            out[i][below] = mapped[0] + (values[i] - centers[0])[below]
+            out[i][above] = mapped[-1] + (values[i] - centers[-1])[above]
     return out
 
 
@@ -143,15 +143,15 @@ def test_slices_that_jump_become_alike():
 
 @settings(deadline=None)
 @given(data=st.data(), nbins=st.integers(2, 12), slices=st.integers(1, 4))
-def test_maps_never_fall_and_stay_within_the_centres(data, nbins, slices):
+def test_maps_never_fall_and_stay_within_the_centers(data, nbins, slices):
     counts = st.lists(st.integers(0, 50), min_size=nbins, max_size=nbins)
     tables = st.lists(counts, min_size=slices, max_size=slices)
     own, wanted = np.array(data.draw(tables)), np.array(data.draw(tables), float)
     maps = match(own, wanted, (10.0, 90.0))
-    centres = bin_centres((10.0, 90.0), nbins)
+    centers = bin_centers((10.0, 90.0), nbins)
     assert np.all(np.diff(maps, axis=1) >= 0)
-    assert maps.min() >= centres[0]
-    assert maps.max() <= centres[-1]
+    assert maps.min() >= centers[0]
+    assert maps.max() <= centers[-1]
 
 
 @pytest.mark.parametrize(
@@ -180,7 +180,7 @@ def test_a_blank_slice_stays_and_takes_no_part_in_the_targets_of_others(filter_s
     targets_of_all = targets(np.insert(histograms, 3, blank, axis=0), filter_size, "float32")
     assert not targets_of_all[3].any()
     maps = match(np.insert(histograms, 3, blank, axis=0), targets_of_all, (0.0, 16.0))
-    np.testing.assert_array_equal(maps[3], bin_centres((0.0, 16.0), 16))
+    np.testing.assert_array_equal(maps[3], bin_centers((0.0, 16.0), 16))
     if filter_size == -1:
         np.testing.assert_array_equal(
             np.delete(targets_of_all, 3, axis=0), targets(histograms, -1, "float32")
@@ -191,7 +191,7 @@ def test_without_any_textured_slice_nothing_is_changed():
     blank = np.zeros((3, 8), np.int64)
     blank[:, [1, 4, 5]] = np.diag([5, 5, 5])
     maps = match(blank, targets(blank, 2, "float32"), (0.0, 8.0))
-    np.testing.assert_array_equal(maps, np.tile(bin_centres((0.0, 8.0), 8), (3, 1)))
+    np.testing.assert_array_equal(maps, np.tile(bin_centers((0.0, 8.0), 8), (3, 1)))
 
 
 @pytest.mark.parametrize("nbins", [16, 64])

@@ -1,4 +1,4 @@
-"""One factor per slice, from the mean grey level of an area."""
+"""One factor per slice, from the mean gray level of an area."""
 
 from __future__ import annotations
 

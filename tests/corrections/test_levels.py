@@ -1,4 +1,4 @@
-"""Ranks and sorting keys of grey levels."""
+"""Ranks and sorting keys of gray levels."""
 
 from __future__ import annotations
 

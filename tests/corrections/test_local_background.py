@@ -67,13 +67,13 @@ def test_a_window_far_beyond_the_stack_is_one_over_all_of_it():
     np.testing.assert_allclose(flat, images, atol=1)
 
 
-def test_a_window_in_micrometres_is_the_one_in_pixels():
+def test_a_window_in_micrometers_is_the_one_in_pixels():
     images = np.random.default_rng(0).integers(0, 255, SHAPE).astype(np.uint8)
     z = tuple(0.05 * k for k in range(SHAPE[0]))
     spec = spec_of(images, z=z, pixel_size=(0.02, 0.01))
     pixels = correct(local((24, 12, 5)), images, spec)
-    micrometres = correct(local((0.24, 0.24, 0.25), size_unit="um"), images, spec)
-    np.testing.assert_allclose(micrometres, pixels, atol=1e-3)
+    micrometers = correct(local((0.24, 0.24, 0.25), size_unit="um"), images, spec)
+    np.testing.assert_allclose(micrometers, pixels, atol=1e-3)
 
 
 def brute_force(images, size, low, high):

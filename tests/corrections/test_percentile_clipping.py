@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from grey_levels import SHAPE, TOPS, stack
+from gray_levels import SHAPE, TOPS, stack
 from skimage import exposure
 from stack_tools import correct, fit, spec_of
 

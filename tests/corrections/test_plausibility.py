@@ -28,7 +28,7 @@ def gabor(noise_level, *sigma):
         (
             {"bkg_removal": {"orders": [1, 1, 1], "threshold_min": 400}},
             "bkg_removal.threshold_min",
-            "400 leaves no pixel: grey levels of uint8 go from 0 to 255",
+            "400 leaves no pixel: gray levels of uint8 go from 0 to 255",
         ),
         (
             {"intensity_rescaling_area": {"threshold_max": -1}},

@@ -14,7 +14,7 @@ from pystack3d_dask.corrections.positions import (
     PolicyError,
     ascending,
     check_policy,
-    neighbours,
+    neighbors,
     output_name,
     parse_position,
     regular,
@@ -126,12 +126,12 @@ def test_the_last_slice_of_a_uniform_stack_is_reached(count, dz, low):
 
 
 @given(stacks, st.data())
-def test_neighbours_interpolate_as_numpy_does(positions, data):
+def test_neighbors_interpolate_as_numpy_does(positions, data):
     low, high = positions[0], positions[-1]
     some = st.floats(low, high)
     z = np.array(data.draw(st.lists(some, min_size=1, max_size=20)))
     z = np.append(z, positions)  # exact hits too
-    below, distance, gap = neighbours(positions, z)
+    below, distance, gap = neighbors(positions, z)
     values = np.sin(np.arange(len(positions)) * 3.0)
     above = np.minimum(below + 1, len(positions) - 1)
     found = values[below] + distance / gap * (values[above] - values[below])
@@ -147,7 +147,7 @@ def test_neighbours_interpolate_as_numpy_does(positions, data):
 def test_a_position_next_to_a_slice_is_that_slice(positions, error):
     assume(len(positions) > 1)
     z = np.clip(positions + error * 0.0037, positions[0], positions[-1])
-    below, distance, _ = neighbours(positions, z)
+    below, distance, _ = neighbors(positions, z)
     np.testing.assert_array_equal(below, np.arange(len(positions)))
     np.testing.assert_array_equal(distance, 0)
 

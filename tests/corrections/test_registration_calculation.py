@@ -128,7 +128,7 @@ def test_bad_slices_keep_their_place_and_displace_nobody(kinds, method):
 
 
 def test_a_slice_that_is_a_little_like_the_others_displaces_nobody():
-    # a shadow that all share makes even noise look like its neighbours, a little
+    # a shadow that all share makes even noise look like its neighbors, a little
     shadow = np.linspace(0, 60, SHAPE[1])
     images = np.clip(SHIFTING * 0.7 + shadow, 0, 255)
     noise = np.random.default_rng(5).normal(60, 40, SHAPE)

@@ -47,7 +47,7 @@ def problems(step, stack=None):
     gaps=st.lists(st.integers(1, 40), min_size=8, max_size=8),
     dz=st.integers(3, 60),
 )
-def test_slices_are_linear_between_their_neighbours(gaps, dz):
+def test_slices_are_linear_between_their_neighbors(gaps, dz):
     z = 0.001 * np.cumsum([5, *gaps])
     step = listed(z, dz=0.001 * dz)
     z_out = np.array(Chain((step,), spec()).levels[1].z)
@@ -120,7 +120,7 @@ def test_the_output_knows_names_positions_and_shape():
     assert Resampling(dz=0.05).output_spec(spec(names=named(Z), precision="source")).dtype == "u1"
 
 
-def test_only_the_neighbours_are_read():
+def test_only_the_neighbors_are_read():
     step = listed(zpos_out=(0.01, 0.02, 0.09))
     out = replace(spec(), shape=(3, 6, 7)).region
     wanted = [step.source(out.with_z(k, k + 1), spec()).z for k in range(3)]
@@ -148,7 +148,7 @@ def test_blocks_do_not_matter(cuts, dz):
         ({"dz": -0.01}, "dz"),
         ({"dz": float("nan")}, "dz"),
         ({"dz": float("inf")}, "dz"),
-        ({"dz": 1e-8}, "dz"),  # metres
+        ({"dz": 1e-8}, "dz"),  # meters
         ({"zpos_out": ()}, "zpos_out"),
         ({"zpos_out": (0.02, 0.01)}, "zpos_out"),
         ({"zpos_out": (0.01, 0.01)}, "zpos_out"),

@@ -1,10 +1,10 @@
-"""What holds for all corrections of grey levels with a scope."""
+"""What holds for all corrections of gray levels with a scope."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
-from grey_levels import SHAPE, TOPS, stack
+from gray_levels import SHAPE, TOPS, stack
 from stack_tools import correct, spec_of
 
 from pystack3d_dask.corrections.clahe import CLAHE

@@ -63,7 +63,7 @@ def test_brightness_stays_within_its_strength():
 
 
 @pytest.mark.parametrize("shape", [(1, 64, 64), (40, 64, 101), (3, 200, 70)])
-def test_background_is_a_polynomial_centred_on_zero(shape):
+def test_background_is_a_polynomial_centered_on_zero(shape):
     background = Background.random(shape, 0.3, rng())
     values = np.stack([background.slice(z) for z in range(shape[0])]).astype(float)
     assert values.min() == pytest.approx(-0.15, abs=0.003)
@@ -93,7 +93,7 @@ def test_streaks_start_at_the_lower_edge_of_a_pore_and_fade():
     assert streaks[110:, 20:60].mean() < 0.5 * streaks[52:60, 20:60].mean()
 
 
-def test_curtains_of_neighbouring_slices_are_alike():
+def test_curtains_of_neighboring_slices_are_alike():
     planes = [Plane(0, (z, 0.0, 0.0), FLAT.shape) for z in (4.0, 5.0, 30.0)]
     first, second, far = (curtains(FLAT, plane, 0.05) for plane in planes)
     near, distant = (np.corrcoef(first.ravel(), other.ravel())[0, 1] for other in (second, far))

@@ -39,7 +39,7 @@ def test_score_of_the_truth_is_zero():
     assert itself.jumps == pytest.approx(0, abs=1e-9)
 
 
-def test_score_is_in_grey_levels_of_the_truth():
+def test_score_is_in_gray_levels_of_the_truth():
     rng = np.random.default_rng(0)
     truth = rng.normal(100, 20, (4, 64, 64))
     noise = rng.normal(0, 3, truth.shape)
@@ -75,14 +75,14 @@ def test_results_are_compared_where_their_coordinates_say():
     top, left = ROWS.start + 2, COLUMNS.start + 3
     view = slice(top, top + 40), slice(left, left + 41)
     image = np.stack(list(STACK.truth(z, view)))
-    micrometre = {"units": "micrometer"}
+    micrometer = {"units": "micrometer"}
     result = xr.DataArray(
         image,
         dims=("z", "y", "x"),
         coords={
-            "z": ("z", z, micrometre),
-            "y": ("y", VOXEL_SIZE * np.arange(top, top + 40), micrometre),
-            "x": ("x", VOXEL_SIZE * np.arange(left, left + 41), micrometre),
+            "z": ("z", z, micrometer),
+            "y": ("y", VOXEL_SIZE * np.arange(top, top + 40), micrometer),
+            "x": ("x", VOXEL_SIZE * np.arange(left, left + 41), micrometer),
         },
     )
     assert score_result(result, STACK).rmse < 1e-3

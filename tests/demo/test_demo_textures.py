@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from pystack3d_dask.demo.fields import Plane
-from pystack3d_dask.demo.textures import BRIGHT_PHASE, GREY_PHASE, MEMBRANE, TEXTURES, WALL
+from pystack3d_dask.demo.textures import BRIGHT_PHASE, GRAY_PHASE, MEMBRANE, TEXTURES, WALL
 
 EACH = pytest.mark.parametrize("texture", list(TEXTURES.values()), ids=list(TEXTURES))
 
@@ -20,8 +20,8 @@ def test_a_quarter_of_the_porous_volume_is_pores_whatever_their_size(feature):
     size = round(12 * feature)
     planes = [Plane(seed, (0.0, 0.0, 0.0), (size, size)) for seed in range(4)]
     image = np.stack([TEXTURES["porous"](plane, feature) for plane in planes])
-    assert 0.15 < (image < (WALL + GREY_PHASE) / 2).mean() < 0.35
-    assert 0.1 < (image > (GREY_PHASE + BRIGHT_PHASE) / 2).mean() < 0.5
+    assert 0.15 < (image < (WALL + GRAY_PHASE) / 2).mean() < 0.35
+    assert 0.1 < (image > (GRAY_PHASE + BRIGHT_PHASE) / 2).mean() < 0.5
 
 
 def test_membranes_are_thin_and_everywhere():
@@ -33,14 +33,14 @@ def test_membranes_are_thin_and_everywhere():
 
 
 @EACH
-def test_grey_levels_leave_room_for_defects(texture):
+def test_gray_levels_leave_room_for_defects(texture):
     image = texture(Plane(0, (0.0, 0.0, 0.0), (300, 300)), 24.0)
     assert image.dtype == np.float32
     assert 0.1 < image.min() < image.max() < 0.8
 
 
 @EACH
-def test_neighbouring_slices_resemble_each_other_and_distant_ones_do_not(texture):
+def test_neighboring_slices_resemble_each_other_and_distant_ones_do_not(texture):
     slices = [texture(Plane(0, (z, 0.0, 0.0), (200, 200)), 24.0) for z in (0.0, 0.3, 1.0, 80.0)]
     near, next_one, far = (correlation(slices[0], other) for other in slices[1:])
     assert near > next_one > 0.75

@@ -68,9 +68,7 @@ def test_a_shared_pass_tries_cpus_with_one_block():
     ("waiting", "expected"),
     [(30, 4), (10, 4), (9, 3), (7, 1), (6, 0), (1, 0)],  # 4 are with the two GPUs: 1 s for each 2
 )
-def test_towards_the_end_a_cpu_gets_no_block_that_the_gpus_would_have_done_before(
-    waiting, expected
-):
+def test_toward_the_end_a_cpu_gets_no_block_that_the_gpus_would_have_done_before(waiting, expected):
     of = lanes()
     taken(of, 100)
     of.cpu.take(1)

@@ -82,13 +82,13 @@ def mixed_cluster(directory: Path) -> Iterator[Cluster]:
     """Run a scheduler, a worker that carries a GPU and one that does not."""
     file, worker = directory / "scheduler.json", ("worker", "--nthreads", "1", "--name")
     scheduler = dask("scheduler", *LOCAL, "--port", "0")
-    labelled = dask(*worker, "labelled", "--resources", "GPU=1")
+    labeled = dask(*worker, "labeled", "--resources", "GPU=1")
     with (
-        running(file, scheduler, labelled, dask(*worker, "plain")) as (_, *nannies),
+        running(file, scheduler, labeled, dask(*worker, "plain")) as (_, *nannies),
         Client(scheduler_file=str(file), timeout="60s", set_as_default=False) as client,
     ):
         client.wait_for_workers(2, timeout=60)
-        yield Cluster(client, dict(zip(("labelled", "plain"), nannies, strict=True)))
+        yield Cluster(client, dict(zip(("labeled", "plain"), nannies, strict=True)))
 
 
 @pytest.fixture(scope="module")
@@ -139,18 +139,18 @@ def places(
 @pytest.mark.parametrize(
     ("use", "destriped_by"),
     [
-        (None, {"labelled"}),
-        ("only", {"labelled"}),
-        ("prefer", {"labelled"}),
-        ("share", {"labelled", "plain"}),
-        ("off", {"labelled", "plain"}),
+        (None, {"labeled"}),
+        ("only", {"labeled"}),
+        ("prefer", {"labeled"}),
+        ("share", {"labeled", "plain"}),
+        ("off", {"labeled", "plain"}),
     ],
 )
 def test_destriping_runs_where_it_is_meant_to_and_other_passes_everywhere(
     tmp_path, steady, expected, caplog, use, destriped_by
 ):
     project = project_in(tmp_path, use)
-    pids = {name: steady.worker(name) for name in ("labelled", "plain")}
+    pids = {name: steady.worker(name) for name in ("labeled", "plain")}
     found = places(project, steady.client)
     assert set(found[1]) == set(pids.values())
     assert set(found[DESTRIPING]) == {pids[name] for name in destriped_by}
@@ -193,7 +193,7 @@ def test_when_the_last_gpu_worker_is_gone_for_good_others_take_its_blocks(
     project = project_in(tmp_path, use)
     plain = cluster.worker("plain")
     with caplog.at_level(logging.WARNING, "pystack3d_dask"):
-        found = places(project, cluster.client, at_the_first_block(lambda: cluster.end("labelled")))
+        found = places(project, cluster.client, at_the_first_block(lambda: cluster.end("labeled")))
     assert plain in found[DESTRIPING]
     np.testing.assert_array_equal(result(project), expected)
     lines = [each.getMessage() for each in caplog.records if "CPU workers take" in each.msg]
@@ -204,12 +204,12 @@ def test_when_the_last_gpu_worker_is_gone_for_good_others_take_its_blocks(
 @pytest.mark.parametrize("use", [slow("only"), "prefer"])
 def test_a_gpu_worker_that_dies_costs_nothing_but_time(tmp_path, cluster, expected, use):
     project = project_in(tmp_path, use)
-    labelled, plain = cluster.worker("labelled"), cluster.worker("plain")
-    kill = at_the_first_block(lambda: os.kill(labelled, signal.SIGKILL))
+    labeled, plain = cluster.worker("labeled"), cluster.worker("plain")
+    kill = at_the_first_block(lambda: os.kill(labeled, signal.SIGKILL))
     found = places(project, cluster.client, kill)
-    restarted = cluster.worker("labelled")
-    assert restarted != labelled
-    assert set(found[DESTRIPING]) == {labelled, restarted}
+    restarted = cluster.worker("labeled")
+    assert restarted != labeled
+    assert set(found[DESTRIPING]) == {labeled, restarted}
     assert plain in found[1]
     np.testing.assert_array_equal(result(project), expected)
 
@@ -221,9 +221,9 @@ def test_what_a_lost_cpu_worker_had_of_a_shared_pass_is_done_by_the_gpu_worker(
 ):
     monkeypatch.setattr("pystack3d_dask.engine.executors.run_tasks", stop_where_plain)
     project = project_in(tmp_path, "share")
-    labelled = cluster.worker("labelled")
+    labeled = cluster.worker("labeled")
     found = places(project, cluster.client, at_the_first_block(lambda: cluster.end("plain")))
-    assert set(found[DESTRIPING]) == {labelled}
+    assert set(found[DESTRIPING]) == {labeled}
     np.testing.assert_array_equal(result(project), expected)
 
 
@@ -243,7 +243,7 @@ def test_a_run_ends_when_all_workers_are_gone_for_good_and_the_same_command_cont
     monkeypatch.setattr("pystack3d_dask.engine.executors.LONGEST_ALONE", 3.0)
     project = project_in(tmp_path)
 
-    switch_off = partial(cluster.end, "labelled", "plain")
+    switch_off = partial(cluster.end, "labeled", "plain")
     with pytest.raises(RunError, match="no worker for 3 s; start some, and the same command"):
         places(project, cluster.client, at_the_first_block(switch_off))
     assert "there is no worker: waiting for one, for 3 s at most" in caplog.text
@@ -283,8 +283,8 @@ def test_a_run_starts_a_worker_for_a_gpu_and_uses_it(tmp_path, expected, use, gp
     project = project_in(tmp_path)
     found: dict[int, set[bool]] = {}
     with local_client(2, gpus=("0",)) as client:
-        (labelled,) = seen_workers(client).gpus
-        (pid,) = client.run(os.getpid, workers=[labelled]).values()
+        (labeled,) = seen_workers(client).gpus
+        (pid,) = client.run(os.getpid, workers=[labeled]).values()
 
         def note(event: BlockDone) -> None:
             is_on_it = event.receipt.worker.endswith(f":{pid}")

@@ -29,11 +29,11 @@ def pixels(picture) -> np.ndarray:
 
 
 def test_it_starts_in_the_middle_with_one_slice_loaded():
-    counting, axis, index, greys, picture = browser()
+    counting, axis, index, grays, picture = browser()
     assert (axis.value, index.value, index.max) == ("z", 6, 11)
     assert counting.loaded == 40 * 60
     low, high = np.percentile(textured(SHAPE)[6], (0.5, 99.5))
-    assert greys.value == pytest.approx((low, high))
+    assert grays.value == pytest.approx((low, high))
     assert pixels(picture).std() > 20
 
 
@@ -48,15 +48,15 @@ def test_a_slider_loads_the_slice_that_it_shows():
 
 
 def test_dragging_loads_nothing_until_the_slider_is_let_go():
-    _, _, index, greys, _ = browser()
+    _, _, index, grays, _ = browser()
     assert not index.continuous_update
-    assert not greys.continuous_update
+    assert not grays.continuous_update
 
 
-def test_other_grey_levels_load_nothing():
-    counting, _, _, greys, picture = browser()
+def test_other_gray_levels_load_nothing():
+    counting, _, _, grays, picture = browser()
     before, loaded = pixels(picture), counting.loaded
-    greys.value = (greys.min, greys.min + 5)
+    grays.value = (grays.min, grays.min + 5)
     assert counting.loaded == loaded
     assert pixels(picture).mean() > before.mean() + 10
 
@@ -74,9 +74,9 @@ def test_another_axis_loads_its_middle_plane_once(name, count, size):
     assert counting.loaded - loaded == 2 * size
 
 
-def test_grey_levels_may_be_given():
-    _, _, _, greys, _ = browser(limits=(-5, 300))
-    assert greys.value == (-5, 300)
+def test_gray_levels_may_be_given():
+    _, _, _, grays, _ = browser(limits=(-5, 300))
+    assert grays.value == (-5, 300)
 
 
 def test_constant_floats_can_be_browsed():

@@ -89,7 +89,7 @@ def test_of_a_deep_stack_planes_load_every_nth_slice():
     assert counting.loaded == 20 * 20 + 2 * (17 * 20)
 
 
-def test_all_planes_share_their_grey_limits():
+def test_all_planes_share_their_gray_limits():
     figure = explore.planes(VALUES)
     limits = {axes.images[0].get_clim() for axes in figure.axes}
     pixels = np.concatenate([image.ravel() for image in images(figure)])

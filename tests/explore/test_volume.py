@@ -8,12 +8,12 @@ import pytest
 import xarray as xr
 import zarr
 from conftest import textured
-from counting import MICROMETRES, CountingArray, placed
+from counting import MICROMETERS, CountingArray, placed
 from hypothesis import given
 from hypothesis import strategies as st
 
 from pystack3d_dask.errors import StackError
-from pystack3d_dask.explore.volume import Axis, as_volume, grey_limits, load
+from pystack3d_dask.explore.volume import Axis, as_volume, gray_limits, load
 
 SHAPE = (11, 24, 30)
 VALUES = textured(SHAPE)
@@ -23,7 +23,7 @@ def axis(positions: list[float]) -> Axis:
     return Axis.at("z", np.array(positions), "µm")
 
 
-def test_voxels_end_half_way_between_their_centres():
+def test_voxels_end_half_way_between_their_centers():
     np.testing.assert_allclose(axis([0, 1, 3]).edges, [-0.5, 0.5, 2, 4])
     np.testing.assert_allclose(axis([3, 1, 0]).edges, [4, 2, 0.5, -0.5])
     np.testing.assert_allclose(axis([7]).edges, [6.5, 7.5])
@@ -80,7 +80,7 @@ def test_stacks_of_any_kind_are_taken_in_pixels_where_they_tell_no_more(make):
     assert plane.extent == (-0.5, 29.5, 23.5, -0.5)
 
 
-def test_coordinates_in_micrometres_place_the_planes():
+def test_coordinates_in_micrometers_place_the_planes():
     z = np.array([0, 0.1, 0.2, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0, 1.1])
     volume = as_volume(placed(VALUES, z, dy=0.02, dx=0.01))
     xy, xz, zy = load(
@@ -155,16 +155,16 @@ def test_a_plane_that_is_not_there_is_named():
         as_volume(VALUES).cut("y", 24)
 
 
-def test_grey_limits_are_percentiles_of_all_that_is_shown():
+def test_gray_limits_are_percentiles_of_all_that_is_shown():
     images = [np.arange(100.0), np.array([np.nan, np.inf, 1000.0])]
     pixels = [*range(100), 1000]
-    assert grey_limits(images) == pytest.approx(tuple(np.percentile(pixels, (0.5, 99.5))))
-    assert grey_limits([np.full(5, 7)]) == (7, 8)
-    assert grey_limits([np.full(5, np.nan)]) == (0, 1)
+    assert gray_limits(images) == pytest.approx(tuple(np.percentile(pixels, (0.5, 99.5))))
+    assert gray_limits([np.full(5, 7)]) == (7, 8)
+    assert gray_limits([np.full(5, np.nan)]) == (0, 1)
 
 
-def test_units_other_than_micrometres_do_not_count():
+def test_units_other_than_micrometers_do_not_count():
     stack = placed(VALUES, np.arange(11))
     stack.x.attrs["units"] = "pixel"
-    assert MICROMETRES["units"] != stack.x.attrs["units"]
+    assert MICROMETERS["units"] != stack.x.attrs["units"]
     assert {each.unit for each in as_volume(stack).axes} == {"px"}

@@ -77,7 +77,7 @@ class TestRealFiles:
         assert setup.shape == (4224, 4224)
         assert setup.pixel_size == pytest.approx((0.01, 0.01), rel=1e-6)
         assert (setup.thickness, setup.detectors) == (0.01, ("SE2", "ESB"))
-        # 25.16 x 23.13 micrometres, more of it above the centre than below
+        # 25.16 x 23.13 micrometers, more of it above the center than below
         assert setup.regions == (Rectangle(756, 3273, 927, 3241),)
 
 
@@ -224,7 +224,7 @@ class TestHarm:
         assert "slice.tif: tag 51023 holds 1 values of type 12; text expected" in note
 
 
-def test_regions_of_a_set_up_count_from_the_centre_upwards() -> None:
+def test_regions_of_a_set_up_count_from_the_center_upwards() -> None:
     text = setup_xml((100, 200), pixel=0.5, regions=[(-20, -10, 5, 10), (30, 60, -15, 0)])
     left, right = Rectangle(30, 40, 60, 80), Rectangle(50, 80, 160, 220)
     assert parse_setup(text.encode(), "").regions == (left, right)

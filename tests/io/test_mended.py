@@ -71,7 +71,7 @@ def test_slices_are_interpolated_by_distance_and_copied_at_the_ends(
         np.testing.assert_array_equal(values[z], pixels[z])
 
 
-def test_positions_weigh_the_neighbours(tmp_path: Path) -> None:
+def test_positions_weigh_the_neighbors(tmp_path: Path) -> None:
     for z, level in ((0.0, 0), (0.1, 0), (0.4, 100)):
         pixels = np.full(SHAPE, level, "uint8")
         tifffile.imwrite(tmp_path / f"s_z={z:.4f}um.tif", pixels, compression="zlib")
@@ -91,7 +91,7 @@ def test_positions_that_make_no_sense_do_no_harm(
     assert set(np.unique(everything(Mended(opened(tmp_path), "interpolate"))[1])) == {wanted}
 
 
-def test_not_a_number_between_neighbours_is_left_to_those_who_repair_it(tmp_path: Path) -> None:
+def test_not_a_number_between_neighbors_is_left_to_those_who_repair_it(tmp_path: Path) -> None:
     pixels = image("float32", (3, *SHAPE))
     pixels[0, 1, 1], pixels[2, 1, 1], pixels[2, 2, 2] = np.inf, -np.inf, np.nan
     write(tmp_path, pixels, compression="zlib")
@@ -182,7 +182,7 @@ def test_a_file_that_is_gone_is_an_error_since_it_may_come_back(tmp_path: Path, 
     np.testing.assert_array_equal(everything(stack), pixels)
 
 
-def test_only_selected_slices_are_neighbours(tmp_path: Path) -> None:
+def test_only_selected_slices_are_neighbors(tmp_path: Path) -> None:
     pixels = written(tmp_path, bad=(3,))
     stack = Mended(opened(tmp_path), "interpolate").selected(3, 6)
     assert stack.names == ("s003.tif", "s004.tif", "s005.tif")

@@ -42,7 +42,7 @@ def whole(source: Source, channel: int = 0) -> Any:
     return source.read(channel, source.specs[channel].region)
 
 
-class TestRecognises:
+class TestRecognizes:
     @pytest.mark.parametrize("channel", [".", ""])
     def test_slices_in_the_directory_itself(self, tmp_path: Path, channel: str) -> None:
         source = open_source(slices(tmp_path), channels=[channel])
@@ -113,7 +113,7 @@ class TestRecognises:
         slices(tmp_path / "exported")
         assert not open_source(tmp_path).notes
 
-    def test_colour_when_it_is_asked_for(self, tmp_path: Path) -> None:
+    def test_color_when_it_is_asked_for(self, tmp_path: Path) -> None:
         tifffile.imwrite(tmp_path / "s.tif", np.zeros((8, 9, 3), "uint8"), photometric="rgb")
         assert open_source(tmp_path, samples="channels").channels == ("R", "G", "B")
 

@@ -133,13 +133,13 @@ def counted(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     return sizes
 
 
-class TestColour:
-    colours = image("uint8", (*SHAPE, 3))
+class TestColor:
+    colors = image("uint8", (*SHAPE, 3))
 
     @pytest.fixture(params=["contig", "separate"])
     def folder(self, request: pytest.FixtureRequest, tmp_path: Path) -> Path:
         separate = request.param == "separate"
-        pixels = np.moveaxis(self.colours, -1, 0) if separate else self.colours
+        pixels = np.moveaxis(self.colors, -1, 0) if separate else self.colors
         return write(
             tmp_path / "ESB",
             [pixels, pixels],
@@ -158,30 +158,30 @@ class TestColour:
 
     def test_luminance_is_rec_601_rounded_in_the_type_of_the_source(self, folder: Path) -> None:
         stack = opened(folder, samples="luminance")
-        expected = self.colours @ np.array([0.299, 0.587, 0.114])
+        expected = self.colors @ np.array([0.299, 0.587, 0.114])
         assert stack.channels == (".",)
         assert stack.specs[0].dtype == np.uint8
         np.testing.assert_allclose(whole(stack)[1], expected, rtol=0, atol=0.5001)
 
     @pytest.mark.parametrize("dtype", ["uint8", "uint16", "int16"])
-    def test_luminance_of_grey_is_itself(self, tmp_path: Path, dtype: str) -> None:
-        grey = image(dtype)
-        write(tmp_path, [np.stack([grey] * 3, axis=-1)], photometric="rgb")
-        np.testing.assert_array_equal(whole(opened(tmp_path, samples="luminance"))[0], grey)
+    def test_luminance_of_gray_is_itself(self, tmp_path: Path, dtype: str) -> None:
+        gray = image(dtype)
+        write(tmp_path, [np.stack([gray] * 3, axis=-1)], photometric="rgb")
+        np.testing.assert_array_equal(whole(opened(tmp_path, samples="luminance"))[0], gray)
 
     def test_samples_become_channels(self, folder: Path) -> None:
         stack = opened(folder, samples="channels")
         assert stack.channels == ("R", "G", "B")
         part = Region((0, 3, 4), (2, 30, 50))
         for k in range(3):
-            expected = self.colours[3:30, 4:50, k]
+            expected = self.colors[3:30, 4:50, k]
             np.testing.assert_array_equal(stack.read(k, part), [expected, expected])
 
     def test_samples_of_several_channels_keep_the_channel_in_their_names(
         self, folder: Path
     ) -> None:
-        grey = write(folder.parent / "SE2", [image("uint16")] * 2)
-        stack = open_tiff({"ESB": folder, "SE2": grey}, samples="channels")
+        gray = write(folder.parent / "SE2", [image("uint16")] * 2)
+        stack = open_tiff({"ESB": folder, "SE2": gray}, samples="channels")
         assert stack.channels == ("ESB:R", "ESB:G", "ESB:B", "SE2")
         assert [spec.dtype.name for spec in stack.specs] == ["uint8"] * 3 + ["uint16"]
 

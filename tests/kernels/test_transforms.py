@@ -120,11 +120,11 @@ def test_a_steady_state_is_trend_only():
 
 
 def test_motion_is_what_happens_to_the_middle():
-    angle, centre = np.radians(2.5), np.array([[30.0, 20.0]])
+    angle, center = np.radians(2.5), np.array([[30.0, 20.0]])
     turned = EuclideanTransform(rotation=angle).params
-    matrix = moved(turned, -20, -30)  # about the centre
+    matrix = moved(turned, -20, -30)  # about the center
     matrix[:2, 2] += [4, -1.5]
-    found = motion(matrix[None, None], centre)
+    found = motion(matrix[None, None], center)
     assert {key: round(float(values[0, 0]), 9) for key, values in found.items()} == {
         "x": 4.0,
         "y": -1.5,
@@ -141,8 +141,8 @@ def test_scale_is_along_one_axis():
 def test_panels_show_rotation_and_scale_only_where_there_are_any():
     shifts = identities(5, 2)
     shifts[..., 0, 2] = np.arange(10).reshape(5, 2)
-    centres = np.zeros((2, 2))
-    found = motion_panels(shifts, centres)
+    centers = np.zeros((2, 2))
+    found = motion_panels(shifts, centers)
     assert list(found) == ["x, pixels", "y, pixels"]
     np.testing.assert_array_equal(found["x, pixels"]["block 2"], shifts[:, 1, 0, 2])
-    assert list(motion_panels(affine(5, 2), centres)) == [*found, "rotation, °", "scale"]
+    assert list(motion_panels(affine(5, 2), centers)) == [*found, "rotation, °", "scale"]

@@ -10,7 +10,7 @@ from scipy import ndimage, optimize
 
 from pystack3d_dask.kernels.destriping.noise_model import Filter, noise_power, pattern
 from pystack3d_dask.kernels.destriping.pyvsnr import pyvsnr_solution
-from pystack3d_dask.kernels.destriping.vsnr import normalised, remove_noise
+from pystack3d_dask.kernels.destriping.vsnr import normalized, remove_noise
 from pystack3d_dask.kernels.destriping.vsnr_arrays import remove_noise_on_arrays
 
 DIRAC = Filter(name="Dirac", noise_level=0.5)
@@ -167,7 +167,7 @@ def test_the_mean_is_kept():
 
 @pytest.mark.parametrize("level", [0, 7, 255])
 @pytest.mark.parametrize("solve", [remove_noise, on_arrays, pyvsnr_solution])
-def test_an_image_of_one_grey_level_stays_as_it_is(solve, level):
+def test_an_image_of_one_gray_level_stays_as_it_is(solve, level):
     image = np.full((9, 12), level, np.uint8)
     found = solve(image, (STRIPES,), maxit=10)
     np.testing.assert_array_equal(found.image, image)
@@ -186,12 +186,12 @@ def test_tiny_and_thin_images_have_finite_results(shape):
 
 def test_an_image_below_zero_is_divided_by_its_largest_magnitude():
     image = -texture((20, 24)).astype(np.float32)
-    values, top = normalised(image)
+    values, top = normalized(image)
     assert top == pytest.approx(-image.min())
     np.testing.assert_allclose(values * top, image, rtol=1e-6)
     found = remove_noise(image, (DIRAC,), maxit=50).image
     assert found.std() < image.std()
-    assert normalised(np.zeros((3, 3)))[1] == 0
+    assert normalized(np.zeros((3, 3)))[1] == 0
 
 
 def test_it_stops_when_nothing_changes_any_more():

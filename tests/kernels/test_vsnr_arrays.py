@@ -53,7 +53,7 @@ def test_each_of_several_images_ends_where_it_ends_alone(filters, how):
         assert len({each.iterations for each in found}) > 2
 
 
-def test_images_of_one_grey_level_stay_as_they_are():
+def test_images_of_one_gray_level_stay_as_they_are():
     images = np.full((3, 8, 9), [[[3]], [[0]], [[200]]], np.uint8)
     for image, found in zip(images, remove_noise_on_arrays(images, (STRIPES,)), strict=True):
         np.testing.assert_array_equal(found.image, image)

@@ -20,7 +20,7 @@ POLYNOMIAL = ps.BackgroundRemoval(orders=(1, 1, 1), skip_factors=(3, 3, 2))
 PER_SLICE = ps.BackgroundRemoval(orders=(1, 1), skip_factors=(3, 3))
 LOCAL = ps.BackgroundRemoval(method="local", size=(5, 5, 3))
 CROPPING = ps.Cropping(area=(0, 1, 0, 1))
-MICROMETRES = {"units": "micrometer"}
+MICROMETERS = {"units": "micrometer"}
 
 
 @pytest.fixture(scope="module")
@@ -122,23 +122,23 @@ def test_an_area_that_is_clipped_is_told_where_it_is_given(stack):
 
 def test_coordinates_survive_cropping(stack):
     placed = stack.assign_coords(
-        z=("z", np.array([0.0, 0.1, 0.2, 0.4, 0.5, 0.6]), MICROMETRES),
-        y=("y", np.arange(24) * 0.5, MICROMETRES),
-        x=("x", np.arange(30) * 0.25, MICROMETRES),
+        z=("z", np.array([0.0, 0.1, 0.2, 0.4, 0.5, 0.6]), MICROMETERS),
+        y=("y", np.arange(24) * 0.5, MICROMETERS),
+        x=("x", np.arange(30) * 0.25, MICROMETERS),
         quality=("z", np.arange(6)),
     )
     found = ps.correct(ps.correct(placed, ps.Cropping(area=(2, 7, 3, 9))), PER_SLICE)
     xr.testing.assert_identical(
         found.coords.to_dataset(), placed[:, 15:21, 2:7].coords.to_dataset()
     )
-    assert found.x.attrs == MICROMETRES
+    assert found.x.attrs == MICROMETERS
 
 
-def test_a_window_in_micrometres_uses_the_coordinates(stack):
+def test_a_window_in_micrometers_uses_the_coordinates(stack):
     placed = stack.assign_coords(
-        z=("z", np.arange(6) * 0.5, MICROMETRES),
-        y=("y", np.arange(24) * 0.2, MICROMETRES),
-        x=("x", np.arange(30) * 0.1, MICROMETRES),
+        z=("z", np.arange(6) * 0.5, MICROMETERS),
+        y=("y", np.arange(24) * 0.2, MICROMETERS),
+        x=("x", np.arange(30) * 0.1, MICROMETERS),
     )
     in_pixels = ps.BackgroundRemoval(method="local", size=(7, 5, 3))
     in_um = ps.BackgroundRemoval(method="local", size=(0.7, 1, 1.5), size_unit="um")
@@ -313,7 +313,7 @@ def test_resampling_without_positions_is_refused(stack, parameters, expected):
 
 def test_resampling_drops_what_belonged_to_other_slices(stack):
     named = stack.assign_coords(
-        z=("z", np.arange(6) * 0.01, MICROMETRES), label=("z", list("abcdef")), site=3
+        z=("z", np.arange(6) * 0.01, MICROMETERS), label=("z", list("abcdef")), site=3
     )
     result = ps.correct(named, ps.Resampling(dz=0.02))
     assert "label" not in result.coords

@@ -16,7 +16,7 @@ import pystack3d_dask as ps
 from pystack3d_dask.errors import ParameterError, StackError
 
 SHAPE = (7, 24, 30)
-MICROMETRES = {"units": "micrometer"}
+MICROMETERS = {"units": "micrometer"}
 FITTED = {
     "percentiles": ps.PercentileClipping(percentiles=(2, 95)),
     "equalization": ps.Equalization(),
@@ -82,11 +82,11 @@ def test_a_slice_by_itself_is_not_changed_by_the_others():
         np.testing.assert_array_equal(found, ps.correct(stack()[3:4], correction), err_msg=name)
 
 
-def test_a_tile_in_micrometres_uses_the_coordinates():
+def test_a_tile_in_micrometers_uses_the_coordinates():
     placed = stack().assign_coords(
-        z=("z", np.arange(7) * 0.5, MICROMETRES),
-        y=("y", np.arange(24) * 0.2, MICROMETRES),
-        x=("x", np.arange(30) * 0.1, MICROMETRES),
+        z=("z", np.arange(7) * 0.5, MICROMETERS),
+        y=("y", np.arange(24) * 0.2, MICROMETERS),
+        x=("x", np.arange(30) * 0.1, MICROMETERS),
     )
     in_um = fitted(placed, ps.CLAHE(size=(1, 1.6, 1.5), size_unit="um"))
     expected = fitted(stack(), ps.CLAHE(size=(10, 8, 3)))

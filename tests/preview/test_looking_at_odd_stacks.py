@@ -111,7 +111,7 @@ def test_bad_pixels_are_told_and_shown_as_a_run_takes_them(tmp_path):
 
 
 @given(st.integers(-60, 60))
-def test_figures_do_not_depend_on_the_size_of_grey_levels(power):
+def test_figures_do_not_depend_on_the_size_of_gray_levels(power):
     image = np.random.default_rng(0).normal(1, 0.2, (16, 20)).astype(np.float32)
     scaled = np.ldexp(image, power)
     one, other = Quality.of(image, image), Quality.of(scaled, scaled)

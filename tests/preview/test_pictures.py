@@ -30,7 +30,7 @@ def shown(width=300, unit="µm", pixel=0.01, **given):
 def test_each_channel_has_before_after_difference_and_histograms():
     figure = preview_figure(shown())
     titles = [axes.get_title() for axes in figure.axes if axes.get_title()]
-    names = ["before", "after", "after - before", "grey levels"]
+    names = ["before", "after", "after - before", "gray levels"]
     assert titles == [f"{channel}, {name}" for channel in ("ESB", "SE2") for name in names]
     preview = shown()
     drawn = [axes.images[0].get_array() for axes in figure.axes[:3]]
@@ -46,7 +46,7 @@ def test_a_difference_of_aligned_images_says_so():
     assert not figure.axes[2].images[0].get_array().any()
 
 
-def test_before_and_after_have_the_same_grey_levels_and_differences_are_white_at_0():
+def test_before_and_after_have_the_same_gray_levels_and_differences_are_white_at_0():
     before, after, difference, _ = preview_figure(shown()).axes[:4]
     assert before.images[0].get_clim() == after.images[0].get_clim()
     low, high = difference.images[0].get_clim()
@@ -96,7 +96,7 @@ def test_large_images_are_drawn_by_the_means_of_squares():
     np.testing.assert_allclose(drawn, expected, rtol=1e-6)
 
 
-def test_images_of_one_grey_level_can_be_drawn(tmp_path):
+def test_images_of_one_gray_level_can_be_drawn(tmp_path):
     flat = np.full((1, 20, 30), 7, np.uint8)
     preview = shown(channels=("ESB",), before=flat, after=flat)
     assert preview.save(tmp_path / "flat.png").stat().st_size > 5000

@@ -155,7 +155,7 @@ def test_the_command_draws_a_picture(project, tmp_path, capsys):
     assert re.search(r"^mean +\d+\.\d+ +\d+\.\d+$", printed, re.MULTILINE)
     picture = imread(path)
     assert min(picture.shape[:2]) > 300
-    assert len(np.unique(picture[..., :3].reshape(-1, 3), axis=0)) > 200  # greys and colours
+    assert len(np.unique(picture[..., :3].reshape(-1, 3), axis=0)) > 200  # grays and colors
 
 
 def test_pictures_lie_in_the_project_by_default(project, capsys):

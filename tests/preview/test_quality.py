@@ -91,7 +91,7 @@ def test_integers_and_floats_have_the_same_figures(rng):
     assert found == pytest.approx(floats, rel=1e-6)
 
 
-def test_without_a_neighbour_there_is_no_score(rng):
+def test_without_a_neighbor_there_is_no_score(rng):
     alone = Quality.of(texture(rng))
     assert np.isnan(alone.score)
     assert np.isfinite(alone.sharpness)

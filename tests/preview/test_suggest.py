@@ -99,7 +99,7 @@ def test_what_is_left_of_a_blank_image_may_be_too_thin_for_stripes(shape):
     assert not stripes(image).are_noticeable
 
 
-def test_an_image_of_one_grey_level_has_no_stripes():
+def test_an_image_of_one_gray_level_has_no_stripes():
     assert not stripes(np.full((64, 80), 7, np.uint8)).are_noticeable
 
 

@@ -125,7 +125,7 @@ def test_regions_of_all_channels_are_kept(tmp_path: Path) -> None:
 
 def test_a_set_up_tells_the_region_where_slices_do_not(tmp_path: Path) -> None:
     write(tmp_path, box=None)
-    setup(tmp_path, regions=[(-0.04, 0.04, 0.08, 0.12)])  # right in x, above the centre
+    setup(tmp_path, regions=[(-0.04, 0.04, 0.08, 0.12)])  # right in x, above the center
     found = describe(tmp_path)
     # columns 40 to 50, 10 to 15 rows above the 35th
     assert list(found.area.value) == [20, 70, 70 - 45, 70]

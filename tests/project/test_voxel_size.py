@@ -39,7 +39,7 @@ def run(folder: Path, steps: Any, **settings: Any) -> Any:
     return open_result(folder).load()
 
 
-def test_coordinates_of_the_result_are_in_micrometres(folder: Path) -> None:
+def test_coordinates_of_the_result_are_in_micrometers(folder: Path) -> None:
     found = run(folder, {"cropping": {"area": [10, 30, 5, 35]}}, voxel_size=SIZE, ind_min=2)
     assert [found[axis].attrs["units"] for axis in "zyx"] == ["micrometer"] * 3
     np.testing.assert_allclose(found.z, 0.05 * np.arange(2, COUNT))
@@ -87,7 +87,7 @@ def test_slices_lie_elsewhere_when_those_before_them_are_gone(folder: Path) -> N
     np.testing.assert_allclose(found.z, 0.05 * np.arange(COUNT - 2))
 
 
-def test_what_is_measured_in_micrometres_follows_it(folder: Path) -> None:
+def test_what_is_measured_in_micrometers_follows_it(folder: Path) -> None:
     with pytest.raises(ParameterError, match=r"size_unit: .*; voxel_size = \[x, y, z\] does"):
         project(folder, {"bkg_removal": LOCAL})
     found = run(folder, {"bkg_removal": LOCAL}, voxel_size=SIZE)

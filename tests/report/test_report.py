@@ -81,13 +81,13 @@ def test_every_step_has_its_charts_on_every_channel(report):
     pictures = ["planes_before", "planes_after", "cube_before", "cube_after"]
     assert shown == {
         "before_and_after": [pictures] * 2,
-        "cropping": [["grey_levels"]] * 2,
-        "bkg_removal": [["grey_levels", "coefficients", "background"]] * 2,
-        "intensity_rescaling": [["grey_levels", "histograms", "profiles"]] * 2,
-        "registration_calculation": [["grey_levels", "pairwise"], ["grey_levels"]],
-        "registration_transformation": [["grey_levels", "cumulative", "rectangle"]] * 2,
-        "destriping": [["grey_levels", "iterations", "convergence"]] * 2,
-        "resampling": [["grey_levels", "positions"]] * 2,
+        "cropping": [["gray_levels"]] * 2,
+        "bkg_removal": [["gray_levels", "coefficients", "background"]] * 2,
+        "intensity_rescaling": [["gray_levels", "histograms", "profiles"]] * 2,
+        "registration_calculation": [["gray_levels", "pairwise"], ["gray_levels"]],
+        "registration_transformation": [["gray_levels", "cumulative", "rectangle"]] * 2,
+        "destriping": [["gray_levels", "iterations", "convergence"]] * 2,
+        "resampling": [["gray_levels", "positions"]] * 2,
         "time_and_memory": [["passes", "blocks"]],
     }
 
@@ -102,7 +102,7 @@ def test_every_chart_says_how_to_read_it(report):
 @pytest.mark.parametrize("channel", CHANNELS)
 def test_statistics_in_files_are_the_figures_of_the_run(pipeline, files, level, channel):
     step = pipeline.project.steps[level - 1].name
-    table = read_csv(files / step / channel / "grey_levels.csv")
+    table = read_csv(files / step / channel / "gray_levels.csv")
     figures = load_figures(pipeline.project, level)
     index = CHANNELS.index(channel)
     for stage, key in (("before", "before"), ("after", "cast")):
@@ -185,7 +185,7 @@ def test_every_step_can_be_reported_on_alone(tmp_path, name):
 def test_a_stack_without_steps_can_be_reported_on(tmp_path):
     pipeline = Pipeline.from_toml(make_project(tmp_path, {}, images((5, 20, 30))))
     pipeline.run()
-    assert list(charts(make_report(pipeline.project), "acquisition")) == ["grey_levels"]
+    assert list(charts(make_report(pipeline.project), "acquisition")) == ["gray_levels"]
 
 
 @pytest.mark.parametrize("slices", [1, 2])
@@ -222,7 +222,7 @@ def test_an_interrupted_run_is_reported_as_far_as_it_came(interrupted):
     found = make_report(interrupted)
     assert found.facts["State"].startswith("not complete")
     assert "pass" in found.left_to_do
-    means = charts(found, "bkg_removal").get("grey_levels")
+    means = charts(found, "bkg_removal").get("gray_levels")
     assert means is None
     first = interrupted.report().read_text()
     assert "No run has come to this step yet." in first
@@ -249,12 +249,12 @@ def test_finished_blocks_of_an_unfinished_pass_have_their_figures(tmp_path, monk
     with pytest.raises(RunError, match="no more"):
         pipeline.run()
     found = charts(make_report(pipeline.project), "intensity_rescaling_area")
-    means = found["grey_levels"].panels["mean"]["after"]
+    means = found["gray_levels"].panels["mean"]["after"]
     assert np.isnan(means).sum() in (4, 8)
     assert np.isnan(means[8])
     monkeypatch.undo()
     pipeline.run()
-    whole = charts(make_report(pipeline.project), "intensity_rescaling_area")["grey_levels"]
+    whole = charts(make_report(pipeline.project), "intensity_rescaling_area")["gray_levels"]
     is_known = ~np.isnan(means)
     np.testing.assert_array_equal(whole.panels["mean"]["after"][is_known], means[is_known])
 

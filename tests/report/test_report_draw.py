@@ -15,7 +15,7 @@ from pystack3d_dask.report.pictures import Cube, Cuts
 from pystack3d_dask.report.planes import Planes
 
 NAMED = {"name": "chart", "title": "A chart", "text": "Read it."}
-MAP = {**NAMED, "x": "x, pixels", "y": "y, pixels", "value": "grey levels"}
+MAP = {**NAMED, "x": "x, pixels", "y": "y, pixels", "value": "gray levels"}
 
 
 def lines(values, **given):
@@ -44,7 +44,7 @@ CHARTS = {
     "map of one pixel": Maps(**MAP, maps={"a": np.ones((1, 1))}, extent=(0, 1, 0, 1)),
     "image": Maps(**MAP, maps={"a": np.eye(4)}, extent=(0, 4, 0, 4), is_image=True),
     "cuts": Cuts(**NAMED, planes=planes()),
-    "cuts of one grey level": Cuts(**NAMED, planes=planes(**dict.fromkeys(
+    "cuts of one gray level": Cuts(**NAMED, planes=planes(**dict.fromkeys(
         ("xy", "xz", "yz", "front", "top", "right"), np.zeros((4, 4), "uint8")
     ))),
     "cuts of a long stack in pixels": Cuts(**NAMED, planes=planes(size=(900, 4, 6), unit="pixels")),

@@ -41,18 +41,18 @@ class SetupMetadata:
         Rows and columns of the images: ``FibicsRasterInfo/Height`` and ``/Width``, like the
         following in ``Settings/Imaging``.
     pixel_size : tuple of float, optional
-        Height and width of a pixel in micrometres: ``FibicsRasterInfo/PixelSizeY`` and
+        Height and width of a pixel in micrometers: ``FibicsRasterInfo/PixelSizeY`` and
         ``/PixelSizeX``. 4224 columns of 0.01 make the 42.24 of ``FOV``, which counts in
-        micrometres in the slices.
+        micrometers in the slices.
     thickness : float, optional
-        Nominal slice thickness in micrometres: ``Interval``. In the sample it is 0.01, and
-        ``Settings/KeyFrame/Interval2`` counts 21.87 micrometres at slice 2174.
+        Nominal slice thickness in micrometers: ``Interval``. In the sample it is 0.01, and
+        ``Settings/KeyFrame/Interval2`` counts 21.87 micrometers at slice 2174.
     detectors : tuple of str
         ``Detector`` and ``DetectorB``.
     regions : tuple of Rectangle
         Boxes around the regions to scan in pixels, which may lie partly outside the image:
         the nodes of each ``Settings/ImagingXROI/FIBShape`` that is enabled and no hole, in
-        micrometres from the centre of the field of view, x to the right and y upwards. That
+        micrometers from the center of the field of view, x to the right and y upwards. That
         y points up is told by ``Scan/Vy`` of slices, negative from row to row, and by the
         region for focusing in ``AutoStigAndFocus``, whose top is above its bottom.
     """

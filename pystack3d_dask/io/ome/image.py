@@ -2,7 +2,7 @@
 
 ``scale{n}/image`` holds level n, axes (c, z, y, x), beside 1-D arrays with the coordinates.
 A shard is one channel and one slab of whole slices, so that whoever has a slab writes
-whole shards of every level and never touches a neighbour's.
+whole shards of every level and never touches a neighbor's.
 """
 
 from __future__ import annotations
@@ -397,7 +397,7 @@ def _own(channels: Sequence[str], spec: StackSpec) -> dict[str, Any]:
 
 
 def _omero(channels: Sequence[str], dtype: np.dtype[Any]) -> dict[str, Any]:
-    """Return how viewers show the channels: in grey, one at a time."""
+    """Return how viewers show the channels: in gray, one at a time."""
     low, high = (0.0, 1.0)
     if dtype.kind in "iu":
         low, high = float(np.iinfo(dtype).min), float(np.iinfo(dtype).max)
@@ -498,7 +498,7 @@ def _check_slab(level: _Level, channel: int, z_start: int, values: Array) -> Non
     if z_start % level.slices or not 0 <= z_start < depth:
         msg = (
             f"z_start is {z_start}; a slab starts at a multiple of {level.slices} below {depth}, "
-            "others would overwrite their neighbours"
+            "others would overwrite their neighbors"
         )
         raise ValueError(msg)
     expected = (min(level.slices, depth - z_start), *plane)

@@ -57,7 +57,7 @@ def pooled(values: Array, factors: Iterable[Triple]) -> list[Array]:
 
 
 def _coarser_sums(sums: Array, before: Triple, factor: Triple, dtype: np.dtype[Any]) -> Array:
-    for axis in (1, 0, 2):  # columns last: pairs of neighbours are the slowest to add
+    for axis in (1, 0, 2):  # columns last: pairs of neighbors are the slowest to add
         for _ in range((factor[axis] // before[axis]).bit_length() - 1):
             sums = _pair_sums(sums, axis, dtype)
     return sums

@@ -23,9 +23,9 @@ from pystack3d_dask.io.tiff.page import (
 )
 from pystack3d_dask.io.tiff.segments import fault_of, segment_count, undecodable_kind
 
-COLOURED = (2, 6)  # RGB, and YCbCr, which decodes to RGB
+COLORED = (2, 6)  # RGB, and YCbCr, which decodes to RGB
 COARSEST_PIXEL = 20.0
-RESOLUTION_UNITS = {2: 25_400.0, 3: 10_000.0}  # inch and centimetre, in micrometres
+RESOLUTION_UNITS = {2: 25_400.0, 3: 10_000.0}  # inch and centimeter, in micrometers
 
 
 class Slice(NamedTuple):
@@ -135,7 +135,7 @@ def _slice(page: TiffPage, file: Plane, metadata: bool) -> Slice:
     layout = layout_of(page)
     _check_page(page, layout)
     plane = file._replace(page=page.index, header=page.offset if page.index else 0)
-    found = Slice(plane, layout, page.photometric in COLOURED, fault=fault_of(page))
+    found = Slice(plane, layout, page.photometric in COLORED, fault=fault_of(page))
     if not metadata:
         return found
     told, damage = read_metadata(page)

@@ -13,7 +13,7 @@ Positions = tuple[float, ...] | None
 PixelSize = tuple[float, float] | None
 
 TOLERANCE = 0.01  # of lengths from several sources, relative
-Z_TOLERANCE = 1e-4  # of positions, in micrometres; names round them to this
+Z_TOLERANCE = 1e-4  # of positions, in micrometers; names round them to this
 
 
 def summary(slices: Sequence[Slice]) -> SliceMetadata | None:
@@ -26,7 +26,7 @@ def summary(slices: Sequence[Slice]) -> SliceMetadata | None:
 
 
 def positions(slices: Sequence[Slice]) -> Positions:
-    """Return the position of each slice in micrometres; None unless all tell theirs."""
+    """Return the position of each slice in micrometers; None unless all tell theirs."""
     found = tuple(z for z in map(_position, slices) if z is not None)
     return found if len(found) == len(slices) else None
 

@@ -74,9 +74,9 @@ class TiffChannel:
             if count == 1:
                 read_page(self.folder, plane, window, self.layout, out[None])
                 return
-            colours = np.empty((count, *out.shape), self.dtype)
-            read_page(self.folder, plane, window, self.layout, colours)
-            out[...] = luminance(colours)
+            colors = np.empty((count, *out.shape), self.dtype)
+            read_page(self.folder, plane, window, self.layout, colors)
+            out[...] = luminance(colors)
 
 
 @dataclass(frozen=True)
@@ -84,7 +84,7 @@ class TiffStack:
     """A stack in TIFF files, made by `open_tiff`.
 
     Values are left as they are stored, also where the file says that white is zero or
-    brings a colour map. float64 is read as float32, beyond whose range it becomes infinite.
+    brings a color map. float64 is read as float32, beyond whose range it becomes infinite.
 
     Parameters
     ----------
@@ -248,14 +248,14 @@ def open_tiff(locations: Mapping[str, Path], samples: Samples | None = None) -> 
         is a slice (a reduced second page, a thumbnail, is skipped); in a file on its own
         each page is one.
     samples : {"luminance", "channels"}, optional
-        What to do with colour: weight it to one value, or make a channel of each sample,
+        What to do with color: weight it to one value, or make a channel of each sample,
         named ``R``, ``G``, ``B`` (``ESB:R`` and so on where there are several channels).
 
     Raises
     ------
     SourceError
         With everything that is wrong in the headers: files that cannot be read, other
-        types than integers up to 16 bit, float32 and float64, colour without ``samples``,
+        types than integers up to 16 bit, float32 and float64, color without ``samples``,
         slices that differ from most, channels that differ in the number of slices.
     """
     first = next(iter(locations))
@@ -337,9 +337,9 @@ def _channels(
         read = (0, 1 if layout.samples == 1 else len(LUMINANCE))
         yield name, TiffChannel(scan.folder, planes, layout, read, faults)
         return
-    coloured = scan.slices[0].is_rgb and layout.samples <= len("RGBA")
+    colored = scan.slices[0].is_rgb and layout.samples <= len("RGBA")
     for k in range(layout.samples):
-        label = "RGBA"[k] if coloured else str(k)
+        label = "RGBA"[k] if colored else str(k)
         label = label if alone else f"{name}:{label}"
         yield label, TiffChannel(scan.folder, planes, layout, (k, k + 1), faults)
 
@@ -434,7 +434,7 @@ def _scan_file(
 ) -> tuple[list[Slice], str]:
     try:
         slices = slices_of(path, alone=alone, metadata=metadata, part=part)
-        _check_colour(slices[0], samples)
+        _check_color(slices[0], samples)
     except OSError as error:
         return [], f"{path}: {error.strerror or error}"
     except ValueError as error:
@@ -444,12 +444,12 @@ def _scan_file(
     return slices, ""
 
 
-def _check_colour(found: Slice, samples: Samples | None) -> None:
+def _check_color(found: Slice, samples: Samples | None) -> None:
     count = found.layout.samples
     if count == 1 or samples == "channels":
         return
     if samples is None:
-        kind = f"{'RGB' if found.is_rgb else 'not grey'} ({count} samples per pixel)"
+        kind = f"{'RGB' if found.is_rgb else 'not gray'} ({count} samples per pixel)"
         msg = (
             f'it is {kind}; convert it, or set samples = "luminance" or "channels" '
             "(`init --samples luminance` writes it)"

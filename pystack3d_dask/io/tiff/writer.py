@@ -28,7 +28,7 @@ Resolution = tuple[Rational, Rational, int]
 
 FIRST_PRIVATE = 32768
 # what says how a file is arranged, or points to other places of it, is not true of another:
-# volumes, colour filters, scanners' grey scales, MetaMorph, FluoView, LSM, NIH Image, Olympus,
+# volumes, color filters, scanners' gray scales, MetaMorph, FluoView, LSM, NIH Image, Olympus,
 # Hamamatsu and ImageJ stacks, Exif and its like, the parameters of a codec
 STRUCTURAL = frozenset(
     {32995, 32996, 32997, 32998, 33421, 33422, 33560, 34412, 34665, 34853, 40965, 43314, 50674}
@@ -40,9 +40,9 @@ ITEM_BYTES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4
 ITEM_BYTES_BIG = {16: 8, 17: 8}
 RATIONALS = {5: "u4", 10: "i4"}
 CODECS = {1: None, 5: "lzw", 8: "zlib", 32946: "zlib", 32773: "packbits", 50000: "zstd"}
-CENTIMETRE = 3
+CENTIMETER = 3
 NO_UNIT = 1
-MICROMETRES_PER_CENTIMETRE = 10_000
+MICROMETERS_PER_CENTIMETER = 10_000
 TILE_UNIT = 16
 WHITE_IS_ZERO = 0
 
@@ -75,7 +75,7 @@ class Style:
     codec : str, optional
         Compression, as tifffile names it; None for none.
     predictor : bool
-        Whether differences of neighbours are compressed.
+        Whether differences of neighbors are compressed.
     tile : tuple of int, optional
         Rows and columns of a tile; strips without it.
     rows : int, optional
@@ -108,7 +108,7 @@ class Style:
         Parameters
         ----------
         pixel_size : tuple of float, optional
-            Height and width in micrometres.
+            Height and width in micrometers.
 
         Returns
         -------
@@ -118,13 +118,13 @@ class Style:
         """
         if pixel_size is None or self._says(pixel_size):
             return self.resolution
-        if min(pixel_size) <= MICROMETRES_PER_CENTIMETRE / 2**31:  # more than the tags can hold
+        if min(pixel_size) <= MICROMETERS_PER_CENTIMETER / 2**31:  # more than the tags can hold
             return None
         height, width = pixel_size
         return (
-            fraction(MICROMETRES_PER_CENTIMETRE / width),
-            fraction(MICROMETRES_PER_CENTIMETRE / height),
-            CENTIMETRE,
+            fraction(MICROMETERS_PER_CENTIMETER / width),
+            fraction(MICROMETERS_PER_CENTIMETER / height),
+            CENTIMETER,
         )
 
     def _says(self, pixel_size: tuple[float, float]) -> bool:

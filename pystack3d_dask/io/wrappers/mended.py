@@ -137,7 +137,7 @@ class Mended(Wrapper):
     source : Source
         Where slices that cannot be read raise PixelError.
     mode : {"keep", "interpolate"}
-        Whether such slices are blank, or made of their neighbours.
+        Whether such slices are blank, or made of their neighbors.
     """
 
     mode: StandIn

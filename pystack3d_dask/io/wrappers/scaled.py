@@ -10,7 +10,7 @@ from pystack3d_dask.core.spec import StackSpec
 from pystack3d_dask.io.tiff.metadata import differ, shown
 from pystack3d_dask.io.wrappers.mended import Wrapper
 
-SHORTEST, LONGEST = 1e-6, 1e6  # micrometres: smaller than atoms, larger than microscopes
+SHORTEST, LONGEST = 1e-6, 1e6  # micrometers: smaller than atoms, larger than microscopes
 WIDEST = 10_000.0  # micrometers of a field: none of an electron microscope is as wide
 APART = 100.0  # widths of a pixel that slices lie apart, at most
 VoxelSize = tuple[float, float] | tuple[float, float, float]
@@ -25,7 +25,7 @@ class Scaled(Wrapper):
     source : Source
         The slices.
     voxel_size : tuple of float
-        Width and height of a pixel, and where it is given the distance of slices, in micrometres.
+        Width and height of a pixel, and where it is given the distance of slices, in micrometers.
         Without the latter positions of slices are what the files tell.
     first : int
         How many slices of the acquisition lie before the first one: where z is 0.

@@ -233,7 +233,7 @@ def open_zarr(locations: Mapping[str, Path]) -> ZarrStack:
         resolution is taken. Axes in another order are transposed, which a note says. Units
         in its metadata give pixel size and slice positions, scales without a unit the
         proportions of voxels; an array of coordinates named
-        ``z`` next to the image gives the true positions, in micrometres unless its
+        ``z`` next to the image gives the true positions, in micrometers unless its
         attribute ``units`` says otherwise. An image with several channels on its own keeps
         their labels; among others its channels are named ``ESB:label``.
 
@@ -346,7 +346,7 @@ def _image(path: Path) -> _Image:
         raise
     except Exception as error:  # damaged metadata may raise anything
         msg = (
-            f"{path}: its metadata are damaged, or tell of values that are no grey levels: "
+            f"{path}: its metadata are damaged, or tell of values that are no gray levels: "
             f"{type(error).__name__}: {error}"
         )
         raise SourceError(msg) from error

@@ -15,7 +15,7 @@ def cell_sums(image: Array, cell_y: int, cell_x: int, low: float, high: float) -
     Parameters
     ----------
     image : ndarray, shape (rows, columns)
-        Grey levels; rows and columns that do not fill a cell make a smaller one.
+        Gray levels; rows and columns that do not fill a cell make a smaller one.
     cell_y, cell_x : int
         Extent of a cell.
     low, high : float
@@ -37,12 +37,12 @@ def cell_sums(image: Array, cell_y: int, cell_x: int, low: float, high: float) -
     return sums
 
 
-def neighbours(centres: Array, positions: Array) -> tuple[Array, Array, Array]:
+def neighbors(centers: Array, positions: Array) -> tuple[Array, Array, Array]:
     """Return between which cells positions lie.
 
     Parameters
     ----------
-    centres : ndarray, shape (cells,)
+    centers : ndarray, shape (cells,)
         Ascending.
     positions : ndarray, shape (n,)
         In the same unit.
@@ -50,12 +50,12 @@ def neighbours(centres: Array, positions: Array) -> tuple[Array, Array, Array]:
     Returns
     -------
     left, right : ndarray of int, shape (n,)
-        The cells; the same one twice beyond the outer centres.
+        The cells; the same one twice beyond the outer centers.
     weight : ndarray of float, shape (n,)
         That of the right one.
     """
-    right = np.clip(np.searchsorted(centres, positions, side="right"), 0, len(centres) - 1)
-    left = np.maximum(np.searchsorted(centres, positions, side="right") - 1, 0)
-    distance = np.where(right > left, centres[right] - centres[left], 1.0)
-    weight = np.clip((positions - centres[left]) / distance, 0.0, 1.0)
+    right = np.clip(np.searchsorted(centers, positions, side="right"), 0, len(centers) - 1)
+    left = np.maximum(np.searchsorted(centers, positions, side="right") - 1, 0)
+    distance = np.where(right > left, centers[right] - centers[left], 1.0)
+    weight = np.clip((positions - centers[left]) / distance, 0.0, 1.0)
     return left, right, np.where(right > left, weight, 0.0)

@@ -42,7 +42,7 @@ class Plane:
     z : float
         Coordinate of the slice, 0 to 1.
     values : ndarray of float64, shape (len(y), len(x))
-        Grey levels, NaN where a sample takes no part.
+        Gray levels, NaN where a sample takes no part.
     """
 
     z: float

@@ -27,7 +27,7 @@ def pyvsnr_solution(
 
     Parameters and result are those of `pystack3d_dask.kernels.destriping.vsnr.remove_noise`.
     """
-    import pyvsnr  # an extra, under another licence
+    import pyvsnr  # an extra, under another license
 
     if image.min() == image.max():
         return Solution(image.astype(np.float32), ())

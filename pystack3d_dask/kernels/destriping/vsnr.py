@@ -95,9 +95,9 @@ def remove_noise(
     Returns
     -------
     Solution
-        Of an image of one grey level the image itself.
+        Of an image of one gray level the image itself.
     """
-    u0, top = normalised(image)
+    u0, top = normalized(image)
     if top == 0 or u0.min() == u0.max():
         return Solution(image.astype(np.float32), ())
     energies = np.einsum("yx,yx->y", u0, u0)  # of rows: no copy of the image
@@ -126,7 +126,7 @@ def _fastest_solver(u0: Array, filters: Filters, scale: float, beta: float) -> S
     return FourierSolver(u0, amplitude, beta)
 
 
-def normalised(image: Array) -> tuple[Array, float]:
+def normalized(image: Array) -> tuple[Array, float]:
     """Return the image divided by its largest magnitude, as float32, and that magnitude.
 
     Without negative values that is the maximum. Of others the maximum may be next to 0, and says

@@ -42,7 +42,7 @@ def remove_noise_on_arrays(
     list of Solution
         Of each image what it would be alone.
     """
-    u0, tops, scales = _normalised(images)
+    u0, tops, scales = _normalized(images)
     left = np.flatnonzero(scales)
     flat = np.flatnonzero(scales == 0).tolist()
     found = {k: Solution(images[k].astype(np.float32), ()) for k in flat}
@@ -142,7 +142,7 @@ def noise_power_on(xp: ModuleType, shape: tuple[int, int], filters: tuple[Filter
     return xp.asarray(noise_power(shape, filters))
 
 
-def _normalised(images: Any) -> tuple[Any, Array, Array]:
+def _normalized(images: Any) -> tuple[Any, Array, Array]:
     """Return images divided by their largest magnitudes; on the host these, and root mean squares.
 
     The root mean square of an image of one gray level is given as 0.

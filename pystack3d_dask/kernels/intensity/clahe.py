@@ -1,4 +1,4 @@
-"""Tiles of a stack, their histograms, and grey level maps that blend from tile to tile.
+"""Tiles of a stack, their histograms, and gray level maps that blend from tile to tile.
 
 Method: contrast limited adaptive histogram equalization (Zuiderveld, Graphics Gems IV,
 1994, chapter VIII.5), in three dimensions. Tiles are fixed to the stack and histograms are
@@ -15,7 +15,7 @@ from itertools import pairwise
 import numpy as np
 
 from pystack3d_dask.core.spec import Array, Arrays, Region, Triple
-from pystack3d_dask.kernels.background.grid_cells import neighbours
+from pystack3d_dask.kernels.background.grid_cells import neighbors
 from pystack3d_dask.kernels.intensity.quantiles import Limits
 from pystack3d_dask.kernels.jit import compiled
 
@@ -49,14 +49,14 @@ class Tiles:
         return np.repeat(np.arange(self.counts[axis]), np.diff(self.edges[axis]))
 
     def around(self, axis: int, start: int, stop: int) -> tuple[Array, Array, Array]:
-        """Return the tiles between whose centres voxels lie, and the weight of the second."""
+        """Return the tiles between whose centers voxels lie, and the weight of the second."""
         edges = self.edges[axis]
-        return neighbours((edges[:-1] + edges[1:] - 1) / 2, np.arange(start, stop))
+        return neighbors((edges[:-1] + edges[1:] - 1) / 2, np.arange(start, stop))
 
 
 @dataclass(frozen=True)
 class Bins:
-    """Grey levels in equal steps; those beyond count in the outer ones.
+    """Gray levels in equal steps; those beyond count in the outer ones.
 
     Parameters
     ----------
@@ -71,7 +71,7 @@ class Bins:
 
     @property
     def scale(self) -> float:
-        """Bins per grey level; without a range all values are in the first one."""
+        """Bins per gray level; without a range all values are in the first one."""
         low, high = self.limits
         return self.count / (high - low) if low < high else 0.0
 
@@ -212,7 +212,7 @@ def _blend(
         v = weight_y[y]
         above, below = maps[top[y]], maps[bottom[y]]
         for x in range(image.shape[1]):
-            place = (float(image[y, x]) - first) * scale - 0.5  # from the centre of a bin
+            place = (float(image[y, x]) - first) * scale - 0.5  # from the center of a bin
             place = min(max(place, 0.0), float(last))
             k = min(int(place), last - 1)
             part, u = place - k, weight_x[x]

@@ -12,7 +12,7 @@ from pystack3d_dask.errors import Problem
 from pystack3d_dask.kernels.intensity.quantiles import Limits
 from pystack3d_dask.kernels.jit import compiled
 
-MOST_BINS = 2**16  # as many as there are grey levels at most
+MOST_BINS = 2**16  # as many as there are gray levels at most
 
 
 def check_bins(path: str, nbins: int) -> Iterator[Problem]:
@@ -21,14 +21,14 @@ def check_bins(path: str, nbins: int) -> Iterator[Problem]:
         yield Problem(path, f"2 to {MOST_BINS} bins expected, found {nbins}")
 
 
-def bin_centres(limits: tuple[float, float], nbins: int) -> Array:
-    """Return the centres of the bins."""
+def bin_centers(limits: tuple[float, float], nbins: int) -> Array:
+    """Return the centers of the bins."""
     edges = np.linspace(*limits, nbins + 1)
     return (edges[1:] + edges[:-1]) / 2
 
 
 def count_levels(image: Array, dtype: np.dtype[Any]) -> Arrays:
-    """Count the grey levels of a slice, rounded and clipped to an integer type.
+    """Count the gray levels of a slice, rounded and clipped to an integer type.
 
     Parameters
     ----------

@@ -34,7 +34,7 @@ def limits(low: float | None, high: float | None, spec: StackSpec) -> tuple[floa
         Thresholds, inclusive.
     spec : StackSpec
         Of an acquisition of integers, values are judged as if clipped to its type and
-        truncated towards 0. Floats are judged as they are, in single precision.
+        truncated toward 0. Floats are judged as they are, in single precision.
 
     Returns
     -------

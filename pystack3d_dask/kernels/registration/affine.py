@@ -1,6 +1,6 @@
 """Algebra of transformations: 3 x 3 matrices on (x, y, 1), from output to input coordinates.
 
-Coordinates are pixel centres, (0, 0) being that of the pixel at the top left.
+Coordinates are pixel centers, (0, 0) being that of the pixel at the top left.
 """
 
 from __future__ import annotations
@@ -47,14 +47,14 @@ def without_small_shifts(pairwise: Array, limit: float = 1.0) -> Array:
     return result
 
 
-def motion(matrices: Array, centres: Array) -> Arrays:
-    """Return what transformations do to points, such as the centre of the image.
+def motion(matrices: Array, centers: Array) -> Arrays:
+    """Return what transformations do to points, such as the center of the image.
 
     Parameters
     ----------
     matrices : ndarray, shape (slices, blocks, 3, 3)
         Transformations.
-    centres : ndarray, shape (blocks, 2)
+    centers : ndarray, shape (blocks, 2)
         The point of each block, (x, y).
 
     Returns
@@ -64,7 +64,7 @@ def motion(matrices: Array, centres: Array) -> Arrays:
         ``rotation``, in degrees, clockwise on screen; ``scale``, along one axis.
     """
     linear, shift = matrices[..., :2, :2], matrices[..., :2, 2]
-    moved_by = np.einsum("zbij,bj->zbi", linear, centres) + shift - centres
+    moved_by = np.einsum("zbij,bj->zbi", linear, centers) + shift - centers
     return {
         "x": moved_by[..., 0],
         "y": moved_by[..., 1],
@@ -73,9 +73,9 @@ def motion(matrices: Array, centres: Array) -> Arrays:
     }
 
 
-def motion_panels(matrices: Array, centres: Array) -> dict[str, dict[str, Array]]:
+def motion_panels(matrices: Array, centers: Array) -> dict[str, dict[str, Array]]:
     """Return `motion` as panels of a chart, without those in which nothing happens."""
-    found = motion(matrices, centres)
+    found = motion(matrices, centers)
     labels = {"x": "x, pixels", "y": "y, pixels", "rotation": "rotation, °", "scale": "scale"}
     still = {"rotation": 0.0, "scale": 1.0}
     blocks = matrices.shape[1]

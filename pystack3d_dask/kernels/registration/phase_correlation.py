@@ -44,7 +44,7 @@ def register_shift(reference: Array, image: Array) -> Array:
         On (x, y, 1), from coordinates in the reference to those in the image. The identity
         where nothing fits better.
     """
-    fixed, moving = _centred(reference), _centred(image)
+    fixed, moving = _centered(reference), _centered(image)
     sizes = [*zip(_halved(fixed), _halved(moving), strict=True)]
     seen = [_read(each) for each, _ in sizes]
     starts = [np.zeros(2), *_whole_shifts(fixed, moving)]
@@ -143,18 +143,18 @@ def _halved(image: Array) -> list[Array]:
     return images
 
 
-def _centred(image: Array) -> Array:
+def _centered(image: Array) -> Array:
     """Return an image of mean 0 and a standard deviation of about 1, as float32.
 
     About, since a power of two changes no digit. All that follows would depend on a contrast
     otherwise: equations that mix it with counts, sums that single precision has to hold.
     """
     values = np.ascontiguousarray(image, np.float32)
-    centred = np.asarray(values - values.mean(dtype=np.float64).astype(np.float32))
-    deviation = float(np.sqrt(np.mean(np.square(centred, dtype=np.float64))))
+    centered = np.asarray(values - values.mean(dtype=np.float64).astype(np.float32))
+    deviation = float(np.sqrt(np.mean(np.square(centered, dtype=np.float64))))
     if deviation > 0:
-        centred = np.ldexp(centred, -round(np.log2(deviation)))
-    return centred
+        centered = np.ldexp(centered, -round(np.log2(deviation)))
+    return centered
 
 
 def _whole_shifts(fixed: Array, moving: Array) -> list[Array]:

@@ -31,7 +31,7 @@ def warp_affine(
     matrix : ndarray, shape (3, 3)
         On (x, y, 1), from output to input coordinates.
     mode : {"constant", "edge", "symmetric", "reflect", "wrap"}
-        What lies beyond the image: nothing, so that a pixel all of whose neighbours are not
+        What lies beyond the image: nothing, so that a pixel all of whose neighbors are not
         inside becomes 0; its outermost pixels; its mirror image with or without the
         outermost pixels repeated; the image again.
     out : ndarray of float, shape (rows, columns)
@@ -223,7 +223,7 @@ def _warp_piecewise(
     for row in range(top, top + out.shape[0]):
         for column in range(left, left + out.shape[1]):
             x, y = _piecewise(xs, ys, points, row, column)
-            # sums of shares of corners fall short of whole shifts, and of grey levels then
+            # sums of shares of corners fall short of whole shifts, and of gray levels then
             out[row - top, column - left] = _sample(image, _whole(y), _whole(x), mode)
 
 

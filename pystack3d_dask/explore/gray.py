@@ -1,4 +1,4 @@
-"""How often grey levels occur, from a sample that is small beside the stack."""
+"""How often gray levels occur, from a sample that is small beside the stack."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Sample:
     Parameters
     ----------
     values : ndarray, shape (slices, rows, columns)
-        Their grey levels.
+        Their gray levels.
     slices : range
         Which slices were looked at.
     step : int
@@ -48,7 +48,7 @@ class Sample:
 
 @dataclass(frozen=True)
 class Histogram:
-    """How often grey levels occur.
+    """How often gray levels occur.
 
     Parameters
     ----------
@@ -92,7 +92,7 @@ def sample(volume: Volume, slices: int = SLICES, pixels: int = PIXELS) -> Sample
 
 
 def histogram_of(values: Array, bins: int = 256, limits: Limits | None = None) -> Histogram:
-    """Count grey levels.
+    """Count gray levels.
 
     Parameters
     ----------

@@ -8,7 +8,7 @@ from conftest import textured
 from counting import CountingArray
 from skimage.exposure import cumulative_distribution
 
-from pystack3d_dask.explore.grey import histogram_of, ordinal, sample
+from pystack3d_dask.explore.gray import histogram_of, ordinal, sample
 from pystack3d_dask.explore.volume import as_volume
 
 
@@ -32,9 +32,9 @@ def test_a_small_stack_is_counted_whole():
 def test_counts_and_shares_are_those_of_scikit_image(dtype):
     values = textured((5, 20, 30)).astype(dtype)
     found = histogram_of(values)
-    cumulative, centres = cumulative_distribution(values, nbins=256)
+    cumulative, centers = cumulative_distribution(values, nbins=256)
     np.testing.assert_allclose(found.cumulative, cumulative)
-    np.testing.assert_allclose((found.edges[1:] + found.edges[:-1]) / 2, centres, rtol=1e-6)
+    np.testing.assert_allclose((found.edges[1:] + found.edges[:-1]) / 2, centers, rtol=1e-6)
     assert found.shares.sum() == pytest.approx(1)
 
 
