@@ -16,9 +16,11 @@ from typing import Any
 
 import numpy as np
 
-from pystack3d_dask.core.chain import Chain, Fits, Gather, Work, slabs
+from pystack3d_dask.core.block import Block
+from pystack3d_dask.core.chain import Chain, Gather, Work, slabs
 from pystack3d_dask.core.spec import Array, Arrays, Region, StackSpec
-from pystack3d_dask.core.step import Step
+from pystack3d_dask.core.stack_fit import StackFit, fitted_in_rounds, stack_fit
+from pystack3d_dask.core.step import Fits, Step
 from pystack3d_dask.engine.block import run_block
 from pystack3d_dask.kernels.casting import cast_level
 
@@ -111,7 +113,8 @@ class _Case:
 
     def apply(self, chain: Chain, out: Region, sent: Any = np.asarray) -> tuple[Any, Arrays]:
         source, step = chain.step_source(0, out), chain.steps[0]
-        return step.apply(sent(self.read(source)), source, out, self.spec, chain.fitted(0))
+        block = Block(sent(self.read(source)), source, out, self.spec)
+        return step.apply(block, chain.fitted(0))
 
 
 def _cases(step: Step, own: StackSpec | None, images: Any, fits: Fits) -> Iterator[_Case]:
@@ -178,48 +181,53 @@ def _check_fit(case: _Case) -> Chain:
 
 def _check_estimate(case: _Case, names: set[str]) -> None:
     """Check that a fit can be finished from the summaries of every other slice."""
-    sample = case.step.estimate_slices({1}, case.spec)
+    step = stack_fit(case.step)
+    sample = step.estimate_slices({1}, case.spec)
     known = set(case.spec.region.z)
     case.require(sample and sample <= known, "estimate", f"estimate_slices gave {sample}")
-    partial = None
+
+    def look(number: int, partial: Arrays | None) -> dict[int, Arrays]:
+        found = _summaries(case, step, number, partial, 0)
+        return {z: found[z] for z in list(found)[::2]}
+
     try:
-        for number in range(case.step.fit_rounds(case.spec)):
-            found = _summaries(case, case.step, number, partial, 0)
-            some = {z: found[z] for z in list(found)[::2]}
-            partial = case.step.finalize(some, case.spec, partial)
+        fit = fitted_in_rounds(step, case.spec, look)
     except Exception as error:  # a step that misses a slice may raise anything
         raise AssertionError(case.broken("estimate", repr(error))) from error
-    case.require(set(partial or {}) == names, "estimate", f"a fit of {names} became {partial}")
+    case.require(set(fit) == names, "estimate", f"a fit of {names} became {fit}")
 
 
 def _fit(case: _Case, thickness: int) -> tuple[Chain, dict[int, dict[int, Arrays]]]:
     """Return the fitted chain and the summaries by round; thickness 0: all slices at once."""
-    step, spec = pickle.loads(pickle.dumps(case.step)), case.spec
-    partial = None
+    step: Step = pickle.loads(pickle.dumps(case.step))
+    chain = Chain((step,), case.spec, case.others)
     rounds: dict[int, dict[int, Arrays]] = {}
-    for number in range(step.fit_rounds(spec) if step.fit_scope == "stack" else 0):
-        rounds[number] = _summaries(case, step, number, partial, thickness)
-        partial = step.finalize(rounds[number], spec, partial)
-    fits = {} if partial is None else {step.name: partial}
-    return Chain((step,), spec, case.others).with_fits(fits), rounds
+    if step.fit_scope != "stack":
+        return chain, rounds
+    fitting = stack_fit(step)
+
+    def look(number: int, partial: Arrays | None) -> dict[int, Arrays]:
+        rounds[number] = _summaries(case, fitting, number, partial, thickness)
+        return rounds[number]
+
+    return chain.with_fits({step.name: fitted_in_rounds(fitting, case.spec, look)}), rounds
 
 
 def _summaries(
-    case: _Case, step: Step, number: int, partial: Arrays | None, thickness: int
+    case: _Case, step: StackFit, number: int, partial: Arrays | None, thickness: int
 ) -> dict[int, Arrays]:
     """Return what one round gathers, by slice; thickness 0: of all slices at once."""
     spec = case.spec
     if not thickness:
         source = step.summary_source(spec.region, spec)
-        return dict(
-            sorted(step.summarize(case.read(source), source, spec.region, spec, partial).items())
-        )
+        block = Block(case.read(source), source, spec.region, spec)
+        return dict(sorted(step.summarize(block, partial).items()))
     chain, found = Chain((step,), spec, case.others), dict[int, Arrays]()
     work = Work(reads=0, end=0, gathers=(Gather(0, number),))
     known = None if partial is None else {step.name: partial}
     for slab in reversed(slabs(spec.shape[0], thickness)):
-        block = spec.region.with_z(slab.start, slab.stop)
-        report = run_block(chain, work, block, case.read, lambda *_: None, known)
+        part = spec.region.with_z(slab.start, slab.stop)
+        report = run_block(chain, work, part, case.read, lambda *_: None, known)
         found |= report.summaries[step.name]
     return dict(sorted(found.items()))
 

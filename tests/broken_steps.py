@@ -7,22 +7,15 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from pystack3d_dask.core.charts import Table
-from pystack3d_dask.core.step import Step, known
+from pystack3d_dask.core.stack_fit import StackFit, known
 from pystack3d_dask.kernels.backend import to_gpu, to_host
 
 
 @dataclass(frozen=True, kw_only=True)
-class Smooth(Step):
+class Smooth(StackFit):
     """The mean over three slices, minus the mean gray level of the stack: keeps every rule."""
 
     name = "smooth"
-
-    @property
-    def fit_scope(self):
-        return "stack"
-
-    def output_spec(self, spec, fitted=None):
-        return spec.computed()
 
     def source(self, out, spec, fitted=None):
         return out.grown((1, 0, 0), (1, 0, 0)).clipped(spec.shape)
@@ -30,33 +23,36 @@ class Smooth(Step):
     def scratch_bytes(self, region, spec):
         return region.size * 16
 
-    def summarize(self, block, source, out, spec, partial=None):
-        return {z: {"mean": image.mean(dtype=float)} for z, image in zip(out.z, block, strict=True)}
+    def summarize(self, block, partial=None):
+        return {
+            z: {"mean": image.mean(dtype=float)}
+            for z, image in zip(block.out.z, block.values, strict=True)
+        }
 
     def finalize(self, summaries, spec, partial=None):
         return {"level": np.mean([s["mean"] for s in summaries.values()], keepdims=True)}
 
-    def apply(self, block, source, out, spec, fitted=None):
-        values = np.empty(out.shape, np.float32)
-        for k, z in enumerate(out.z):
-            first = max(z - 1, 0) - source.start[0]
-            count = min(z + 2, spec.shape[0]) - max(z - 1, 0)
-            total = block[first : first + count].sum(axis=0, dtype=np.float64)
+    def apply(self, block, fitted=None):
+        values = np.empty(block.out.shape, np.float32)
+        for k, z in enumerate(block.out.z):
+            first = max(z - 1, 0) - block.source.start[0]
+            count = min(z + 2, block.spec.shape[0]) - max(z - 1, 0)
+            total = block.values[first : first + count].sum(axis=0, dtype=np.float64)
             np.subtract(total / count, known(fitted)["level"], out=values[k], casting="unsafe")
-        return values, {"where": np.array(out.z)}
+        return values, {"where": np.array(block.out.z)}
 
 
 class MutatesItsInput(Smooth):
-    def apply(self, block, source, out, spec, fitted=None):
-        block.reshape(-1)[0] = 0
-        return super().apply(block, source, out, spec, fitted)
+    def apply(self, block, fitted=None):
+        block.values.reshape(-1)[0] = 0
+        return super().apply(block, fitted)
 
 
 class MutatesBehindOurBack(Smooth):
-    def apply(self, block, source, out, spec, fitted=None):
-        base = block if block.base is None else block.base
+    def apply(self, block, fitted=None):
+        base = block.values if block.values.base is None else block.values.base
         base[0, 0, 0] = 7
-        return super().apply(block, source, out, spec, fitted)
+        return super().apply(block, fitted)
 
 
 class NamesChartsAlike(Smooth):
@@ -72,36 +68,36 @@ class ShowsColumnsOfDifferentLengths(Smooth):
 
 
 class DependsOnTheCut(Smooth):
-    def apply(self, block, source, out, spec, fitted=None):
-        values, figures = super().apply(block, source, out, spec, fitted)
-        return values - block.min(), figures
+    def apply(self, block, fitted=None):
+        values, figures = super().apply(block, fitted)
+        return values - block.values.min(), figures
 
 
 class SummariesDependOnTheCut(Smooth):
-    def summarize(self, block, source, out, spec, partial=None):
-        return {z: {"mean": block.mean()} for z in out.z}
+    def summarize(self, block, partial=None):
+        return {z: {"mean": block.values.mean()} for z in block.out.z}
 
 
 class FiguresDependOnTheCut(Smooth):
-    def apply(self, block, source, out, spec, fitted=None):
-        values, _ = super().apply(block, source, out, spec, fitted)
+    def apply(self, block, fitted=None):
+        values, _ = super().apply(block, fitted)
         return values, {"where": np.arange(len(values))}
 
 
 class RemembersEarlierBlocks(Smooth):
     seen = 0
 
-    def summarize(self, block, source, out, spec, partial=None):
+    def summarize(self, block, partial=None):
         type(self).seen += 1
-        return {z: {"mean": np.float64(self.seen)} for z in out.z}
+        return {z: {"mean": np.float64(self.seen)} for z in block.out.z}
 
 
 class LiesAboutItsShape(Smooth):
     def output_spec(self, spec, fitted=None):
         return replace(spec.computed(), shape=(spec.shape[0], 5, 5))
 
-    def apply(self, block, source, out, spec, fitted=None):
-        return np.zeros((len(out.z), *spec.shape[1:]), np.float32), {}
+    def apply(self, block, fitted=None):
+        return np.zeros((len(block.out.z), *block.spec.shape[1:]), np.float32), {}
 
 
 class LiesAboutItsType(Smooth):
@@ -168,9 +164,9 @@ class AllocatesLessThanItSays(Smooth):
 
 
 class MeasuresInSecret(Smooth):
-    def apply(self, block, source, out, spec, fitted=None):
-        values, figures = super().apply(block, source, out, spec, fitted)
-        return values * np.float32(spec.spacing()[2]), figures
+    def apply(self, block, fitted=None):
+        values, figures = super().apply(block, fitted)
+        return values * np.float32(block.spec.spacing()[2]), figures
 
 
 class MissesSlices(Smooth):
@@ -185,24 +181,26 @@ class SamplesSlicesThatAreNotThere(Smooth):
 
 
 class FiguresOfTheBlock(Smooth):
-    def apply(self, block, source, out, spec, fitted=None):
-        values, _ = super().apply(block, source, out, spec, fitted)
+    def apply(self, block, fitted=None):
+        values, _ = super().apply(block, fitted)
         return values, {"total": values.sum()}
 
 
 class CannotStand(Smooth):
-    def apply(self, block, source, out, spec, fitted=None):
+    def apply(self, block, fitted=None):
         raise KeyError
 
 
 class OnAGpu(Smooth):
     devices = ("cpu", "gpu")
 
-    def apply(self, block, source, out, spec, fitted=None):
-        values, figures = super().apply(to_host(block), source, out, spec, fitted)
-        if isinstance(block, np.ndarray):
+    def apply(self, block, fitted=None):
+        values, figures = super().apply(
+            to_host(block.values), block.source, block.out, block.spec, fitted
+        )
+        if isinstance(block.values, np.ndarray):
             return values, figures
-        return self.there(block, to_gpu(values), figures)
+        return self.there(block.values, to_gpu(values), figures)
 
     def there(self, block, values, figures):
         return values, figures

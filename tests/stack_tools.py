@@ -9,6 +9,7 @@ from scipy import ndimage
 
 from pystack3d_dask.core.chain import Chain, Gather, Work
 from pystack3d_dask.core.spec import Array, Arrays, Region, StackSpec
+from pystack3d_dask.core.stack_fit import Summaries, fitted_in_rounds, stack_fit
 from pystack3d_dask.core.step import Step
 from pystack3d_dask.engine.block import run_block
 
@@ -23,15 +24,17 @@ def spec_of(images: Array, precision: Any = "float32", **given: Any) -> StackSpe
 
 def fit(step: Step, images: Array, spec: StackSpec) -> Arrays:
     """Return the stack-wide fit of a step."""
-    chain, partial = Chain((step,), spec), None
-    for number in range(step.fit_rounds(spec)):
+    chain = Chain((step,), spec)
+
+    def look(number: int, partial: Arrays | None) -> Summaries:
         work = Work(reads=0, end=0, gathers=(Gather(0, number),))
         known = {} if partial is None else {step.name: partial}
         report = run_block(
             chain, work, spec.region, lambda region: images[region.slices], lambda *_: None, known
         )
-        partial = step.finalize(report.summaries[step.name], spec, partial)
-    return partial or {}
+        return report.summaries[step.name]
+
+    return fitted_in_rounds(stack_fit(step), spec, look)
 
 
 def correct(

@@ -65,10 +65,12 @@ def test_all_corrections_of_the_readme_take_four_reads_and_two_writes(
     assert (plan.reads, plan.writes) == (4, 2)
 
 
-def test_the_step_of_the_contributing_guide_keeps_the_contract(tmp_path: Path) -> None:
+def test_the_corrections_of_the_contributing_guide_keep_the_contract(tmp_path: Path) -> None:
     code = snippets("CONTRIBUTING.md", "python")
-    script = tmp_path / "inversion.py"
-    script.write_text("\n".join([*code, "test_inversion_keeps_the_contract()"]))
+    tests = [f"{name}()" for name in re.findall(r"def (test_\w+)\(\)", "\n".join(code))]
+    assert len(tests) == 2
+    script = tmp_path / "corrections.py"
+    script.write_text("\n".join([*code, *tests]))
     done = subprocess.run([sys.executable, script], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
 

@@ -12,7 +12,7 @@ import pytest
 import xarray as xr
 
 import pystack3d_dask as ps
-from pystack3d_dask.core.step import registry
+from pystack3d_dask.core.registry import registry
 
 SCRIPT = """\
 import numpy as np

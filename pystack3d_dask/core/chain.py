@@ -7,7 +7,7 @@ the block runner and the lazy face compute by it.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
@@ -15,9 +15,9 @@ from typing import Any
 import numpy as np
 
 from pystack3d_dask.core.spec import AXES, EMPTY, Arrays, Region, StackSpec
-from pystack3d_dask.core.step import Step
+from pystack3d_dask.core.stack_fit import stack_fit
+from pystack3d_dask.core.step import Fits, Step
 
-Fits = Mapping[str, Arrays]
 NEAR_MIDDLE = 8  # slices looked at: of those that resampling makes, some are copies of one
 
 
@@ -63,9 +63,7 @@ class Chain:
         for index, step in enumerate(self.steps):
             found = None
             if self.is_applicable(index):
-                names = dict.fromkeys((*step.needs, step.name))
-                raw = {k: v for name in names for k, v in self.fits.get(name, {}).items()}
-                found = step.prepare(raw, levels[-1]) or None
+                found = step.prepare(self.fits, levels[-1]) or None
             fitted.append(found)
             levels.append(step.output_spec(levels[-1], found))
         return tuple(levels), tuple(fitted)
@@ -203,7 +201,7 @@ def demands(chain: Chain, work: Work, block: Region) -> dict[int, Demand]:
             region = region.joined(mine)
         for gather in work.gathers:
             if gather.index == level:
-                region = region.joined(chain.steps[level].summary_source(mine, spec))
+                region = region.joined(stack_fit(chain.steps[level]).summary_source(mine, spec))
         needed[level] = Demand(owned, region)
         below = region
     return needed
@@ -228,7 +226,7 @@ def overlap(chain: Chain, index: int) -> int:
     if step.fit_scope == "stack":
         middle = spec.shape[0] // 2
         own = spec.region.with_z(middle, middle + 1)
-        depth = max(depth, step.summary_source(own, spec).shape[0])
+        depth = max(depth, stack_fit(step).summary_source(own, spec).shape[0])
     return max(depth - 1, 0)
 
 

@@ -10,6 +10,7 @@ from pystack3d_dask.core.chain import Chain, Gather, Work, demands, halo_depth, 
 from pystack3d_dask.core.plan import WORKER_BASE, Known, Pass, Plan
 from pystack3d_dask.core.pyramid import pooled_shape, pyramid, slab_thickness, thick_slab
 from pystack3d_dask.core.spec import Region
+from pystack3d_dask.core.stack_fit import StackFit, stack_fit
 from pystack3d_dask.core.step import Step
 
 SLAB_AND_SHARDS = 1.4  # the slab of the result, and what its shards take while being written
@@ -59,7 +60,10 @@ def make_plan(
 
 def fit_rounds(chains: Sequence[Chain], index: int) -> int:
     """Return how many rounds the fit of a step takes: as many as that of any channel."""
-    return max(chain.steps[index].fit_rounds(chain.levels[index]) for chain in chains)
+    step = chains[0].steps[index]
+    if not isinstance(step, StackFit):
+        return 1
+    return max(step.fit_rounds(chain.levels[index]) for chain in chains)
 
 
 def split_passes(
@@ -298,7 +302,7 @@ def _block_bytes(chain: Chain, work: Work, blocks: Sequence[range]) -> int:
             computed = size * spec.arithmetic.itemsize
             scratch = max(scratch, copied + computed + step.scratch_bytes(demand.region, source))
     for gather in chain.own(work).gathers:
-        step, spec = chain.steps[gather.index], chain.levels[gather.index]
+        step, spec = stack_fit(chain.steps[gather.index]), chain.levels[gather.index]
         middle = spec.shape[0] // 2
         own = spec.region.with_z(middle, middle + 1)
         seen = step.summary_source(own, spec)

@@ -7,27 +7,20 @@ reads these declarations and touches no pixel; the block runner calls the kernel
 
 from __future__ import annotations
 
-import importlib
-import importlib.metadata
-import pkgutil
-import warnings
 from abc import ABC, abstractmethod
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
-from functools import cache
 from typing import Any, ClassVar, Literal
 
 import numpy as np
 
+from pystack3d_dask.core.block import Block
 from pystack3d_dask.core.charts import Chart, statistics
 from pystack3d_dask.core.spec import Array, Arrays, Region, StackSpec
-from pystack3d_dask.errors import FitRequiredError, Problem
+from pystack3d_dask.errors import Problem
 
-CORRECTIONS = "pystack3d_dask.corrections"
-ENTRY_POINTS = "pystack3d_dask.steps"
-SAMPLED = 24  # slices at most that stand for a stack where a fit is estimated
 FitScope = Literal["slice", "stack"] | None
-Summaries = Mapping[int, Arrays]
+Fits = Mapping[str, Arrays]  # by step name
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -111,14 +104,6 @@ class Step(ABC):
         """Names of the steps whose stack-wide fits `apply` needs: its own if it has one."""
         return (self.name,) if self.fit_scope == "stack" else ()
 
-    @property
-    def fit_channel(self) -> str | None:
-        """Name of the channel whose fit all channels use, "" for the first one.
-
-        None: each channel has a fit of its own.
-        """
-        return None
-
     def parameters(self) -> dict[str, Any]:
         """Return the parameters by name."""
         return {field.name: getattr(self, field.name) for field in fields(self)}
@@ -135,8 +120,11 @@ class Step(ABC):
                 yield Problem(self.name, f"needs {name} before it, in process_steps")
 
     def output_spec(self, spec: StackSpec, fitted: Arrays | None = None) -> StackSpec:
-        """Return the spec of the output; a bound while a fit is missing that decides it."""
-        return spec
+        """Return the spec of the output; a bound while a fit is missing that decides it.
+
+        By default that of a step with arithmetic: the same shape, in the type between steps.
+        """
+        return spec.computed()
 
     def source(self, out: Region, spec: StackSpec, fitted: Arrays | None = None) -> Region:
         """Return the input region that an output region needs, inside ``spec.shape``."""
@@ -151,95 +139,39 @@ class Step(ABC):
         return 1
 
     @abstractmethod
-    def apply(
-        self,
-        block: Array,
-        source: Region,
-        out: Region,
-        spec: StackSpec,
-        fitted: Arrays | None = None,
-    ) -> tuple[Array, Arrays]:
+    def apply(self, block: Block, fitted: Arrays | None = None) -> tuple[Array, Arrays]:
         """Correct one block.
 
         Parameters
         ----------
-        block : ndarray, shape ``source.shape``
-            Input values, read-only; on a GPU of cupy.
-        source, out : Region
-            Where ``block`` lies in the input, and the wanted region of the output.
-        spec : StackSpec
-            The whole input.
+        block : Block
+            The pixels, where they lie, and what is asked for.
         fitted : dict of ndarray, optional
             What `prepare` returned.
 
         Returns
         -------
-        values : ndarray, shape ``out.shape``
-            Floats where there was arithmetic; the runner casts them. Of the same kind as
-            ``block``.
+        values : ndarray, shape ``block.out.shape``
+            Floats where there was arithmetic; the runner casts them. Of the same kind as those
+            of ``block``.
         figures : dict of ndarray
-            Of numpy: per-slice results worth keeping, first axis along ``out.z``.
+            Of NumPy: results of each slice worth keeping, first axis along ``out.z``.
         """
 
-    def prepare(self, fitted: Arrays, spec: StackSpec) -> Arrays:
+    def prepare(self, fits: Fits, spec: StackSpec) -> Arrays:
         """Return what `output_spec`, `source` and `apply` get as ``fitted``.
 
-        By default the fits that the step needs. Called once per chain, so that what follows
-        from them, or from the spec, is not worked out again for every block.
+        By default the fit of the step itself. Called once per chain, so that what follows from
+        the fits, or from the spec, is not worked out again for every block.
+
+        Parameters
+        ----------
+        fits : mapping
+            By step name: the fits that the step `needs`.
+        spec : StackSpec
+            The input.
         """
-        return fitted
-
-    def remarks(self, fitted: Arrays, spec: StackSpec) -> Iterator[str]:
-        """Yield what users should know about the fit, such as slices that had no part in it."""
-        yield from ()
-
-    def fit_rounds(self, spec: StackSpec) -> int:
-        """Return how often the stack must be seen to fit it: 1 for nearly every step."""
-        return 1
-
-    def summary_source(self, out: Region, spec: StackSpec) -> Region:
-        """Return the input region that `summarize` needs for the slices of ``out``.
-
-        An empty region says that these slices take no part in the fit.
-        """
-        return out
-
-    def summary_scratch_bytes(self, out: Region, spec: StackSpec) -> int:
-        """Return the bytes that `summarize` allocates for itself, beside its input."""
-        return 0
-
-    def estimate_slices(self, shown: Collection[int], spec: StackSpec) -> set[int]:
-        """Return the slices from which a preview estimates a fit that no run has found.
-
-        By default every n-th of the stack, `SAMPLED` at most, and those that are ``shown``.
-        """
-        return {*every(range(spec.shape[0])), *shown}
-
-    def summarize(
-        self,
-        block: Array,
-        source: Region,
-        out: Region,
-        spec: StackSpec,
-        partial: Arrays | None = None,
-    ) -> dict[int, Arrays]:
-        """Return small arrays per slice of ``out``, from which the fit is finished.
-
-        ``block`` covers ``source``, the region that `summary_source` named; ``partial``
-        is what `finalize` returned in the round before.
-        """
-        return {}
-
-    def finalize(
-        self, summaries: Summaries, spec: StackSpec, partial: Arrays | None = None
-    ) -> Arrays:
-        """Return the fit, or the partial one that the next round needs.
-
-        ``summaries`` may load its values when they are asked for: go through it slice
-        by slice, in order, and do not hold all of it. In an estimate only those of
-        `estimate_slices` are there.
-        """
-        return {}
+        return dict(fits.get(self.name, {}))
 
     def reference_outputs(
         self, figures: Arrays, spec: StackSpec, fitted: Arrays | None = None
@@ -280,49 +212,3 @@ class Step(ABC):
 def _immutable(value: Any) -> Any:
     value = value.tolist() if hasattr(value, "tolist") else value
     return tuple(map(_immutable, value)) if isinstance(value, list | tuple) else value
-
-
-def every(slices: Sequence[int], most: int = SAMPLED) -> Sequence[int]:
-    """Return every n-th of some slices, n the smallest that leaves ``most`` or fewer."""
-    return slices[:: max(1, -(-len(slices) // most))]
-
-
-def known(fitted: Arrays | None) -> Arrays:
-    """Return the fit, or say that one is missing."""
-    if fitted is None:
-        message = "this correction needs its stack-wide fit: compute it first"
-        raise FitRequiredError(message)
-    return fitted
-
-
-@cache
-def registry() -> dict[str, type[Step]]:
-    """Return the known steps by name: those of `pystack3d_dask.corrections`, and plug-ins.
-
-    Other packages announce a step by an entry point in the group ``pystack3d_dask.steps``. One
-    that cannot be loaded, or has the name of another step, is skipped with a warning.
-    """
-    steps = {step.name: step for step in _steps_in(CORRECTIONS)}
-    for entry in importlib.metadata.entry_points(group=ENTRY_POINTS):
-        try:
-            if entry.name in steps:
-                message = "another correction has this name"
-                raise ValueError(message)
-            steps[entry.name] = entry.load()
-        except Exception as error:  # a broken plug-in may raise anything
-            warnings.warn(
-                f"the correction {entry.name!r} ({entry.value}) cannot be loaded and is "
-                f"skipped: {type(error).__name__}: {error}",
-                stacklevel=2,
-            )
-    return steps
-
-
-def _steps_in(package: str) -> Iterator[type[Step]]:
-    """Yield the steps of a package's modules: the classes with a name of their own."""
-    for found in pkgutil.iter_modules(importlib.import_module(package).__path__):
-        module = importlib.import_module(f"{package}.{found.name}")
-        for value in vars(module).values():
-            if isinstance(value, type) and issubclass(value, Step):
-                if value.__module__ == module.__name__ and "name" in vars(value):
-                    yield value

@@ -10,9 +10,11 @@ from typing import ClassVar, Literal
 
 import numpy as np
 
+from pystack3d_dask.core.block import Block
 from pystack3d_dask.core.charts import Chart
 from pystack3d_dask.core.spec import Array, Arrays, Region, StackSpec
-from pystack3d_dask.core.step import FitScope, Step, Summaries, every
+from pystack3d_dask.core.stack_fit import StackFit, Summaries, every
+from pystack3d_dask.core.step import FitScope
 from pystack3d_dask.corrections.local_background import LocalBackground, Window
 from pystack3d_dask.corrections.plausible import doubt_neighborhood, doubt_thresholds
 from pystack3d_dask.corrections.polynomial_background import PolynomialBackground
@@ -25,7 +27,7 @@ WIDEST = 1e9  # voxels of a window: more than any stack has
 
 
 @dataclass(frozen=True, kw_only=True)
-class BackgroundRemoval(Step):
+class BackgroundRemoval(StackFit):
     """Subtract a slowly varying background.
 
     Parameters
@@ -128,9 +130,6 @@ class BackgroundRemoval(Step):
         else:
             yield from self._check_polynomial(spec)
 
-    def output_spec(self, spec: StackSpec, fitted: Arrays | None = None) -> StackSpec:
-        return spec.computed()
-
     def source(self, out: Region, spec: StackSpec, fitted: Arrays | None = None) -> Region:
         return self._on(spec).source(out)
 
@@ -145,16 +144,9 @@ class BackgroundRemoval(Step):
             return super().estimate_slices(shown, spec)
         return set(every(range(0, spec.shape[0], self.skips(spec)[0])))
 
-    def summarize(
-        self,
-        block: Array,
-        source: Region,
-        out: Region,
-        spec: StackSpec,
-        partial: Arrays | None = None,
-    ) -> dict[int, Arrays]:
-        method = self._on(spec)
-        found = {z: method.summarize(image, z) for z, image in zip(source.z, block, strict=True)}
+    def summarize(self, block: Block, partial: Arrays | None = None) -> dict[int, Arrays]:
+        method = self._on(block.spec)
+        found = {z: method.summarize(image, z) for z, image in block.images()}
         return {z: summary for z, summary in found.items() if summary is not None}
 
     def finalize(
@@ -162,15 +154,8 @@ class BackgroundRemoval(Step):
     ) -> Arrays:
         return self._on(spec).finalize(summaries)
 
-    def apply(
-        self,
-        block: Array,
-        source: Region,
-        out: Region,
-        spec: StackSpec,
-        fitted: Arrays | None = None,
-    ) -> tuple[Array, Arrays]:
-        return self._on(spec).apply(block, source, out, fitted)
+    def apply(self, block: Block, fitted: Arrays | None = None) -> tuple[Array, Arrays]:
+        return self._on(block.spec).apply(block.values, block.source, block.out, fitted)
 
     def reference_outputs(
         self, figures: Arrays, spec: StackSpec, fitted: Arrays | None = None

@@ -15,8 +15,9 @@ from typing import ClassVar, Literal
 
 import numpy as np
 
+from pystack3d_dask.core.block import Block
 from pystack3d_dask.core.spec import Array, Arrays, Region, StackSpec
-from pystack3d_dask.core.step import Summaries, known
+from pystack3d_dask.core.stack_fit import Summaries, known
 from pystack3d_dask.corrections.levels import check_range, full_range
 from pystack3d_dask.corrections.scoped import Scoped
 from pystack3d_dask.errors import Problem
@@ -98,22 +99,12 @@ class CLAHE(Scoped):
     def summary_scratch_bytes(self, out: Region, spec: StackSpec) -> int:
         return 4 * prod(self._tiles(spec).counts[1:]) * self.nbins
 
-    def summarize(
-        self,
-        block: Array,
-        source: Region,
-        out: Region,
-        spec: StackSpec,
-        partial: Arrays | None = None,
-    ) -> dict[int, Arrays]:
-        limits, tiles = self._range(spec, partial), self._tiles(spec)
+    def summarize(self, block: Block, partial: Arrays | None = None) -> dict[int, Arrays]:
+        limits, tiles = self._range(block.spec, partial), self._tiles(block.spec)
         if limits is None:
-            return {z: extremes(image) for z, image in zip(source.z, block, strict=True)}
+            return {z: extremes(image) for z, image in block.images()}
         bins = Bins(self.nbins, limits)
-        return {
-            z: {"counts": count_tiles(image, tiles, bins)}
-            for z, image in zip(source.z, block, strict=True)
-        }
+        return {z: {"counts": count_tiles(image, tiles, bins)} for z, image in block.images()}
 
     def finalize(
         self, summaries: Summaries, spec: StackSpec, partial: Arrays | None = None
@@ -124,26 +115,19 @@ class CLAHE(Scoped):
         maps = tile_maps(summaries, self._tiles(spec), self.clip_limit)
         return {"range": np.array(limits), "maps": maps}
 
-    def apply(
-        self,
-        block: Array,
-        source: Region,
-        out: Region,
-        spec: StackSpec,
-        fitted: Arrays | None = None,
-    ) -> tuple[Array, Arrays]:
-        values, ends = np.empty(block.shape, spec.arithmetic), full_range(spec)
+    def apply(self, block: Block, fitted: Arrays | None = None) -> tuple[Array, Arrays]:
+        values, ends = np.empty(block.values.shape, block.spec.arithmetic), full_range(block.spec)
         if self.scope == "slice":
-            for image, result in zip(block, values, strict=True):
-                self._equalize(image, spec, ends, result)
-            return values[out.relative_to(source).slices], {}
-        fit, tiles = known(fitted), self._tiles(spec)
+            for image, result in zip(block.values, values, strict=True):
+                self._equalize(image, block.spec, ends, result)
+            return block.inside(values), {}
+        fit, tiles = known(fitted), self._tiles(block.spec)
         low, high = limits_of(fit)
         if not low < high:
-            return block.astype(spec.arithmetic), {}
+            return block.values.astype(block.spec.arithmetic), {}
         bins = Bins(self.nbins, (low, high))
-        for z, image, result in zip(out.z, block, values, strict=True):
-            blend(image, fit["maps"], tiles, bins, out.with_z(z, z + 1), ends, result)
+        for z, image, result in zip(block.out.z, block.values, values, strict=True):
+            blend(image, fit["maps"], tiles, bins, block.out.with_z(z, z + 1), ends, result)
         return values, {}
 
     def _equalize(self, image: Array, spec: StackSpec, ends: Limits, out: Array) -> None:

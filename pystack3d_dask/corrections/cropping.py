@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from pystack3d_dask.core.area import Area, area_region, check_area
+from pystack3d_dask.core.block import Block
 from pystack3d_dask.core.spec import Array, Arrays, Region, StackSpec
 from pystack3d_dask.core.step import Step
 from pystack3d_dask.errors import Problem
@@ -43,15 +44,8 @@ class Cropping(Step):
     def source(self, out: Region, spec: StackSpec, fitted: Arrays | None = None) -> Region:
         return out.shifted(area_region(self.area, spec).start)
 
-    def apply(
-        self,
-        block: Array,
-        source: Region,
-        out: Region,
-        spec: StackSpec,
-        fitted: Arrays | None = None,
-    ) -> tuple[Array, Arrays]:
-        return block, {}
+    def apply(self, block: Block, fitted: Arrays | None = None) -> tuple[Array, Arrays]:
+        return block.values, {}
 
 
 @dataclass(frozen=True, kw_only=True)

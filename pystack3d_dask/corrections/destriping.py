@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
 
+from pystack3d_dask.core.block import Block
 from pystack3d_dask.core.charts import Chart, Lines
 from pystack3d_dask.core.spec import Array, Arrays, Region, StackSpec
 from pystack3d_dask.core.step import Step
@@ -111,9 +112,6 @@ class Destriping(Step):
                 "'pyvsnr' is not installed: pip install 'pystack3d-dask[pyvsnr]'",
             )
 
-    def output_spec(self, spec: StackSpec, fitted: Arrays | None = None) -> StackSpec:
-        return spec.computed()
-
     def source(self, out: Region, spec: StackSpec, fitted: Arrays | None = None) -> Region:
         return spec.region.with_z(out.start[0], out.stop[0])
 
@@ -126,21 +124,14 @@ class Destriping(Step):
     def gpu_batch(self, spec: StackSpec) -> int:
         return max(1, GPU_PIXELS // (spec.shape[1] * spec.shape[2]))
 
-    def apply(
-        self,
-        block: Array,
-        source: Region,
-        out: Region,
-        spec: StackSpec,
-        fitted: Arrays | None = None,
-    ) -> tuple[Array, Arrays]:
-        _, rows, columns = out.slices
+    def apply(self, block: Block, fitted: Arrays | None = None) -> tuple[Array, Arrays]:
+        _, rows, columns = block.out.slices
         if self.wavelet_decomposition is not None:
             how = self.wavelet_decomposition
-            images = [_destriped(image, how, spec)[rows, columns] for image in block]
+            images = [_destriped(image, how, block.spec)[rows, columns] for image in block.values]
             return np.stack(images), {}
-        solutions = self._solved(block)
-        values = namespace(block).stack([each.image[rows, columns] for each in solutions])
+        solutions = self._solved(block.values)
+        values = namespace(block.values).stack([each.image[rows, columns] for each in solutions])
         changes = np.full((len(solutions), self.maxit), np.nan)
         for row, solution in zip(changes, solutions, strict=True):
             row[: len(solution.changes)] = solution.changes
@@ -148,7 +139,7 @@ class Destriping(Step):
             "iterations": np.array([solution.iterations for solution in solutions]),
             "convergence": changes,
         }
-        return _positive(values, spec), figures
+        return _positive(values, block.spec), figures
 
     def charts(
         self, figures: Arrays, spec: StackSpec, fitted: Arrays | None = None

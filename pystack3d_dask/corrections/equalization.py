@@ -12,8 +12,9 @@ from typing import ClassVar
 
 import numpy as np
 
+from pystack3d_dask.core.block import Block
 from pystack3d_dask.core.spec import Array, Arrays, Region, StackSpec
-from pystack3d_dask.core.step import Summaries, known
+from pystack3d_dask.core.stack_fit import Summaries, fitted_in_rounds, known
 from pystack3d_dask.corrections.levels import full_range
 from pystack3d_dask.corrections.scoped import Scoped
 from pystack3d_dask.errors import Problem
@@ -69,17 +70,8 @@ class Equalization(Scoped):
     def fit_rounds(self, spec: StackSpec) -> int:
         return 1 if spec.is_integer else 2
 
-    def summarize(
-        self,
-        block: Array,
-        source: Region,
-        out: Region,
-        spec: StackSpec,
-        partial: Arrays | None = None,
-    ) -> dict[int, Arrays]:
-        return {
-            z: self._count(image, spec, partial) for z, image in zip(source.z, block, strict=True)
-        }
+    def summarize(self, block: Block, partial: Arrays | None = None) -> dict[int, Arrays]:
+        return {z: self._count(image, block.spec, partial) for z, image in block.images()}
 
     def finalize(
         self, summaries: Summaries, spec: StackSpec, partial: Arrays | None = None
@@ -94,27 +86,17 @@ class Equalization(Scoped):
             counts += summary["counts"]
         return _cumulative(bin_centers(limits_of(partial), self.nbins), counts)
 
-    def apply(
-        self,
-        block: Array,
-        source: Region,
-        out: Region,
-        spec: StackSpec,
-        fitted: Arrays | None = None,
-    ) -> tuple[Array, Arrays]:
-        values = np.empty(block.shape, spec.arithmetic)
-        for image, result in zip(block, values, strict=True):
-            fit = known(fitted) if self.scope == "stack" else self._fit_slice(image, spec)
-            equalize(image, fit, full_range(spec), result)
-        return values[out.relative_to(source).slices], {}
+    def apply(self, block: Block, fitted: Arrays | None = None) -> tuple[Array, Arrays]:
+        values = np.empty(block.values.shape, block.spec.arithmetic)
+        for image, result in zip(block.values, values, strict=True):
+            fit = known(fitted) if self.scope == "stack" else self._fit_slice(image, block.spec)
+            equalize(image, fit, full_range(block.spec), result)
+        return block.inside(values), {}
 
     def _fit_slice(self, image: Array, spec: StackSpec) -> Arrays:
         alone = Region.full((1, *image.shape))
-        partial: Arrays | None = None
-        for _ in range(self.fit_rounds(spec)):
-            summaries = self.summarize(image[np.newaxis], alone, alone, spec, partial)
-            partial = self.finalize(summaries, spec, partial)
-        return known(partial)
+        block = Block(image[np.newaxis], alone, alone, spec)
+        return fitted_in_rounds(self, spec, lambda _, partial: self.summarize(block, partial))
 
     def _count(self, image: Array, spec: StackSpec, partial: Arrays | None) -> Arrays:
         if spec.is_integer:

@@ -11,7 +11,8 @@ from typing import ClassVar
 
 import numpy as np
 
-from pystack3d_dask.core.spec import Array, Arrays, Region, StackSpec
+from pystack3d_dask.core.block import Block
+from pystack3d_dask.core.spec import Array, Arrays, StackSpec
 from pystack3d_dask.core.step import Step
 from pystack3d_dask.corrections.levels import check_range, full_range
 from pystack3d_dask.corrections.plausible import doubt_range
@@ -56,19 +57,9 @@ class Gamma(Step):
         yield from check_range(path, self.in_range)
         yield from doubt_range(path, self.in_range, spec)
 
-    def output_spec(self, spec: StackSpec, fitted: Arrays | None = None) -> StackSpec:
-        return spec.computed()
-
-    def apply(
-        self,
-        block: Array,
-        source: Region,
-        out: Region,
-        spec: StackSpec,
-        fitted: Arrays | None = None,
-    ) -> tuple[Array, Arrays]:
-        low, high = self.in_range or full_range(spec)
-        values = block.astype(spec.arithmetic)
+    def apply(self, block: Block, fitted: Arrays | None = None) -> tuple[Array, Arrays]:
+        low, high = self.in_range or full_range(block.spec)
+        values = block.values.astype(block.spec.arithmetic)
         np.clip(values, low, high, out=values)
         values -= low
         values /= high - low

@@ -13,9 +13,11 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from pystack3d_dask.core.block import Block
 from pystack3d_dask.core.charts import Chart, Lines, Maps
 from pystack3d_dask.core.spec import Array, Arrays, Precision, Region, StackSpec
-from pystack3d_dask.core.step import FitScope, Step, Summaries, every, known
+from pystack3d_dask.core.stack_fit import StackFit, Summaries, every, known
+from pystack3d_dask.core.step import FitScope
 from pystack3d_dask.corrections.plausible import doubt_range, doubt_window
 from pystack3d_dask.errors import Problem
 from pystack3d_dask.kernels.backend import namespace
@@ -40,7 +42,7 @@ FINEST_RANGE = 1e-9  # of the levels themselves, for which doubles can tell bins
 
 
 @dataclass(frozen=True, kw_only=True)
-class IntensityRescaling(Step):
+class IntensityRescaling(StackFit):
     """Match the histogram of each slice to that of the slices around it.
 
     Parameters
@@ -91,9 +93,6 @@ class IntensityRescaling(Step):
         if self.range_bins is not None:
             yield from self._check_range(*self.range_bins)
 
-    def output_spec(self, spec: StackSpec, fitted: Arrays | None = None) -> StackSpec:
-        return spec.computed()
-
     def scratch_bytes(self, region: Region, spec: StackSpec) -> int:
         """Return what the map of one slice takes: arrays of its gray levels, or of its pixels."""
         if spec.dtype.kind in "iu":
@@ -112,17 +111,8 @@ class IntensityRescaling(Step):
         windows = (running_window(z, self.filter_size, spec.shape[0]) for z in shown)
         return found.union(*(every(np.unique(window).tolist()) for window in windows))
 
-    def summarize(
-        self,
-        block: Array,
-        source: Region,
-        out: Region,
-        spec: StackSpec,
-        partial: Arrays | None = None,
-    ) -> dict[int, Arrays]:
-        return {
-            z: self._count(image, spec, partial) for z, image in zip(source.z, block, strict=True)
-        }
+    def summarize(self, block: Block, partial: Arrays | None = None) -> dict[int, Arrays]:
+        return {z: self._count(image, block.spec, partial) for z, image in block.images()}
 
     def finalize(
         self, summaries: Summaries, spec: StackSpec, partial: Arrays | None = None
@@ -159,21 +149,14 @@ class IntensityRescaling(Step):
                 "range_bins = [min, max] says otherwise"
             )
 
-    def apply(
-        self,
-        block: Array,
-        source: Region,
-        out: Region,
-        spec: StackSpec,
-        fitted: Arrays | None = None,
-    ) -> tuple[Array, Arrays]:
+    def apply(self, block: Block, fitted: Arrays | None = None) -> tuple[Array, Arrays]:
         fit = known(fitted)
         low, high = limits_of(fit)
         if not low < high:
-            return block.astype(spec.arithmetic), {}
-        values = namespace(block).empty(block.shape, spec.arithmetic)
-        for k, z in enumerate(out.z):
-            _map_slice(block[k], low, high, fit["maps"][z], spec.precision, values[k])
+            return block.values.astype(block.spec.arithmetic), {}
+        values = namespace(block.values).empty(block.values.shape, block.spec.arithmetic)
+        for k, z in enumerate(block.out.z):
+            _map_slice(block.values[k], low, high, fit["maps"][z], block.spec.precision, values[k])
         return values, {}
 
     def reference_outputs(

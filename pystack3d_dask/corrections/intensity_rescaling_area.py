@@ -13,9 +13,11 @@ from typing import ClassVar
 import numpy as np
 
 from pystack3d_dask.core.area import Area, area_region, check_area
+from pystack3d_dask.core.block import Block
 from pystack3d_dask.core.charts import Chart, Lines
 from pystack3d_dask.core.spec import Array, Arrays, Region, StackSpec
-from pystack3d_dask.core.step import FitScope, Step, Summaries, known
+from pystack3d_dask.core.stack_fit import StackFit, Summaries, known
+from pystack3d_dask.core.step import FitScope
 from pystack3d_dask.corrections.plausible import doubt_thresholds
 from pystack3d_dask.errors import Problem
 from pystack3d_dask.kernels.intensity.masks import check_thresholds, limits, within
@@ -25,7 +27,7 @@ FITTED = ("means", "factors")
 
 
 @dataclass(frozen=True, kw_only=True)
-class IntensityRescalingArea(Step):
+class IntensityRescalingArea(StackFit):
     """Multiply each slice so that an area has the same mean gray level everywhere.
 
     The factor of a slice is the median over all slices of the mean in the area, over the
@@ -69,23 +71,13 @@ class IntensityRescalingArea(Step):
                 f"found {[low, high]}",
             )
 
-    def output_spec(self, spec: StackSpec, fitted: Arrays | None = None) -> StackSpec:
-        return spec.computed()
-
     def summary_source(self, out: Region, spec: StackSpec) -> Region:
         return area_region(self.area, spec).with_z(out.start[0], out.stop[0])
 
-    def summarize(
-        self,
-        block: Array,
-        source: Region,
-        out: Region,
-        spec: StackSpec,
-        partial: Arrays | None = None,
-    ) -> dict[int, Arrays]:
+    def summarize(self, block: Block, partial: Arrays | None = None) -> dict[int, Arrays]:
         summaries = {}
-        low, high = limits(self.threshold_min, self.threshold_max, spec)
-        for z, image in zip(source.z, block, strict=True):
+        low, high = limits(self.threshold_min, self.threshold_max, block.spec)
+        for z, image in block.images():
             mask = within(image, low, high)
             pixels = image if mask is None else image[mask]
             summaries[z] = {
@@ -116,16 +108,9 @@ class IntensityRescalingArea(Step):
                 "area and stays as it is"
             )
 
-    def apply(
-        self,
-        block: Array,
-        source: Region,
-        out: Region,
-        spec: StackSpec,
-        fitted: Arrays | None = None,
-    ) -> tuple[Array, Arrays]:
-        factors = known(fitted)["factors"][out.start[0] : out.stop[0]]
-        values = block * factors.astype(spec.arithmetic)[:, np.newaxis, np.newaxis]
+    def apply(self, block: Block, fitted: Arrays | None = None) -> tuple[Array, Arrays]:
+        factors = known(fitted)["factors"][block.out.start[0] : block.out.stop[0]]
+        values = block.values * factors.astype(block.spec.arithmetic)[:, np.newaxis, np.newaxis]
         return values, {"factor": factors}
 
     def reference_outputs(

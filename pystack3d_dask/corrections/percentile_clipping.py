@@ -12,8 +12,9 @@ from typing import ClassVar
 
 import numpy as np
 
+from pystack3d_dask.core.block import Block
 from pystack3d_dask.core.spec import Array, Arrays, Region, StackSpec
-from pystack3d_dask.core.step import Summaries, known
+from pystack3d_dask.core.stack_fit import Summaries, known
 from pystack3d_dask.corrections.levels import full_range
 from pystack3d_dask.corrections.scoped import Scoped
 from pystack3d_dask.errors import Problem
@@ -73,15 +74,8 @@ class PercentileClipping(Scoped):
     def summary_scratch_bytes(self, out: Region, spec: StackSpec) -> int:
         return 0 if spec.is_integer else 16 * out.shape[1] * out.shape[2]
 
-    def summarize(
-        self,
-        block: Array,
-        source: Region,
-        out: Region,
-        spec: StackSpec,
-        partial: Arrays | None = None,
-    ) -> dict[int, Arrays]:
-        return {z: _count(image, spec, partial) for z, image in zip(source.z, block, strict=True)}
+    def summarize(self, block: Block, partial: Arrays | None = None) -> dict[int, Arrays]:
+        return {z: _count(image, block.spec, partial) for z, image in block.images()}
 
     def finalize(
         self, summaries: Summaries, spec: StackSpec, partial: Arrays | None = None
@@ -102,25 +96,18 @@ class PercentileClipping(Scoped):
         low, high = (float(value) for value in _between(found, fraction))
         return {"limits": np.array([low, high])}
 
-    def apply(
-        self,
-        block: Array,
-        source: Region,
-        out: Region,
-        spec: StackSpec,
-        fitted: Arrays | None = None,
-    ) -> tuple[Array, Arrays]:
+    def apply(self, block: Block, fitted: Arrays | None = None) -> tuple[Array, Arrays]:
         if self.scope == "slice":
-            limits = np.array([np.percentile(image, self.percentiles) for image in block])
+            limits = np.array([np.percentile(image, self.percentiles) for image in block.values])
         else:
-            limits = np.tile(known(fitted)["limits"], (len(block), 1))
-        values = np.empty(block.shape, spec.arithmetic)
-        for image, (low, high), result in zip(block, limits, values, strict=True):
+            limits = np.tile(known(fitted)["limits"], (len(block.values), 1))
+        values = np.empty(block.values.shape, block.spec.arithmetic)
+        for image, (low, high), result in zip(block.values, limits, values, strict=True):
             if low < high:
-                _stretch(image, low, high, *full_range(spec), result)
+                _stretch(image, low, high, *full_range(block.spec), result)
             else:
                 result[:] = image
-        return values[out.relative_to(source).slices], {"limits": limits}
+        return block.inside(values), {"limits": limits}
 
 
 def _count(image: Array, spec: StackSpec, partial: Arrays | None) -> Arrays:

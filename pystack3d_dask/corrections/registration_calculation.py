@@ -9,9 +9,11 @@ from typing import ClassVar, Literal, NamedTuple
 import numpy as np
 
 from pystack3d_dask.core.area import Area, area_region, check_area
+from pystack3d_dask.core.block import Block
 from pystack3d_dask.core.charts import Chart, Lines, outlying
 from pystack3d_dask.core.spec import Array, Arrays, Region, StackSpec
-from pystack3d_dask.core.step import FitScope, Step, Summaries, known
+from pystack3d_dask.core.stack_fit import StackFit, Summaries, known
+from pystack3d_dask.core.step import FitScope
 from pystack3d_dask.corrections.plausible import doubt_compared, doubt_mask
 from pystack3d_dask.errors import Problem
 from pystack3d_dask.kernels.intensity.masks import limits
@@ -58,7 +60,7 @@ class Compared(NamedTuple):
 
 
 @dataclass(frozen=True, kw_only=True)
-class RegistrationCalculation(Step):
+class RegistrationCalculation(StackFit):
     """Find how each slice lies on the slice before it; pixels stay as they are.
 
     `RegistrationTransformation` moves the slices. Images are compared by StackReg
@@ -156,6 +158,9 @@ class RegistrationCalculation(Step):
             yield from doubt_compared(f"{self.name}.area", height, width)
         yield from doubt_mask(f"{self.name}.threshold", self.threshold, spec)
 
+    def output_spec(self, spec: StackSpec, fitted: Arrays | None = None) -> StackSpec:
+        return spec
+
     def summary_source(self, out: Region, spec: StackSpec) -> Region:
         area = area_region(self.area, spec)
         return area.with_z(max(out.start[0] - REACH, 0), out.stop[0])
@@ -171,20 +176,13 @@ class RegistrationCalculation(Step):
         near = (k for z in shown for k in range(z - NEAR, z + NEAR + 1))
         return {k for k in near if 0 <= k < spec.shape[0]}
 
-    def summarize(
-        self,
-        block: Array,
-        source: Region,
-        out: Region,
-        spec: StackSpec,
-        partial: Arrays | None = None,
-    ) -> dict[int, Arrays]:
-        parts = [part.relative_to(source).slices[1:] for part in self._blocks(spec)]
-        _, limit = limits(None, self.threshold, spec)
+    def summarize(self, block: Block, partial: Arrays | None = None) -> dict[int, Arrays]:
+        parts = [part.relative_to(block.source).slices[1:] for part in self._blocks(block.spec)]
+        _, limit = limits(None, self.threshold, block.spec)
         found = {}
-        for z in out.z:
-            last = z - source.start[0]
-            images = block[max(last - REACH, 0) : last + 1]
+        for z in block.out.z:
+            last = z - block.source.start[0]
+            images = block.values[max(last - REACH, 0) : last + 1]
             found[z] = {
                 key: np.array(values)
                 for key, values in zip(
@@ -251,15 +249,8 @@ class RegistrationCalculation(Step):
                 f"before: {spec.listed(alone)}"
             )
 
-    def apply(
-        self,
-        block: Array,
-        source: Region,
-        out: Region,
-        spec: StackSpec,
-        fitted: Arrays | None = None,
-    ) -> tuple[Array, Arrays]:
-        return block, {}
+    def apply(self, block: Block, fitted: Arrays | None = None) -> tuple[Array, Arrays]:
+        return block.values, {}
 
     def reference_outputs(
         self, figures: Arrays, spec: StackSpec, fitted: Arrays | None = None

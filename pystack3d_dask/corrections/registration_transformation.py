@@ -8,9 +8,11 @@ from typing import ClassVar, Literal
 
 import numpy as np
 
+from pystack3d_dask.core.block import Block
 from pystack3d_dask.core.charts import Chart, Lines, Table
 from pystack3d_dask.core.spec import Array, Arrays, Region, StackSpec
-from pystack3d_dask.core.step import Step, known
+from pystack3d_dask.core.stack_fit import known
+from pystack3d_dask.core.step import Fits, Step
 from pystack3d_dask.corrections.plausible import doubt_drift, doubt_window
 from pystack3d_dask.corrections.registration_calculation import RegistrationCalculation
 from pystack3d_dask.errors import Problem, RunError
@@ -138,7 +140,8 @@ class RegistrationTransformation(Step):
                 f"'spline' is for one block, {CALCULATION}.nb_blocks = {list(blocks)}",
             )
 
-    def prepare(self, fitted: Arrays, spec: StackSpec) -> Arrays:
+    def prepare(self, fits: Fits, spec: StackSpec) -> Arrays:
+        fitted = fits[CALCULATION]
         pairwise = fitted["pairwise"]
         if not self.subpixel:
             pairwise = without_small_shifts(pairwise)
@@ -174,20 +177,13 @@ class RegistrationTransformation(Step):
     def scratch_bytes(self, region: Region, spec: StackSpec) -> int:
         return 8 * spec.shape[1] * spec.shape[2] if self.interpolation == "spline" else 0
 
-    def apply(
-        self,
-        block: Array,
-        source: Region,
-        out: Region,
-        spec: StackSpec,
-        fitted: Arrays | None = None,
-    ) -> tuple[Array, Arrays]:
+    def apply(self, block: Block, fitted: Arrays | None = None) -> tuple[Array, Arrays]:
         fit = known(fitted)
-        kept = out.shifted((0, *self._kept(spec, fit).start[1:]))
-        values = namespace(block).empty(out.shape, spec.arithmetic)
-        for z, image, warped in zip(out.z, block, values, strict=True):
+        kept = block.out.shifted((0, *self._kept(block.spec, fit).start[1:]))
+        values = namespace(block.values).empty(block.out.shape, block.spec.arithmetic)
+        for z, image, warped in zip(block.out.z, block.values, values, strict=True):
             self._warp(image, z, fit, kept, warped)
-        return values, {"matrix": fit["matrices"][list(out.z)]}
+        return values, {"matrix": fit["matrices"][list(block.out.z)]}
 
     def reference_outputs(
         self, figures: Arrays, spec: StackSpec, fitted: Arrays | None = None

@@ -8,9 +8,11 @@ from typing import Any, ClassVar, Literal
 
 import numpy as np
 
+from pystack3d_dask.core.block import Block
 from pystack3d_dask.core.charts import Chart, Lines, padded
 from pystack3d_dask.core.spec import Array, Arrays, Region, StackSpec
-from pystack3d_dask.core.step import Step, known
+from pystack3d_dask.core.stack_fit import known
+from pystack3d_dask.core.step import Fits, Step
 from pystack3d_dask.corrections.plausible import doubt_distance
 from pystack3d_dask.corrections.positions import (
     POLICY,
@@ -130,7 +132,7 @@ class Resampling(Step):
                 f"put {SLICE_NB} into it",
             )
 
-    def prepare(self, fitted: Arrays, spec: StackSpec) -> Arrays:
+    def prepare(self, fits: Fits, spec: StackSpec) -> Arrays:
         positions = self._positions(spec)
         if positions is None:
             return {}
@@ -165,22 +167,14 @@ class Resampling(Step):
         below, above = found["below"], found["above"]
         return out.with_z(int(below[out.start[0]]), int(above[out.stop[0] - 1]) + 1)
 
-    def apply(
-        self,
-        block: Array,
-        source: Region,
-        out: Region,
-        spec: StackSpec,
-        fitted: Arrays | None = None,
-    ) -> tuple[Array, Arrays]:
-        found = {k: array[list(out.z)] for k, array in known(fitted).items()}
-        xp = namespace(block)
+    def apply(self, block: Block, fitted: Arrays | None = None) -> tuple[Array, Arrays]:
+        found = {k: array[list(block.out.z)] for k, array in known(fitted).items()}
+        xp = namespace(block.values)
         blend = _blend if xp is np else blend_on_arrays
-        values = xp.empty(out.shape, spec.arithmetic)
+        values = xp.empty(block.out.shape, block.spec.arithmetic)
+        first = block.source.start[0]
         for k in range(len(values)):
-            lower, upper = (
-                block[int(found[key][k]) - source.start[0]] for key in ("below", "above")
-            )
+            lower, upper = (block.values[int(found[key][k]) - first] for key in ("below", "above"))
             blend(lower, upper, float(found["distance"][k]), float(found["gap"][k]), values[k])
         return values, {"z": found["z"]}
 

@@ -6,13 +6,14 @@ from dataclasses import dataclass
 from typing import Literal
 
 from pystack3d_dask.core.spec import Arrays, StackSpec
-from pystack3d_dask.core.step import FitScope, Step
+from pystack3d_dask.core.stack_fit import StackFit
+from pystack3d_dask.core.step import FitScope
 
 Scope = Literal["stack", "slice"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Scoped(Step):
+class Scoped(StackFit):
     """A correction of gray levels with a fit to the stack, or to each slice as it comes.
 
     Parameters
@@ -31,5 +32,3 @@ class Scoped(Step):
     def fit_scope(self) -> FitScope:
         return self.scope
 
-    def output_spec(self, spec: StackSpec, fitted: Arrays | None = None) -> StackSpec:
-        return spec.computed()

@@ -13,9 +13,11 @@ from typing import Any, TypeVar
 
 import numpy as np
 
+from pystack3d_dask.core.block import Block
 from pystack3d_dask.core.block_report import BlockReport
 from pystack3d_dask.core.chain import Chain, Gather, Work, demands, halo_depth
 from pystack3d_dask.core.spec import Array, Arrays, Region
+from pystack3d_dask.core.stack_fit import stack_fit
 from pystack3d_dask.engine.clipping import clipping
 from pystack3d_dask.errors import StackError
 from pystack3d_dask.kernels.backend import NoRoomError, Send, namespace, to_host
@@ -106,14 +108,15 @@ def _emit(stream: _Stream, level: int, frame: Region, slices: range, emit: Emit)
 def _summarize(
     stream: _Stream, gather: Gather, slices: range, partials: Partials
 ) -> dict[int, Arrays]:
-    step, spec = stream.chain.steps[gather.index], stream.chain.levels[gather.index]
+    step, spec = stack_fit(stream.chain.steps[gather.index]), stream.chain.levels[gather.index]
     found: dict[int, Arrays] = {}
     for z in slices:
         out = spec.region.with_z(z, z + 1)
         source = step.summary_source(out, spec)
         if source.size:
-            block = stream.take(gather.index, source, to_host)
-            found |= step.summarize(block, source, out, spec, partials.get(step.name))
+            values = stream.take(gather.index, source, to_host)
+            block = Block(values, source, out, spec)
+            found |= step.summarize(block, partials.get(step.name))
     return found
 
 
@@ -268,12 +271,13 @@ class _Stream:
         """Compute slices of a level where ``send`` sends their input."""
         index = level - 1
         source = self.chain.step_source(index, out)
-        block = self.take(index, source, send)
-        if isinstance(block, np.ndarray):
-            block = block.view()
-            block.flags.writeable = False
+        pixels = self.take(index, source, send)
+        if isinstance(pixels, np.ndarray):
+            pixels = pixels.view()
+            pixels.flags.writeable = False
         step, spec = self.chain.steps[index], self.chain.levels[index]
-        values, figures = step.apply(block, source, out, spec, self.chain.fitted(index))
+        block = Block(pixels, source, out, spec)
+        values, figures = step.apply(block, self.chain.fitted(index))
         if values.shape != out.shape:
             message = f"{step.name} gave {values.shape} voxels where {out.shape} were asked for"
             raise StackError(message)

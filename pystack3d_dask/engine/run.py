@@ -18,6 +18,7 @@ from pystack3d_dask.core.plan import Pass, Plan
 from pystack3d_dask.core.planner import fit_rounds
 from pystack3d_dask.core.provenance import provenance
 from pystack3d_dask.core.spec import Arrays, shown_names
+from pystack3d_dask.core.stack_fit import stack_fit
 from pystack3d_dask.engine.executors import InProcess, OnClient, Runner
 from pystack3d_dask.engine.repair import DamagedLevelsError, Repairs, origin
 from pystack3d_dask.engine.room import check_disk, check_memory
@@ -346,7 +347,7 @@ class _PassRun:
                 update_attrs(path, {"complete": True})
 
     def _finish_fit(self, index: int, round_done: int) -> None:
-        step = self.project.steps[index]
+        step = stack_fit(self.project.steps[index])
         found: dict[int, Arrays] = {}
         for channel, chain in enumerate(self.plan.chains):
             if step.name not in chain.borrowed:

@@ -16,6 +16,7 @@ import numpy as np
 from pystack3d_dask.core.cards import Share, card, pairs, table
 from pystack3d_dask.core.formatting import duration, in_units
 from pystack3d_dask.core.spec import Array, Arrays
+from pystack3d_dask.core.stack_fit import stack_fit
 from pystack3d_dask.engine.clipped import clipped_remarks
 from pystack3d_dask.io.wrappers.mended import acquisition
 from pystack3d_dask.io.zarr.arrays import load_arrays, save_arrays
@@ -198,7 +199,7 @@ def remarks(project: Project) -> list[str]:
         where = f"{channel}: " if len(channels) > 1 else ""
         for step, spec in zip(chain.steps, chain.levels, strict=False):
             if step.name in chain.fits and step.name not in chain.borrowed:
-                texts = step.remarks(chain.fits[step.name], spec)
+                texts = stack_fit(step).remarks(chain.fits[step.name], spec)
                 found.update(dict.fromkeys(where + text for text in texts))
         own = [{name: values[index] for name, values in known.items()} for known in figures]
         found.update(dict.fromkeys(where + text for text in clipped_remarks(chain, own)))

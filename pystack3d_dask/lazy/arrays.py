@@ -21,7 +21,7 @@ from pystack3d_dask.core.chain import Chain, Gather, Work, demands, slabs
 from pystack3d_dask.core.provenance import GRAY_LEVELS, provenance
 from pystack3d_dask.core.pyramid import slab_thickness
 from pystack3d_dask.core.spec import AXES, Array, Arrays, Region
-from pystack3d_dask.core.step import Step
+from pystack3d_dask.core.stack_fit import fitted_in_rounds, stack_fit
 from pystack3d_dask.engine.block import Partials, run_block
 from pystack3d_dask.errors import FitRequiredError
 from pystack3d_dask.io.ome.image import coordinates
@@ -345,10 +345,10 @@ def fit_chain(array: Any, chain: Chain, index: int) -> Arrays:
     -------
     dict of ndarray
     """
-    step: Step = chain.steps[index]
-    spec = chain.levels[index]
-    partials: Partials = {}
-    for number in range(step.fit_rounds(spec)):
-        found = summaries(array, chain, Gather(index, number), partials)
-        partials[step.name] = step.finalize(found, spec, partials.get(step.name))
-    return partials[step.name]
+    step = stack_fit(chain.steps[index])
+
+    def look(number: int, partial: Arrays | None) -> dict[int, Arrays]:
+        partials = {} if partial is None else {step.name: partial}
+        return summaries(array, chain, Gather(index, number), partials)
+
+    return fitted_in_rounds(step, chain.levels[index], look)

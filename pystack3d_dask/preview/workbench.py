@@ -21,6 +21,7 @@ import numpy as np
 from pystack3d_dask.cluster.cpus import default_threads
 from pystack3d_dask.core.chain import Chain, Gather, Work, demands
 from pystack3d_dask.core.spec import Array, Arrays, Region
+from pystack3d_dask.core.stack_fit import fitted_in_rounds, stack_fit
 from pystack3d_dask.core.step import Step
 from pystack3d_dask.engine.block import Partials, Read, run_block
 from pystack3d_dask.errors import ParameterError, Problem
@@ -240,25 +241,23 @@ class Workbench:
         return handed_out(found, len(names))
 
     def _fit(self, fitted: Fitted, channel: int, index: int, sample: tuple[int, ...]) -> Arrays:
-        chain = fitted.chains[channel]
-        step, spec, partials = chain.steps[index], chain.levels[index], Partials()
-        for number in range(step.fit_rounds(spec)):
+        chain, base = fitted.chains[channel], min(self.base, index)
+        step, spec = stack_fit(chain.steps[index]), chain.levels[index]
+        jobs = [(channel, spec.region.with_z(z, z + 1)) for z in sample]
+
+        def look(number: int, before: Arrays | None) -> dict[int, Arrays]:
             gathers = (Gather(index, number),)
-            base = min(self.base, index)
             work = Work(reads=base, end=index, from_source=False, gathers=gathers)
-            jobs = [(channel, spec.region.with_z(z, z + 1)) for z in sample]
+            partials = {} if before is None else {step.name: before}
             found: dict[int, Arrays] = {}
             for first in range(0, len(jobs), AT_ONCE):
                 some = jobs[first : first + AT_ONCE]
-                summarized = partial(
-                    _summaries, chain, work, self._reads(fitted, work, some), partials
-                )
-                for each in in_threads(summarized, some):
+                reads = self._reads(fitted, work, some)
+                for each in in_threads(partial(_summaries, chain, work, reads, partials), some):
                     found |= each
-            partials[step.name] = step.finalize(
-                dict(sorted(found.items())), spec, partials.get(step.name)
-            )
-        return partials[step.name]
+            return dict(sorted(found.items()))
+
+        return fitted_in_rounds(step, spec, look)
 
     def _reads(
         self, fitted: Fitted, work: Work, jobs: Sequence[tuple[int, Region]]
@@ -322,7 +321,8 @@ def _sample(chain: Chain, index: int, shown: Sequence[int], end: int) -> tuple[i
     """Return the slices of the level before a step that its fit is estimated from."""
     out = chain.levels[end].region
     needed = {k for z in shown for k in chain.pulled(out.with_z(z, z + 1), end, index).z}
-    return tuple(sorted(chain.steps[index].estimate_slices(needed, chain.levels[index])))
+    step = stack_fit(chain.steps[index])
+    return tuple(sorted(step.estimate_slices(needed, chain.levels[index])))
 
 
 def _fan_in(chain: Chain, end: int, region: Region) -> int:

@@ -20,8 +20,9 @@ import numpy as np
 from pydantic import TypeAdapter, ValidationError
 
 from pystack3d_dask.core.geometry import assumptions, limits_of_metadata
+from pystack3d_dask.core.registry import registry
 from pystack3d_dask.core.spec import StackSpec
-from pystack3d_dask.core.step import Step, registry
+from pystack3d_dask.core.step import Step
 from pystack3d_dask.errors import ParameterError, Problem
 from pystack3d_dask.io.source import Source
 from pystack3d_dask.project.project import Project, check_steps

@@ -10,6 +10,7 @@ from typing import Any, Literal
 from pystack3d_dask.core.chain import Chain
 from pystack3d_dask.core.gpu_policy import GpuUse
 from pystack3d_dask.core.spec import Arrays, Precision, StackSpec
+from pystack3d_dask.core.stack_fit import fit_channel
 from pystack3d_dask.core.step import Step
 from pystack3d_dask.errors import ParameterError, Problem, StackError
 from pystack3d_dask.io.source import Source
@@ -111,10 +112,11 @@ class Project:
 
 def borrowed_fits(steps: Sequence[Step], channels: Sequence[str], channel: int) -> frozenset[str]:
     """Return the steps whose fit a channel takes from another one."""
+    lending = {step.name: fit_channel(step) for step in steps}
     return frozenset(
-        step.name
-        for step in steps
-        if step.fit_channel is not None and (step.fit_channel or channels[0]) != channels[channel]
+        name
+        for name, lent in lending.items()
+        if lent is not None and (lent or channels[0]) != channels[channel]
     )
 
 
@@ -140,9 +142,10 @@ def check_steps(
     for index, step in enumerate(steps):
         if not set(step.needs) & set(unread):
             found.update(dict.fromkeys(step.check_order(steps[:index])))
-        if channels is not None and (step.fit_channel or channels[0]) not in channels:
+        lent = fit_channel(step)
+        if channels is not None and (lent or channels[0]) not in channels:
             expected = ", ".join(map(repr, channels))
-            message = f"one of {expected} expected, found {step.fit_channel!r}"
+            message = f"one of {expected} expected, found {lent!r}"
             found[Problem(f"{step.name}.channel", message)] = None
     for spec in specs:
         for step in steps:

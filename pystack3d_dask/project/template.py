@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from pystack3d_dask.core.finding import Finding
-from pystack3d_dask.core.step import registry
+from pystack3d_dask.core.registry import registry
 from pystack3d_dask.errors import ParameterError, Problem
 from pystack3d_dask.io.tiff.metadata import shown
 from pystack3d_dask.project.acquisition import Acquisition, Found

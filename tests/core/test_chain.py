@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from pystack3d_dask.core.chain import Chain, Gather, Work, demands, halo_depth, overlap, slabs
 from pystack3d_dask.core.spec import Region, StackSpec
+from pystack3d_dask.core.stack_fit import StackFit
 from pystack3d_dask.core.step import Step
 from pystack3d_dask.corrections.cropping import Cropping
 from pystack3d_dask.engine.block import run_block
@@ -26,20 +27,20 @@ class Halo(Step):
     depth: int = 1
     rows: int = 0
 
-    def output_spec(self, spec, fitted=None):
-        return spec.computed()
-
     def source(self, out, spec, fitted=None):
         grow = (self.depth, self.rows, 0)
         return out.grown(grow, grow).clipped(spec.shape)
 
-    def summarize(self, block, source, out, spec, partial=None):
-        return {z: {"sum": np.array(block.sum())} for z in out.z}
+    def summarize(self, block, partial=None):
+        return {z: {"sum": np.array(block.values.sum())} for z in block.out.z}
 
-    def apply(self, block, source, out, spec, fitted=None):
-        windows = [self.source(out.with_z(z, z + 1), spec).relative_to(source) for z in out.z]
-        inner = out.relative_to(source).slices[1:]
-        means = [block[w.slices[0]].mean(axis=0, dtype=np.float32)[inner] for w in windows]
+    def apply(self, block, fitted=None):
+        windows = [
+            self.source(block.out.with_z(z, z + 1), block.spec).relative_to(block.source)
+            for z in block.out.z
+        ]
+        inner = block.out.relative_to(block.source).slices[1:]
+        means = [block.values[w.slices[0]].mean(axis=0, dtype=np.float32)[inner] for w in windows]
         return np.stack(means), {}
 
 
@@ -61,8 +62,8 @@ class Trim(Step):
     def source(self, out, spec, fitted=None):
         return out.shifted((self.before, 0, 0))
 
-    def apply(self, block, source, out, spec, fitted=None):
-        return block, {}
+    def apply(self, block, fitted=None):
+        return block.values, {}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,9 +79,14 @@ class Double(Step):
     def source(self, out, spec, fitted=None):
         return out.with_z(out.start[0] // 2, out.stop[0] // 2 + 1).clipped(spec.shape)
 
-    def apply(self, block, source, out, spec, fitted=None):
-        pairs = [(z // 2 - source.start[0], (z + 1) // 2 - source.start[0]) for z in out.z]
-        return np.stack([(block[a] / 2 + block[b] / 2).astype("f4") for a, b in pairs]), {}
+    def apply(self, block, fitted=None):
+        pairs = [
+            (z // 2 - block.source.start[0], (z + 1) // 2 - block.source.start[0])
+            for z in block.out.z
+        ]
+        return np.stack(
+            [(block.values[a] / 2 + block.values[b] / 2).astype("f4") for a, b in pairs]
+        ), {}
 
 
 steps = st.lists(
@@ -231,24 +237,20 @@ class Prepares(Halo):
     def needs(self):
         return ("lender",)
 
-    def prepare(self, fitted, spec):
-        return {"offset": fitted["mean"] + spec.shape[0]}
+    def prepare(self, fits, spec):
+        return {"offset": fits["lender"]["mean"] + spec.shape[0]}
 
-    def apply(self, block, source, out, spec, fitted=None):
-        return block + fitted["offset"].astype("f4"), {}
+    def apply(self, block, fitted=None):
+        return block.values + fitted["offset"].astype("f4"), {}
 
 
 @dataclass(frozen=True, kw_only=True)
-class Lender(Halo):
+class Lender(Halo, StackFit):
     """A fit on three slices around each, made on one channel for all; pixels pass through."""
 
     name = "lender"
     depth: int = 0
     reach: int = 1
-
-    @property
-    def fit_scope(self):
-        return "stack"
 
     @property
     def needs(self):
@@ -260,8 +262,14 @@ class Lender(Halo):
     def summary_source(self, out, spec):
         return out.grown((self.reach, 0, 0), (self.reach, 0, 0)).clipped(spec.shape)
 
-    def apply(self, block, source, out, spec, fitted=None):
-        return block, {}
+    def summarize(self, block, partial=None):
+        return {z: {"mean": image.mean()} for z, image in block.images()}
+
+    def finalize(self, summaries, spec, partial=None):
+        return {"mean": np.mean([each["mean"] for each in summaries.values()])}
+
+    def apply(self, block, fitted=None):
+        return block.values, {}
 
 
 LENT = {"lender": {"mean": np.array(5.0)}}
@@ -291,6 +299,25 @@ def test_a_step_that_prepares_nothing_gets_nothing():
 
 def test_a_step_gets_its_own_fit_even_if_its_pixels_do_not_need_it():
     assert chain_of((Lender(),), 3).with_fits(LENT).fitted(0) == LENT["lender"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Other(Lender):
+    """Has a fit of its own, and uses that of ``lender``, with arrays of the same names."""
+
+    name = "other"
+
+    @property
+    def needs(self):
+        return ("lender", "other")
+
+    def prepare(self, fits, spec):
+        return {name: fit["mean"] for name, fit in fits.items()}
+
+
+def test_fits_with_arrays_of_the_same_names_stay_apart():
+    chain = chain_of((Lender(), Other())).with_fits({**LENT, "other": {"mean": np.array(7.0)}})
+    assert chain.fitted(1) == {"lender": 5.0, "other": 7.0}
 
 
 def test_a_fit_that_is_borrowed_is_not_gathered():

@@ -9,11 +9,14 @@ from typing import Any, ClassVar
 import numpy as np
 import pytest
 
+from pystack3d_dask.core.block import Block
 from pystack3d_dask.core.chain import Chain, Gather, Work
 from pystack3d_dask.core.plan import Known, Plan
-from pystack3d_dask.core.planner import make_plan, split_passes
-from pystack3d_dask.core.spec import Array, Arrays, Region, StackSpec
-from pystack3d_dask.core.step import Step, registry
+from pystack3d_dask.core.planner import fit_rounds, make_plan, split_passes
+from pystack3d_dask.core.registry import registry
+from pystack3d_dask.core.spec import Array, Arrays, StackSpec
+from pystack3d_dask.core.stack_fit import StackFit, Summaries
+from pystack3d_dask.core.step import Step
 from pystack3d_dask.corrections.bkg_removal import BackgroundRemoval
 from pystack3d_dask.corrections.cropping import Cropping, CroppingFinal
 from pystack3d_dask.corrections.destriping import Destriping
@@ -38,30 +41,16 @@ class Heavy(Step):
     name: ClassVar[str] = "heavy"
     cost: ClassVar[Any] = "heavy"
 
-    def output_spec(self, spec: StackSpec, fitted: Arrays | None = None) -> StackSpec:
-        return spec.computed()
-
-    def apply(
-        self,
-        block: Array,
-        source: Region,
-        out: Region,
-        spec: StackSpec,
-        fitted: Arrays | None = None,
-    ) -> tuple[Array, Arrays]:
-        return block.astype(np.float32), {}
+    def apply(self, block: Block, fitted: Arrays | None = None) -> tuple[Array, Arrays]:
+        return block.values.astype(np.float32), {}
 
 
 @dataclass(frozen=True, kw_only=True)
-class Calculation(Heavy):
+class Calculation(Heavy, StackFit):
     """A fit that another step applies, as registration has it; leaves the stack as it is."""
 
     name: ClassVar[str] = "calculation"
     cost: ClassVar[Any] = "light"
-
-    @property
-    def fit_scope(self) -> Any:
-        return "stack"
 
     @property
     def needs(self) -> tuple[str, ...]:
@@ -69,6 +58,14 @@ class Calculation(Heavy):
 
     def output_spec(self, spec: StackSpec, fitted: Arrays | None = None) -> StackSpec:
         return spec
+
+    def summarize(self, block: Block, partial: Arrays | None = None) -> dict[int, Arrays]:
+        return {z: {"mean": image.mean()} for z, image in block.images()}
+
+    def finalize(
+        self, summaries: Summaries, spec: StackSpec, partial: Arrays | None = None
+    ) -> Arrays:
+        return {"mean": np.array([each["mean"] for each in summaries.values()])}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -102,7 +99,7 @@ def passes(
     return split_passes(
         steps,
         level_bytes=[level.nbytes for level in chain.levels],
-        rounds=[s.fit_rounds(level) for s, level in zip(steps, chain.levels, strict=False)],
+        rounds=[fit_rounds([chain], index) for index in range(len(steps))],
         chunked_source=chunked,
         known=known or Known(),
     )

@@ -12,9 +12,10 @@ import pytest
 import standin_cupy
 from broken_steps import Smooth
 
-from pystack3d_dask.core import step as step_module
+from pystack3d_dask.core import registry as registry_module
+from pystack3d_dask.core.registry import registry
 from pystack3d_dask.core.spec import StackSpec
-from pystack3d_dask.core.step import known, registry
+from pystack3d_dask.core.stack_fit import known
 from pystack3d_dask.errors import FitRequiredError
 from pystack3d_dask.kernels.backend import has_gpu
 from pystack3d_dask.kernels.destriping.noise_model import Filter
@@ -103,9 +104,9 @@ def entry_points(monkeypatch):
     """Replace the announced steps; the registry is read anew."""
 
     def announce(*entries: tuple[str, str]) -> None:
-        found = [EntryPoint(name, value, step_module.ENTRY_POINTS) for name, value in entries]
+        found = [EntryPoint(name, value, registry_module.ENTRY_POINTS) for name, value in entries]
         metadata = SimpleNamespace(entry_points=lambda group: found)
-        monkeypatch.setattr(step_module.importlib, "metadata", metadata)
+        monkeypatch.setattr(registry_module.importlib, "metadata", metadata)
         registry.cache_clear()
 
     yield announce

@@ -13,8 +13,8 @@ import tifffile
 from scipy import ndimage
 from stacks import WHOLE_CHAIN
 
+from pystack3d_dask.core.registry import registry
 from pystack3d_dask.core.spec import Array
-from pystack3d_dask.core.step import registry
 from pystack3d_dask.demo import VOXEL_SIZE, DemoStack, params_toml, score, score_result
 from pystack3d_dask.errors import ParameterError
 from pystack3d_dask.lazy.corrections import open_result

@@ -151,8 +151,8 @@ class Deep(Destriping):
     def source(self, out, spec, fitted=None):
         return spec.region
 
-    def apply(self, block, source, out, spec, fitted=None):
-        return block[out.relative_to(source).slices].astype(np.float32), {}
+    def apply(self, block, fitted=None):
+        return block.values[block.out.relative_to(block.source).slices].astype(np.float32), {}
 
 
 MESSAGE = "Out of memory allocating 512 bytes"
@@ -182,9 +182,9 @@ def test_slices_go_there_one_by_one_and_are_not_put_together_there(cupy, caplog,
 class Watched(Destriping):
     """Tells how many slices it gets at once, and of which."""
 
-    def apply(self, block, source, out, spec, fitted=None):
-        told.append((type(block).__module__, list(out.z)))
-        return super().apply(block, source, out, spec, fitted)
+    def apply(self, block, fitted=None):
+        told.append((type(block.values).__module__, list(block.out.z)))
+        return super().apply(block, fitted)
 
 
 told: list[tuple[str, list[int]]] = []

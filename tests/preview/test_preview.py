@@ -13,7 +13,7 @@ from stacks import STEPS, images, make_project, write_params
 
 from pystack3d_dask import open_result, open_stack
 from pystack3d_dask.cli.main import cli
-from pystack3d_dask.core.step import registry
+from pystack3d_dask.core.registry import registry
 from pystack3d_dask.errors import ParameterError
 from pystack3d_dask.pipeline import Pipeline
 from pystack3d_dask.preview.preview import preview

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from pystack3d_dask import Pipeline
-from pystack3d_dask.core.step import registry
+from pystack3d_dask.core.registry import registry
 from pystack3d_dask.errors import ParameterError
 from pystack3d_dask.project.config import build_step, find_params, load_project
 

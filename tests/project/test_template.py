@@ -11,7 +11,7 @@ from conftest import textured
 from stacks import WHOLE_CHAIN
 
 from pystack3d_dask import Pipeline
-from pystack3d_dask.core.step import registry
+from pystack3d_dask.core.registry import registry
 from pystack3d_dask.errors import ParameterError, SourceError
 from pystack3d_dask.evidence import Finding
 from pystack3d_dask.project.acquisition import describe

@@ -1,0 +1,137 @@
+"""Corrections that must know something about the whole stack first."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from pystack3d_dask.core.block import Block
+from pystack3d_dask.core.spec import Arrays, Region, StackSpec
+from pystack3d_dask.core.step import FitScope, Step
+from pystack3d_dask.errors import FitRequiredError
+
+SAMPLED = 24  # slices at most that stand for a stack where a fit is estimated
+Summaries = Mapping[int, Arrays]
+
+
+@dataclass(frozen=True, kw_only=True)
+class StackFit(Step):
+    """A correction with a fit to the whole stack: `summarize` sees slices, `finalize` fits.
+
+    With parameters for which `fit_scope` is not "stack", it has none.
+    """
+
+    @property
+    def fit_scope(self) -> FitScope:
+        """What `apply` has to know first: the whole stack, or its own slice."""
+        return "stack"
+
+    @property
+    def fit_channel(self) -> str | None:
+        """Name of the channel whose fit all channels use, "" for the first one.
+
+        None: each channel has a fit of its own.
+        """
+        return None
+
+    @abstractmethod
+    def summarize(self, block: Block, partial: Arrays | None = None) -> dict[int, Arrays]:
+        """Return small arrays per slice of ``block.out``, from which the fit is finished.
+
+        Parameters
+        ----------
+        block : Block
+            Covers the region that `summary_source` named.
+        partial : dict of ndarray, optional
+            What `finalize` returned in the round before.
+        """
+
+    @abstractmethod
+    def finalize(
+        self, summaries: Summaries, spec: StackSpec, partial: Arrays | None = None
+    ) -> Arrays:
+        """Return the fit, or the partial one that the next round needs.
+
+        ``summaries`` may load its values when they are asked for: go through it slice
+        by slice, in order, and do not hold all of it. In an estimate only those of
+        `estimate_slices` are there.
+        """
+
+    def fit_rounds(self, spec: StackSpec) -> int:
+        """Return how often the stack must be seen to fit it: 1 for nearly every step."""
+        return 1
+
+    def summary_source(self, out: Region, spec: StackSpec) -> Region:
+        """Return the input region that `summarize` needs for the slices of ``out``.
+
+        An empty region says that these slices take no part in the fit.
+        """
+        return out
+
+    def summary_scratch_bytes(self, out: Region, spec: StackSpec) -> int:
+        """Return the bytes that `summarize` allocates for itself, beside its input."""
+        return 0
+
+    def estimate_slices(self, shown: Collection[int], spec: StackSpec) -> set[int]:
+        """Return the slices from which a preview estimates a fit that no run has found.
+
+        By default every n-th of the stack, `SAMPLED` at most, and those that are ``shown``.
+        """
+        return {*every(range(spec.shape[0])), *shown}
+
+    def remarks(self, fitted: Arrays, spec: StackSpec) -> Iterator[str]:
+        """Yield what users should know about the fit, such as slices that had no part in it."""
+        yield from ()
+
+
+def stack_fit(step: Step) -> StackFit:
+    """Return a step as one that has a fit to the whole stack.
+
+    Raises
+    ------
+    TypeError
+        When it is none: only those have summaries.
+    """
+    if not isinstance(step, StackFit):
+        message = f"{type(step).__name__} has a fit to the stack, and must derive from StackFit"
+        raise TypeError(message)
+    return step
+
+
+def fit_channel(step: Step) -> str | None:
+    """Return the channel whose fit all channels use; None where each has its own, or none."""
+    return step.fit_channel if isinstance(step, StackFit) else None
+
+
+def fitted_in_rounds(
+    step: StackFit, spec: StackSpec, look: Callable[[int, Arrays | None], Summaries]
+) -> Arrays:
+    """Return the fit of a step, round by round.
+
+    Parameters
+    ----------
+    step : StackFit
+        The step.
+    spec : StackSpec
+        Its input.
+    look : callable
+        ``look(number, partial)`` returns the summaries of a round, by slice in ascending order.
+    """
+    partial: Arrays | None = None
+    for number in range(step.fit_rounds(spec)):
+        partial = step.finalize(look(number, partial), spec, partial)
+    return known(partial)
+
+
+def every(slices: Sequence[int], most: int = SAMPLED) -> Sequence[int]:
+    """Return every n-th of some slices, n the smallest that leaves ``most`` or fewer."""
+    return slices[:: max(1, -(-len(slices) // most))]
+
+
+def known(fitted: Arrays | None) -> Arrays:
+    """Return the fit, or say that one is missing."""
+    if fitted is None:
+        message = "this correction needs its stack-wide fit: compute it first"
+        raise FitRequiredError(message)
+    return fitted
