@@ -21,6 +21,7 @@ from pystack3d_dask.core.chain import Chain, Gather, Work, slabs
 from pystack3d_dask.core.spec import Array, Arrays, Region, StackSpec
 from pystack3d_dask.core.stack_fit import StackFit, fitted_in_rounds, stack_fit
 from pystack3d_dask.core.step import Fits, Step
+from pystack3d_dask.core.traits import charts_of
 from pystack3d_dask.engine.block import run_block
 from pystack3d_dask.kernels.casting import cast_level
 
@@ -300,7 +301,7 @@ def _check_charts(case: _Case, chain: Chain, reference: Array, figures: Arrays) 
     fitted = chain.fitted(0)
     nothing: Arrays = {}
     for known, fit in ((every, fitted), (some, fitted), (nothing, None)):
-        charts = list(case.step.charts(known, case.spec, fit))
+        charts = charts_of(case.step, known, case.spec, fit)
         names = [chart.name for chart in charts]
         case.require(len(set(names)) == len(names), "charts", f"names are {names}")
         for chart in charts:

@@ -8,6 +8,7 @@ import numpy as np
 
 from pystack3d_dask.core.charts import Table
 from pystack3d_dask.core.stack_fit import StackFit, known
+from pystack3d_dask.core.traits import ReportCharts
 from pystack3d_dask.kernels.backend import to_gpu, to_host
 
 
@@ -55,13 +56,14 @@ class MutatesBehindOurBack(Smooth):
         return super().apply(block, fitted)
 
 
-class NamesChartsAlike(Smooth):
+class NamesChartsAlike(ReportCharts, Smooth):
     def charts(self, figures, spec, fitted=None):
-        yield from super().charts(figures, spec, fitted)
-        yield from super().charts(figures, spec, fitted)
+        columns = {"where": figures.get("where", ())}
+        yield Table(name="smooth", title="Levels", text="Read.", columns=columns)
+        yield Table(name="smooth", title="Levels", text="Read.", columns=columns)
 
 
-class ShowsColumnsOfDifferentLengths(Smooth):
+class ShowsColumnsOfDifferentLengths(ReportCharts, Smooth):
     def charts(self, figures, spec, fitted=None):
         columns = {"where": figures.get("where", ()), "level": [1.0]}
         yield Table(name="smooth", title="Levels", text="Read.", columns=columns)

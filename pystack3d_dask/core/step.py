@@ -12,10 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any, ClassVar, Literal
 
-import numpy as np
-
 from pystack3d_dask.core.block import Block
-from pystack3d_dask.core.charts import Chart, statistics
 from pystack3d_dask.core.spec import Array, Arrays, Region, StackSpec
 from pystack3d_dask.errors import Problem
 
@@ -46,9 +43,6 @@ class Step(ABC):
         A heavy step is never computed twice: what follows it is stored.
     nanoseconds : float
         Rough time per pixel on one core, for the estimate that a plan shows.
-    reference_per_channel : bool
-        Whether PyStack3D keeps the files of `reference_outputs` by channel, or those of the
-        first channel in the directory of the step.
     keeps_slices : bool
         Whether slice k of the output is made of slice k of the input.
     keeps_values : bool
@@ -61,7 +55,6 @@ class Step(ABC):
     version: ClassVar[int] = 1
     cost: ClassVar[Literal["light", "heavy"]] = "light"
     nanoseconds: ClassVar[float] = 2.0
-    reference_per_channel: ClassVar[bool] = True
     keeps_slices: ClassVar[bool] = True
     keeps_values: ClassVar[bool] = False
     only_moves: ClassVar[bool] = False
@@ -172,41 +165,6 @@ class Step(ABC):
             The input.
         """
         return dict(fits.get(self.name, {}))
-
-    def reference_outputs(
-        self, figures: Arrays, spec: StackSpec, fitted: Arrays | None = None
-    ) -> dict[str, Array | Arrays]:
-        """Return the files that PyStack3D leaves beside the slices of one channel.
-
-        Parameters
-        ----------
-        figures : dict of ndarray
-            What is recorded per slice of the output: ``before``, ``raw`` and ``cast``, each
-            minimum, maximum and mean, shape (slices, 3), and the figures of `apply`.
-        spec : StackSpec
-            The input.
-        fitted : dict of ndarray, optional
-            The fit that `apply` works with.
-
-        Returns
-        -------
-        dict
-            By path inside the directory of the channel: an array (``.npy``; ``.txt`` for
-            numbers as text), or several by name (``.npz``).
-        """
-        stages = [figures[stage] for stage in ("before", "raw", "cast")]
-        return {"outputs/stats.npy": np.stack(stages, axis=1)}
-
-    def charts(
-        self, figures: Arrays, spec: StackSpec, fitted: Arrays | None = None
-    ) -> Iterator[Chart]:
-        """Yield what a report shows of this step on one channel.
-
-        Parameters are those of `reference_outputs`. Of a run that was interrupted, slices may
-        be NaN and figures missing.
-        """
-        if "cast" in figures:
-            yield statistics(figures)
 
 
 def _immutable(value: Any) -> Any:

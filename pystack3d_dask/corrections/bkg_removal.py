@@ -15,6 +15,7 @@ from pystack3d_dask.core.charts import Chart
 from pystack3d_dask.core.spec import Array, Arrays, Region, StackSpec
 from pystack3d_dask.core.stack_fit import StackFit, Summaries, every
 from pystack3d_dask.core.step import FitScope
+from pystack3d_dask.core.traits import ReferenceLayout, ReportCharts
 from pystack3d_dask.corrections.local_background import LocalBackground, Window
 from pystack3d_dask.corrections.plausible import doubt_neighborhood, doubt_thresholds
 from pystack3d_dask.corrections.polynomial_background import PolynomialBackground
@@ -27,7 +28,7 @@ WIDEST = 1e9  # voxels of a window: more than any stack has
 
 
 @dataclass(frozen=True, kw_only=True)
-class BackgroundRemoval(StackFit):
+class BackgroundRemoval(ReportCharts, ReferenceLayout, StackFit):
     """Subtract a slowly varying background.
 
     Parameters
@@ -161,15 +162,13 @@ class BackgroundRemoval(StackFit):
         self, figures: Arrays, spec: StackSpec, fitted: Arrays | None = None
     ) -> dict[str, Array | Arrays]:
         method = self._on(spec)
-        files = super().reference_outputs(figures, spec, fitted)
-        if isinstance(method, PolynomialBackground):
-            files |= method.reference_outputs(figures, fitted)
-        return files
+        if isinstance(method, LocalBackground):
+            return {}
+        return method.reference_outputs(figures, fitted)
 
     def charts(
         self, figures: Arrays, spec: StackSpec, fitted: Arrays | None = None
     ) -> Iterator[Chart]:
-        yield from super().charts(figures, spec, fitted)
         method = self._on(spec)
         if isinstance(method, PolynomialBackground):
             yield from method.charts(figures, fitted)

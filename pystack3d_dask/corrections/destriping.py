@@ -13,6 +13,7 @@ from pystack3d_dask.core.block import Block
 from pystack3d_dask.core.charts import Chart, Lines
 from pystack3d_dask.core.spec import Array, Arrays, Region, StackSpec
 from pystack3d_dask.core.step import Step
+from pystack3d_dask.core.traits import ReportCharts
 from pystack3d_dask.corrections.plausible import doubt_stripe
 from pystack3d_dask.errors import Problem
 from pystack3d_dask.kernels.backend import namespace
@@ -37,7 +38,7 @@ DAMPING = (1e-3, 1e6)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Destriping(Step):
+class Destriping(ReportCharts, Step):
     """Remove stripes: by VSNR, or in wavelet space.
 
     Parameters
@@ -144,7 +145,6 @@ class Destriping(Step):
     def charts(
         self, figures: Arrays, spec: StackSpec, fitted: Arrays | None = None
     ) -> Iterator[Chart]:
-        yield from super().charts(figures, spec, fitted)
         if "iterations" not in figures:
             return
         changes = figures["convergence"]

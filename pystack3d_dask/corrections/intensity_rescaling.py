@@ -18,6 +18,7 @@ from pystack3d_dask.core.charts import Chart, Lines, Maps
 from pystack3d_dask.core.spec import Array, Arrays, Precision, Region, StackSpec
 from pystack3d_dask.core.stack_fit import StackFit, Summaries, every, known
 from pystack3d_dask.core.step import FitScope
+from pystack3d_dask.core.traits import ReferenceLayout, ReportCharts
 from pystack3d_dask.corrections.plausible import doubt_range, doubt_window
 from pystack3d_dask.errors import Problem
 from pystack3d_dask.kernels.backend import namespace
@@ -42,7 +43,7 @@ FINEST_RANGE = 1e-9  # of the levels themselves, for which doubles can tell bins
 
 
 @dataclass(frozen=True, kw_only=True)
-class IntensityRescaling(StackFit):
+class IntensityRescaling(ReportCharts, ReferenceLayout, StackFit):
     """Match the histogram of each slice to that of the slices around it.
 
     Parameters
@@ -162,13 +163,12 @@ class IntensityRescaling(StackFit):
     def reference_outputs(
         self, figures: Arrays, spec: StackSpec, fitted: Arrays | None = None
     ) -> dict[str, Array | Arrays]:
-        """Return the statistics, and the histograms before, wanted and after.
+        """Return the histograms before, wanted and after.
 
         The last counts each bin where its center is mapped to: exact in precision "source".
         """
         counts, wanted, after = self._histograms(known(fitted), spec.precision)
         return {
-            **super().reference_outputs(figures, spec, fitted),
             "outputs/histo_orig.npy": counts,
             "outputs/histos_ref.npy": (
                 wanted if self.filter_size == ALL_SLICES else wanted.astype(counts.dtype)
@@ -179,7 +179,6 @@ class IntensityRescaling(StackFit):
     def charts(
         self, figures: Arrays, spec: StackSpec, fitted: Arrays | None = None
     ) -> Iterator[Chart]:
-        yield from super().charts(figures, spec, fitted)
         if fitted is None:
             return
         before, wanted, after = self._histograms(fitted, spec.precision)

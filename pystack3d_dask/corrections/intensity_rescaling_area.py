@@ -18,6 +18,7 @@ from pystack3d_dask.core.charts import Chart, Lines
 from pystack3d_dask.core.spec import Array, Arrays, Region, StackSpec
 from pystack3d_dask.core.stack_fit import StackFit, Summaries, known
 from pystack3d_dask.core.step import FitScope
+from pystack3d_dask.core.traits import ReferenceLayout, ReportCharts
 from pystack3d_dask.corrections.plausible import doubt_thresholds
 from pystack3d_dask.errors import Problem
 from pystack3d_dask.kernels.intensity.masks import check_thresholds, limits, within
@@ -27,7 +28,7 @@ FITTED = ("means", "factors")
 
 
 @dataclass(frozen=True, kw_only=True)
-class IntensityRescalingArea(StackFit):
+class IntensityRescalingArea(ReportCharts, ReferenceLayout, StackFit):
     """Multiply each slice so that an area has the same mean gray level everywhere.
 
     The factor of a slice is the median over all slices of the mean in the area, over the
@@ -118,7 +119,6 @@ class IntensityRescalingArea(StackFit):
     ) -> dict[str, Array | Arrays]:
         fit = known(fitted)
         return {
-            **super().reference_outputs(figures, spec, fitted),
             "outputs/means.npy": fit["means"],
             "outputs/factors.npy": fit["factors"],
         }
@@ -126,7 +126,6 @@ class IntensityRescalingArea(StackFit):
     def charts(
         self, figures: Arrays, spec: StackSpec, fitted: Arrays | None = None
     ) -> Iterator[Chart]:
-        yield from super().charts(figures, spec, fitted)
         if fitted is not None:
             means, factors = (np.where(fitted["valid"], fitted[k], np.nan) for k in FITTED)
             yield Lines(

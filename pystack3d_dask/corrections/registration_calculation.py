@@ -14,6 +14,7 @@ from pystack3d_dask.core.charts import Chart, Lines, outlying
 from pystack3d_dask.core.spec import Array, Arrays, Region, StackSpec
 from pystack3d_dask.core.stack_fit import StackFit, Summaries, known
 from pystack3d_dask.core.step import FitScope
+from pystack3d_dask.core.traits import ReferenceLayout, ReportCharts
 from pystack3d_dask.corrections.plausible import doubt_compared, doubt_mask
 from pystack3d_dask.errors import Problem
 from pystack3d_dask.kernels.intensity.masks import limits
@@ -60,7 +61,7 @@ class Compared(NamedTuple):
 
 
 @dataclass(frozen=True, kw_only=True)
-class RegistrationCalculation(StackFit):
+class RegistrationCalculation(ReportCharts, ReferenceLayout, StackFit):
     """Find how each slice lies on the slice before it; pixels stay as they are.
 
     `RegistrationTransformation` moves the slices. Images are compared by StackReg
@@ -261,7 +262,6 @@ class RegistrationCalculation(StackFit):
     def charts(
         self, figures: Arrays, spec: StackSpec, fitted: Arrays | None = None
     ) -> Iterator[Chart]:
-        yield from super().charts(figures, spec, fitted)
         if fitted is None:
             return
         parts = [(part.start, part.shape) for part in self._blocks(spec)]

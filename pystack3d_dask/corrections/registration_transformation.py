@@ -13,6 +13,7 @@ from pystack3d_dask.core.charts import Chart, Lines, Table
 from pystack3d_dask.core.spec import Array, Arrays, Region, StackSpec
 from pystack3d_dask.core.stack_fit import known
 from pystack3d_dask.core.step import Fits, Step
+from pystack3d_dask.core.traits import ReferenceLayout, ReportCharts
 from pystack3d_dask.corrections.plausible import doubt_drift, doubt_window
 from pystack3d_dask.corrections.registration_calculation import RegistrationCalculation
 from pystack3d_dask.errors import Problem, RunError
@@ -41,7 +42,7 @@ FARTHEST = 1e4  # pixels that a slice may drift against the one before
 
 
 @dataclass(frozen=True, kw_only=True)
-class RegistrationTransformation(Step):
+class RegistrationTransformation(ReportCharts, ReferenceLayout, Step):
     """Move every slice onto the first one, as `RegistrationCalculation` found it.
 
     Parameters
@@ -188,12 +189,9 @@ class RegistrationTransformation(Step):
     def reference_outputs(
         self, figures: Arrays, spec: StackSpec, fitted: Arrays | None = None
     ) -> dict[str, Array | Arrays]:
-        """Return the statistics, the matrices applied, and the rectangle that is kept."""
+        """Return the matrices applied, and the rectangle that is kept."""
         fit = known(fitted)
-        files = {
-            **super().reference_outputs(figures, spec, fitted),
-            "outputs/tmats_cumul.npy": fit["matrices"],
-        }
+        files: dict[str, Array | Arrays] = {"outputs/tmats_cumul.npy": fit["matrices"]}
         if self.cropping:
             files["outputs/inds_crop.txt"] = fit["rectangle"]
             files["outputs/img_crop.npy"] = _reached(fit, spec).astype(np.float64)
@@ -202,7 +200,6 @@ class RegistrationTransformation(Step):
     def charts(
         self, figures: Arrays, spec: StackSpec, fitted: Arrays | None = None
     ) -> Iterator[Chart]:
-        yield from super().charts(figures, spec, fitted)
         if fitted is None:
             return
         matrices = fitted["matrices"]

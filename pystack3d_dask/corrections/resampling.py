@@ -13,6 +13,7 @@ from pystack3d_dask.core.charts import Chart, Lines, padded
 from pystack3d_dask.core.spec import Array, Arrays, Region, StackSpec
 from pystack3d_dask.core.stack_fit import known
 from pystack3d_dask.core.step import Fits, Step
+from pystack3d_dask.core.traits import ReferenceLayout, ReportCharts
 from pystack3d_dask.corrections.plausible import doubt_distance
 from pystack3d_dask.corrections.positions import (
     POLICY,
@@ -39,7 +40,7 @@ MOST = 1000  # slices made of one: more are a mistake of units, and too many to 
 
 
 @dataclass(frozen=True, kw_only=True)
-class Resampling(Step):
+class Resampling(ReportCharts, ReferenceLayout, Step):
     """Make slices at regular, or given, positions along z.
 
     Parameters
@@ -181,17 +182,9 @@ class Resampling(Step):
     def reference_outputs(
         self, figures: Arrays, spec: StackSpec, fitted: Arrays | None = None
     ) -> dict[str, Array | Arrays]:
-        """Return positions and statistics, those of the input and the output side by side.
-
-        Input and output differ in the number of slices: the shorter ends in NaN.
-        """
+        """Return the positions of the slices before and after."""
         z = known(fitted)["z"]
-        stages = [figures["before"], figures["raw"], figures["cast"]]
-        stats = np.full((max(map(len, stages)), 3, 3), np.nan)
-        for index, stage in enumerate(stages):
-            stats[: len(stage), index] = stage
         return {
-            "outputs/stats.npy": stats,
             "outputs/zpos_in.npy": np.array(self._positions(spec) or ()),
             "outputs/zpos_out.npy": z,
         }
@@ -199,7 +192,6 @@ class Resampling(Step):
     def charts(
         self, figures: Arrays, spec: StackSpec, fitted: Arrays | None = None
     ) -> Iterator[Chart]:
-        yield from super().charts(figures, spec, fitted)
         positions = self._positions(spec)
         if fitted is None or positions is None:
             return

@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from pystack3d_dask.core.spec import Arrays, StackSpec
 from pystack3d_dask.core.stack_fit import StackFit
 from pystack3d_dask.core.step import FitScope
 
@@ -31,4 +30,3 @@ class Scoped(StackFit):
     @property
     def fit_scope(self) -> FitScope:
         return self.scope
-

@@ -14,6 +14,7 @@ import numpy as np
 
 from pystack3d_dask.core.chain import Chain
 from pystack3d_dask.core.spec import Array, Arrays
+from pystack3d_dask.core.traits import ReferenceLayout
 from pystack3d_dask.engine.summary import load_figures
 from pystack3d_dask.errors import ExportError
 from pystack3d_dask.export.export import (
@@ -91,13 +92,30 @@ def _stack(project: Project, chains: Sequence[Chain], level: int) -> list[Channe
 def _write_outputs(project: Project, chains: Sequence[Chain], level: int, folder: Path) -> None:
     step = project.steps[level - 1]
     figures = load_figures(project, level)
-    for index, chain in enumerate(chains if step.reference_per_channel else chains[:1]):
+    per_channel = not isinstance(step, ReferenceLayout) or step.reference_per_channel
+    for index, chain in enumerate(chains if per_channel else chains[:1]):
         own = {name: values[index] for name, values in figures.items()}
-        fitted = chain.fitted(level - 1)
-        files = step.reference_outputs(own, chain.levels[level - 1], fitted)
+        files: dict[str, Array | Arrays] = {}
+        if per_channel:
+            files["outputs/stats.npy"] = _statistics(own)
+        if isinstance(step, ReferenceLayout):
+            fitted = chain.fitted(level - 1)
+            files |= step.reference_outputs(own, chain.levels[level - 1], fitted)
         inside = channel_folder(project.source.channels[index])
         for name, content in files.items():
-            _save((folder / inside if step.reference_per_channel else folder) / name, content)
+            _save((folder / inside if per_channel else folder) / name, content)
+
+
+def _statistics(figures: Arrays) -> Array:
+    """Return minimum, maximum and mean of each slice before, after, and after casting.
+
+    Where input and output differ in the number of slices, the shorter ends in NaN.
+    """
+    stages = [figures[stage] for stage in ("before", "raw", "cast")]
+    stats = np.full((max(map(len, stages)), len(stages), 3), np.nan)
+    for index, stage in enumerate(stages):
+        stats[: len(stage), index] = stage
+    return stats
 
 
 def _save(path: Path, content: Array | Arrays) -> None:

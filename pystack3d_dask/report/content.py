@@ -13,6 +13,7 @@ from pystack3d_dask.core.charts import Chart, Lines, Table, statistics
 from pystack3d_dask.core.formatting import in_units
 from pystack3d_dask.core.geometry import assumed_axes, geometry_notes
 from pystack3d_dask.core.step import Step
+from pystack3d_dask.core.traits import charts_of
 from pystack3d_dask.engine.summary import VERSIONED, bad_slice_note, bad_slices, remarks
 from pystack3d_dask.errors import StackError
 from pystack3d_dask.project.known import plan_project
@@ -257,15 +258,12 @@ def _step_group(known: RunKnown, step: Step, index: int, channel: int) -> Group:
     chain = known.chains[channel]
     figures = {name: each[channel] for name, each in known.figures(index + 1).items()}
     fitted = chain.fitted(index)
-    charts: tuple[Chart, ...] = ()
-    if step.name in chain.borrowed:
-        charts = (statistics(figures),) if "cast" in figures else ()
-    else:
-        charts = tuple(step.charts(figures, chain.levels[index], fitted))
+    is_own = step.name not in chain.borrowed
+    charts = charts_of(step, figures, chain.levels[index], fitted, own=is_own)
     notes = [] if charts else ["No run has come to this step yet."]
     if step.name in chain.borrowed:
         notes.append("This channel uses what was found on another one.")
-    return Group(channel=_shown(known, channel), charts=charts, notes=tuple(notes))
+    return Group(channel=_shown(known, channel), charts=tuple(charts), notes=tuple(notes))
 
 
 def _source_section(known: RunKnown) -> Section:

@@ -14,6 +14,7 @@ from parity_projects import CHANNELS, DARK, Pair, defective_stack, run_both
 from stacks import STEPS, images, make_project
 
 from pystack3d_dask.core.spec import Array, Arrays, StackSpec
+from pystack3d_dask.core.traits import ReferenceLayout
 from pystack3d_dask.corrections.cropping import Cropping
 from pystack3d_dask.errors import ExportError
 from pystack3d_dask.pipeline import Pipeline
@@ -142,7 +143,7 @@ def test_without_steps_there_is_nothing_to_lay_out(tmp_path: Path) -> None:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Shared(Cropping):
+class Shared(ReferenceLayout, Cropping):
     """A step whose outputs are those of all channels."""
 
     name: ClassVar[str] = "shared"
