@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import tables
 from stacks import images, write_slices
 
 from pystack3d_dask.cli.main import cli
@@ -84,3 +85,8 @@ def test_the_tables_of_the_contributing_guide_are_toml() -> None:
 def test_links_lead_somewhere(document: str) -> None:
     links = PATHS.findall((ROOT / document).read_text())
     assert all(link.startswith("https://") or (ROOT / link).exists() for link in links)
+
+
+def test_the_table_of_corrections_is_made_of_their_declarations() -> None:
+    readme = (ROOT / "README.md").read_text()
+    assert tables.written(readme) == readme, "python docs/tables.py writes it anew"

@@ -36,6 +36,13 @@ class Step(ABC):
     ----------
     name : str
         Name in ``process_steps`` and of the table in ``params.toml``.
+    purpose : str
+        What it mends, and how, in a line: for the README, and for those who choose.
+    usual_place : int
+        Where it stands among the corrections that ``init`` lists: lower ones come first.
+    template : str
+        Its table in what ``init`` writes, with placeholders for what the acquisition decides (see
+        `pystack3d_dask.project.template`); without one, parameters are listed with their defaults.
     version : int
         To be raised when the same parameters give other values; finished blocks of
         the older version are then computed again.
@@ -52,6 +59,9 @@ class Step(ABC):
     """
 
     name: ClassVar[str]
+    purpose: ClassVar[str] = ""
+    usual_place: ClassVar[int] = 1000
+    template: ClassVar[str] = ""
     version: ClassVar[int] = 1
     cost: ClassVar[Literal["light", "heavy"]] = "light"
     nanoseconds: ClassVar[float] = 2.0

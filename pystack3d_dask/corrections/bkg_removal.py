@@ -66,6 +66,23 @@ class BackgroundRemoval(ReportCharts, ReferenceLayout, StackFit):
     """
 
     name: ClassVar[str] = "bkg_removal"
+    purpose: ClassVar[str] = (
+        "shadows and charging: a robust polynomial over the stack (3D) or per slice (2D), "
+        'or the mean over a window around each pixel (`method = "local"`)'
+    )
+    usual_place: ClassVar[int] = 20
+    template: ClassVar[str] = """\
+{orders:<31} # largest powers of x, y, z; [1, 2]: a fit for each slice
+cross_terms = true              # their products too
+skip_factors = {skips:<16} # every how many pixels in x, y and slices in z is sampled
+# poly_basis = "1 + x + x*y + z**2"   # the terms, in place of orders
+# threshold_min = 2             # pixels outside the thresholds take no part, and stay
+# threshold_max = 250
+# weight_func = "HuberT"        # or "Hampel", "None"
+{preserve_avg:<31} # keep the mean, not the constant of the polynomial
+# method = "local"              # the mean over a window around each pixel instead:
+# size = [200, 200, 20]         # its width, height and depth in pixels
+"""
     version: ClassVar[int] = 2
     nanoseconds: ClassVar[float] = 2.0
 

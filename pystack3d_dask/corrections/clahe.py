@@ -59,6 +59,17 @@ class CLAHE(Scoped):
     """
 
     name: ClassVar[str] = "clahe"
+    purpose: ClassVar[str] = (
+        "exposure: histogram equalization of the surroundings with limited contrast, in "
+        "three dimensions or in each slice"
+    )
+    usual_place: ClassVar[int] = 120
+    template: ClassVar[str] = """\
+scope = "stack"                 # tiles in three dimensions; "slice": in each slice
+# size = [100, 100, 20]         # of a tile in x, y, z; by default an eighth of the stack
+# size_unit = "pixels"          # or "um"
+clip_limit = 0.01               # the smaller the less contrast, at most 1
+"""
     nanoseconds: ClassVar[float] = 50.0
 
     size: tuple[float, ...] | None = None

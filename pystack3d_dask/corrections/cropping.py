@@ -25,6 +25,11 @@ class Cropping(Step):
     """
 
     name: ClassVar[str] = "cropping"
+    purpose: ClassVar[str] = "keeps a rectangle; only that region of the slices is read"
+    usual_place: ClassVar[int] = 10
+    template: ClassVar[str] = """\
+area = {area}{area_origin}
+{regions}"""
     nanoseconds: ClassVar[float] = 0.1
     keeps_values: ClassVar[bool] = True
     only_moves: ClassVar[bool] = True
@@ -53,3 +58,10 @@ class CroppingFinal(Cropping):
     """Keep a rectangle of what the other steps leave, in pixels of that image."""
 
     name: ClassVar[str] = "cropping_final"
+    purpose: ClassVar[str] = (
+        "keeps a rectangle of what the other steps give: cuts off what they spoil at the borders"
+    )
+    usual_place: ClassVar[int] = 130
+    template: ClassVar[str] = """\
+area = {kept}    # in pixels of what the other steps leave
+"""

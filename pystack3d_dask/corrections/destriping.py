@@ -64,6 +64,18 @@ class Destriping(ReportCharts, Step):
     """
 
     name: ClassVar[str] = "destriping"
+    purpose: ClassVar[str] = (
+        "curtains and other stationary noise: VSNR with any number of filters, or wavelets"
+    )
+    usual_place: ClassVar[int] = 70
+    template: ClassVar[str] = """\
+# along is the length of a stripe; theta = 0: upright ones; sigma = [across, along] in pixels
+# noise_level: the higher, the more is removed, of the specimen too: look at `sweep` and `preview`
+filters = [{filters}]
+maxit = 100
+cvg_threshold = 1e-2            # stop where the largest change falls to it; 0: never
+# wavelet_decomposition = {{ wavelet = "db15", sigma = 2.5 }}   # in place of filters
+"""
     cost: ClassVar[Literal["light", "heavy"]] = "heavy"
     nanoseconds: ClassVar[float] = 500.0
     version: ClassVar[int] = 2

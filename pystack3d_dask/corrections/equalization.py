@@ -54,6 +54,11 @@ class Equalization(Scoped):
     """
 
     name: ClassVar[str] = "equalization"
+    purpose: ClassVar[str] = "exposure: histogram equalization, of the stack or of each slice"
+    usual_place: ClassVar[int] = 110
+    template: ClassVar[str] = """\
+scope = "stack"                 # the histogram of all slices; "slice": of each
+"""
     nanoseconds: ClassVar[float] = 3.0
 
     nbins: int = 256

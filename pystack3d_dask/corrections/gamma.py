@@ -36,6 +36,12 @@ class Gamma(Step):
     """
 
     name: ClassVar[str] = "gamma"
+    purpose: ClassVar[str] = "exposure: a power law"
+    usual_place: ClassVar[int] = 100
+    template: ClassVar[str] = """\
+gamma = 0.7                     # below 1 brightens, above 1 darkens
+# in_range = [0, 255]           # what is black and white; by default the ends of the type
+"""
     nanoseconds: ClassVar[float] = 3.0
 
     gamma: float = 1.0

@@ -66,6 +66,14 @@ class IntensityRescaling(ReportCharts, ReferenceLayout, StackFit):
     """
 
     name: ClassVar[str] = "intensity_rescaling"
+    purpose: ClassVar[str] = "brightness jumps: matches each slice's histogram to its neighbors'"
+    usual_place: ClassVar[int] = 30
+    template: ClassVar[str] = """\
+nbins = 256
+filter_size = 10                # slices averaged to make the target; -1: all, which also removes
+                                # what really changes along z
+# range_bins = [0, 255]         # by default the stack's, without fill values and outliers
+"""
     nanoseconds: ClassVar[float] = 3.0
     version: ClassVar[int] = 2
 

@@ -48,6 +48,14 @@ class IntensityRescalingArea(ReportCharts, ReferenceLayout, StackFit):
     """
 
     name: ClassVar[str] = "intensity_rescaling_area"
+    purpose: ClassVar[str] = "brightness jumps: gives one area the same mean in every slice"
+    usual_place: ClassVar[int] = 40
+    template: ClassVar[str] = """\
+area = {kept}
+# threshold_min = 2
+# threshold_max = 250
+factors_range = [0.8, 1.2]
+"""
     version: ClassVar[int] = 2
     nanoseconds: ClassVar[float] = 1.0
 

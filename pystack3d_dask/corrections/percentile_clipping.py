@@ -56,6 +56,14 @@ class PercentileClipping(Scoped):
     """
 
     name: ClassVar[str] = "percentile_clipping"
+    purpose: ClassVar[str] = (
+        "exposure: contrast between two percentiles, of the stack or of each slice"
+    )
+    usual_place: ClassVar[int] = 90
+    template: ClassVar[str] = """\
+percentiles = [0.5, 99.5]       # gray levels that become black and white
+scope = "stack"                 # percentiles of all slices; "slice": of each
+"""
     nanoseconds: ClassVar[float] = 2.0
 
     percentiles: Limits = (0.5, 99.5)

@@ -105,6 +105,19 @@ class RegistrationCalculation(ReportCharts, ReferenceLayout, StackFit):
     """
 
     name: ClassVar[str] = "registration_calculation"
+    purpose: ClassVar[str] = (
+        "finds how each slice lies on the one before (StackReg: shift, rotation, scale, "
+        'affine; or `method = "phase"`, faster, for shifts; whole slices, an area, or '
+        "blocks); a bad slice does not displace the others"
+    )
+    usual_place: ClassVar[int] = 50
+    template: ClassVar[str] = """\
+# area = {kept}   # where slices are compared; by default all of what comes in
+# threshold = 60                # compare which pixels are at most this, not their values
+# nb_blocks = [1, 1]            # rows and columns of blocks that move each for itself
+transformation = "TRANSLATION"  # or "RIGID_BODY", "SCALED_ROTATION", "AFFINE"
+method = "phase"                # for TRANSLATION; or "stackreg", slower and less exact
+"""
     nanoseconds: ClassVar[float] = 0.1
     reference_per_channel: ClassVar[bool] = False
     keeps_values: ClassVar[bool] = True

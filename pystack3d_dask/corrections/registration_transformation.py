@@ -75,6 +75,18 @@ class RegistrationTransformation(ReportCharts, ReferenceLayout, Step):
     """
 
     name: ClassVar[str] = "registration_transformation"
+    purpose: ClassVar[str] = (
+        "moves the slices accordingly; leaves a known drift or the slow part of the motion "
+        "in; keeps what all slices show"
+    )
+    usual_place: ClassVar[int] = 60
+    template: ClassVar[str] = """\
+# constant_drift = [0.0, 0.0]   # real motion in pixels per slice, to the right and down
+# box_size_averaging = 10       # slices over which motion is real and stays
+# subpixel = false              # leave out movements of less than a pixel
+# mode = "constant"             # beyond the image; "edge", "symmetric", "reflect", "wrap"
+cropping = true                 # keep what every slice covers
+"""
     only_moves: ClassVar[bool] = True
     nanoseconds: ClassVar[float] = 8.0
 

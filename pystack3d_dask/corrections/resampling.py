@@ -65,6 +65,16 @@ class Resampling(ReportCharts, ReferenceLayout, Step):
     """
 
     name: ClassVar[str] = "resampling"
+    purpose: ClassVar[str] = (
+        "uneven slices: equal distances along z, from the positions in names or metadata, or a list"
+    )
+    usual_place: ClassVar[int] = 80
+    template: ClassVar[str] = """\
+policy = {policy}
+{dz}
+# zpos_out = [0.0, 0.01, 0.02]  # positions in µm, in place of dz
+z_source = {z_source:<20} # what tells z: "names", "metadata", "coordinates", or a list of µm
+"""
     nanoseconds: ClassVar[float] = 1.5
     keeps_slices: ClassVar[bool] = False
     only_moves: ClassVar[bool] = True

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import MISSING, fields
 from pathlib import Path
 
 from pystack3d_dask.core.finding import Finding
 from pystack3d_dask.core.registry import registry
+from pystack3d_dask.core.step import Step
 from pystack3d_dask.errors import ParameterError, Problem
 from pystack3d_dask.io.tiff.metadata import shown
 from pystack3d_dask.project.acquisition import Acquisition, Found
@@ -15,14 +17,6 @@ from pystack3d_dask.project.config import PARAMS_NAME
 
 CAUTIOUS_FILTER = {"name": "Gabor", "noise_level": 1, "sigma": [1, 30], "theta": 0}
 SAMPLES = 16  # at least, along each axis, for the fit of a background
-OPTIONAL = {  # listed, never switched on by itself, and what each is for
-    "intensity_rescaling_area": "one area gets the same mean in every slice",
-    "percentile_clipping": "contrast between two percentiles",
-    "gamma": "contrast by a power law",
-    "equalization": "contrast by the histogram",
-    "clahe": "contrast by the histogram of the surroundings",
-    "cropping_final": "cuts off what the other steps spoil at the borders",
-}
 
 UNKNOWN_SIZE = "The images do not tell the size of pixels: voxel_size, below, does."
 HEAD = """\
@@ -50,86 +44,6 @@ process_steps = [
 
 # Areas are [xmin, xmax, ymin, ymax] in pixels, origin bottom left.
 """
-
-# in the usual order
-TABLES = {
-    "cropping": """\
-area = {area}{area_origin}
-{regions}\
-""",
-    "bkg_removal": """\
-{orders:<31} # largest powers of x, y, z; [1, 2]: a fit for each slice
-cross_terms = true              # their products too
-skip_factors = {skips:<16} # every how many pixels in x, y and slices in z is sampled
-# poly_basis = "1 + x + x*y + z**2"   # the terms, in place of orders
-# threshold_min = 2             # pixels outside the thresholds take no part, and stay
-# threshold_max = 250
-# weight_func = "HuberT"        # or "Hampel", "None"
-{preserve_avg:<31} # keep the mean, not the constant of the polynomial
-# method = "local"              # the mean over a window around each pixel instead:
-# size = [200, 200, 20]         # its width, height and depth in pixels
-""",
-    "intensity_rescaling": """\
-nbins = 256
-filter_size = 10                # slices averaged to make the target; -1: all, which also removes
-                                # what really changes along z
-# range_bins = [0, 255]         # by default the stack's, without fill values and outliers
-""",
-    "intensity_rescaling_area": """\
-area = {kept}
-# threshold_min = 2
-# threshold_max = 250
-factors_range = [0.8, 1.2]
-""",
-    "registration_calculation": """\
-# area = {kept}   # where slices are compared; by default all of what comes in
-# threshold = 60                # compare which pixels are at most this, not their values
-# nb_blocks = [1, 1]            # rows and columns of blocks that move each for itself
-transformation = "TRANSLATION"  # or "RIGID_BODY", "SCALED_ROTATION", "AFFINE"
-method = "phase"                # for TRANSLATION; or "stackreg", slower and less exact
-""",
-    "registration_transformation": """\
-# constant_drift = [0.0, 0.0]   # real motion in pixels per slice, to the right and down
-# box_size_averaging = 10       # slices over which motion is real and stays
-# subpixel = false              # leave out movements of less than a pixel
-# mode = "constant"             # beyond the image; "edge", "symmetric", "reflect", "wrap"
-cropping = true                 # keep what every slice covers
-""",
-    "destriping": """\
-# along is the length of a stripe; theta = 0: upright ones; sigma = [across, along] in pixels
-# noise_level: the higher, the more is removed, of the specimen too: look at `sweep` and `preview`
-filters = [{filters}]
-maxit = 100
-cvg_threshold = 1e-2            # stop where the largest change falls to it; 0: never
-# wavelet_decomposition = {{ wavelet = "db15", sigma = 2.5 }}   # in place of filters
-""",
-    "resampling": """\
-policy = {policy}
-{dz}
-# zpos_out = [0.0, 0.01, 0.02]  # positions in µm, in place of dz
-z_source = {z_source:<20} # what tells z: "names", "metadata", "coordinates", or a list of µm
-""",
-    "percentile_clipping": """\
-percentiles = [0.5, 99.5]       # gray levels that become black and white
-scope = "stack"                 # percentiles of all slices; "slice": of each
-""",
-    "gamma": """\
-gamma = 0.7                     # below 1 brightens, above 1 darkens
-# in_range = [0, 255]           # what is black and white; by default the ends of the type
-""",
-    "equalization": """\
-scope = "stack"                 # the histogram of all slices; "slice": of each
-""",
-    "clahe": """\
-scope = "stack"                 # tiles in three dimensions; "slice": in each slice
-# size = [100, 100, 20]         # of a tile in x, y, z; by default an eighth of the stack
-# size_unit = "pixels"          # or "um"
-clip_limit = 0.01               # the smaller the less contrast, at most 1
-""",
-    "cropping_final": """\
-area = {kept}    # in pixels of what the other steps leave
-""",
-}
 
 
 def write_params(
@@ -187,9 +101,7 @@ def _existing(path: Path) -> ParameterError:
 
 def render(acquisition: Acquisition, findings: Mapping[str, Finding]) -> str:
     """Return the text for an acquisition, with the corrections that there are."""
-    known = {
-        name: body for name, body in tables(acquisition, findings).items() if name in registry()
-    }
+    known = tables(acquisition, findings)
     verdicts = {name: _verdict(name, acquisition, findings) for name in known}
     spec = acquisition.source.specs[0]
     slices, height, width = spec.shape
@@ -207,7 +119,7 @@ def render(acquisition: Acquisition, findings: Mapping[str, Finding]) -> str:
 
 
 def tables(acquisition: Acquisition, findings: Mapping[str, Finding]) -> dict[str, str]:
-    """Return the table of each correction, whether there is one of this name or not."""
+    """Return the table of each correction, in their usual order."""
     spec, area = acquisition.source.specs[0], acquisition.area
     width, height = area.value[1] - area.value[0], area.value[3] - area.value[2]
     fitted = (width, height, spec.shape[0]) if spec.shape[0] > 1 else (width, height)
@@ -227,7 +139,19 @@ def tables(acquisition: Acquisition, findings: Mapping[str, Finding]) -> dict[st
         "dz": _distance(acquisition.dz),
         "z_source": json.dumps(acquisition.z_source or "names"),
     }
-    return {name: body.format(**values) for name, body in TABLES.items()}
+    steps = sorted(registry().values(), key=lambda step: (step.usual_place, step.name))
+    return {step.name: step.template.format(**values) or _fields_of(step) for step in steps}
+
+
+def _fields_of(step: type[Step]) -> str:
+    """Return a table of the parameters with their defaults, as comments."""
+    lines = []
+    for field in fields(step):
+        default = field.default if field.default_factory is MISSING else field.default_factory()
+        is_simple = isinstance(default, bool | int | float | str | list | tuple)
+        value = json.dumps(default) if is_simple else "..."
+        lines.append(f"# {field.name} = {value}\n" * (field.name != "checkpoint"))
+    return "".join(lines)
 
 
 def _size(acquisition: Acquisition) -> str:
@@ -248,8 +172,6 @@ def _verdict(
     name: str, acquisition: Acquisition, findings: Mapping[str, Finding]
 ) -> tuple[bool, str]:
     """Return whether a correction is switched on, and why."""
-    if name in OPTIONAL:
-        return False, OPTIONAL[name]
     if name == "cropping":
         _, rows, columns = acquisition.source.specs[0].shape
         is_part = tuple(acquisition.area.value) != (0, columns, 0, rows)
@@ -257,7 +179,7 @@ def _verdict(
     if name == "resampling" and (acquisition.dz is None or acquisition.z_source is None):
         return False, "the distance of slices is not known"
     finding = findings.get(name)
-    return (finding.is_found, finding.reason) if finding else (False, "not tested")
+    return (finding.is_found, finding.reason) if finding else (False, registry()[name].purpose)
 
 
 def _listed(name: str, is_on: bool, reason: str) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import tomllib
+from dataclasses import dataclass
 
 import pytest
 from atlas_files import slice_xml, write_slices
@@ -12,6 +13,7 @@ from stacks import WHOLE_CHAIN
 
 from pystack3d_dask import Pipeline
 from pystack3d_dask.core.registry import registry
+from pystack3d_dask.core.step import Step
 from pystack3d_dask.errors import ParameterError, SourceError
 from pystack3d_dask.evidence import Finding
 from pystack3d_dask.project.acquisition import describe
@@ -92,7 +94,9 @@ def test_parameters_shown_as_comments_exist(make_project):
 def test_every_correction_that_is_mentioned_exists(make_project):
     text = written(make_project(None)).read_text(encoding="utf-8")
     listed = text.partition("process_steps = [")[2].partition("]")[0]
-    assert set(re.findall(r'"(\w+)"', listed)) <= set(registry())
+    names = re.findall(r'^    (?:# )?"(\w+)",', listed, re.MULTILINE)
+    assert len(names) == len(listed.strip().splitlines())
+    assert set(names) == set(registry())
     assert set(re.findall(r"^\[(\w+)\]", text, re.MULTILINE)) <= set(registry())
 
 
@@ -111,6 +115,20 @@ def test_every_table_has_the_parameters_that_are_documented(make_project):
     assert found["destriping"] == {"filters": [gabor], "maxit": 100, "cvg_threshold": 1e-2}
     policy = "slice_{slice_nb}_z={z_coord}um.tif"
     assert found["resampling"] == {"policy": policy, "dz": 0.01, "z_source": "names"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class OfAnotherPackage(Step):
+    """A correction without a template."""
+
+    name = "of_another_package"
+
+    strength: float = 0.5
+    modes: tuple[str, ...] = ("a", "b")
+    limits: tuple[float, float] | None = None
+
+    def apply(self, block, fitted=None):
+        return block.values, {}
 
 
 def listed(text):
@@ -144,9 +162,14 @@ def test_steps_are_listed_in_the_usual_order_when_there_are_any(make_project, mo
     assert listed(text) == [name for name in usual if name in registry()]
     assert set(tomllib.loads(text)) & set(tables(describe(project), {})) <= set(registry())
 
-    steps = dict.fromkeys([*reversed(WHOLE_CHAIN), "cropping_final", "of_another_package"])
+    steps = {name: registry()[name] for name in [*reversed(WHOLE_CHAIN), "cropping_final"]}
+    steps["of_another_package"] = OfAnotherPackage
     monkeypatch.setattr("pystack3d_dask.project.template.registry", lambda: steps)
-    assert listed(render(describe(project), findings)) == usual
+    text = render(describe(project), findings)
+    assert listed(text) == usual
+    assert text.endswith(
+        '[of_another_package]\n# strength = 0.5\n# modes = ["a", "b"]\n# limits = ...\n'
+    )
     for path in project.glob("*.tif"):  # resampling needs positions
         path.rename(path.with_name(path.name.replace("z=", "")))
     assert listed(render(describe(project), findings)) == usual[:-1]
