@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from typing import Any
+from dataclasses import fields
+from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from hypothesis import strategies as st
+
+from pystack3d_dask.core.registry import registry
+from pystack3d_dask.core.step import Step
 
 Tables = dict[str, dict[str, Any]]
 
@@ -25,7 +29,7 @@ gabor = st.fixed_dictionaries(
 )
 dirac = st.fixed_dictionaries({"name": st.just("Dirac"), "noise_level": st.floats(0.1, 100)})
 
-PLAUSIBLE: Mapping[str, Mapping[str, st.SearchStrategy[Any]]] = {
+KNOWN: Mapping[str, Mapping[str, st.SearchStrategy[Any]]] = {
     "cropping": {"area": area},
     "cropping_final": {"area": area},
     "bkg_removal": {
@@ -114,6 +118,30 @@ PLAUSIBLE: Mapping[str, Mapping[str, st.SearchStrategy[Any]]] = {
         "range_bins": st.tuples(low, high),
     },
 }
+
+
+def of_type(hint: Any) -> st.SearchStrategy[Any] | None:
+    """Return values of a type that a parameter may have; None where TOML has none of it."""
+    simple = {bool: st.booleans(), int: st.integers(0, 20), float: st.floats(0, 100)}
+    if hint in simple:
+        return simple[hint]
+    inner = [each for each in get_args(hint) if each not in (type(None), ...)]
+    if get_origin(hint) is Literal:
+        return st.sampled_from(inner)
+    found = [each for each in map(of_type, inner) if each is not None]
+    if not found or len(found) < len(inner):
+        return None
+    return st.tuples(*found) if get_origin(hint) is tuple else st.one_of(found)
+
+
+def of_fields(step: type[Step]) -> dict[str, st.SearchStrategy[Any]]:
+    """Return values for the parameters of a step, by their types."""
+    hints = get_type_hints(step)
+    found = {each.name: of_type(hints[each.name]) for each in fields(step)}
+    return {name: values for name, values in found.items() if values is not None}
+
+
+PLAUSIBLE = {name: KNOWN.get(name) or of_fields(step) for name, step in registry().items()}
 NEEDED = {
     "bkg_removal": {"orders"},
     "registration_calculation": {"transformation"},
