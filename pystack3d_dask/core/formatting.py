@@ -2,21 +2,31 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:  # commands that only print help do without numpy
-    from pystack3d_dask.core.spec import StackSpec
+from collections.abc import Collection, Sequence
+from itertools import islice
 
 
-def extent(spec: StackSpec) -> str:
+def extent(shape: tuple[int, int, int]) -> str:
     """Return the shape of a stack, in words."""
-    slices, height, width = spec.shape
+    slices, height, width = shape
     return f"{counted(slices, 'slice')} of {width} x {height}"
 
 
 def counted(number: int, what: str) -> str:
     """Return a number of things, in words."""
     return f"{number} {what}{'s' * (number != 1)}"
+
+
+def listed(names: Collection[str], most: int) -> str:
+    """Return names in a line: the first of them, and how many more there are."""
+    shown = ", ".join(islice(names, most))
+    return f"{shown} and {len(names) - most} more" if len(names) > most else shown
+
+
+def listed_below(lines: Sequence[str], most: int) -> list[str]:
+    """Return the first of some lines, and a line that says how many more there are."""
+    more = [f"... and {len(lines) - most} more"] if len(lines) > most else []
+    return [*lines[:most], *more]
 
 
 def in_units(count: float) -> str:

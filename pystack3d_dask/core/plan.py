@@ -195,8 +195,8 @@ def _headline(plan: Plan) -> str:
     steps = ", ".join(step.name for step in chain.steps) or "no steps"
     bound = "<= " if chain.levels[-1].is_bound else ""
     return (
-        f"{channels}: {extent(chain.levels[0])} {chain.levels[0].dtype} -> "
-        f"{bound}{extent(chain.levels[-1])} {chain.result_dtype}\nsteps   {steps}"
+        f"{channels}: {extent(chain.levels[0].shape)} {chain.levels[0].dtype} -> "
+        f"{bound}{extent(chain.levels[-1].shape)} {chain.result_dtype}\nsteps   {steps}"
     )
 
 
@@ -229,8 +229,8 @@ def plan_card(plan: Plan) -> str:
     if not plan.passes:
         return card("Plan", "<p>Nothing to do: the result is complete.</p>")
     facts = {
-        "slices": f"{extent(plan.chains[0].levels[0])} pixels, to "
-        f"{_bound(plan.chains[0].levels[-1].is_bound)}{extent(plan.chains[0].levels[-1])}",
+        "slices": f"{extent(plan.chains[0].levels[0].shape)} pixels, to "
+        f"{_bound(plan.chains[0].levels[-1].is_bound)}{extent(plan.chains[0].levels[-1].shape)}",
         "the stack is": f"read {plan.reads} times, written {plan.writes} times",
         "memory": f"{in_units(plan.memory)} for each worker at most",
         "disk": f"{in_units(plan.peak_disk)} before compression",

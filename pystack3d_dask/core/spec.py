@@ -10,6 +10,8 @@ from typing import Any, Literal, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from pystack3d_dask.core.formatting import listed
+
 Array = NDArray[Any]
 Arrays = dict[str, Array]
 Triple = tuple[int, int, int]
@@ -225,9 +227,7 @@ class StackSpec:
 
     def listed(self, slices: Array | Sequence[int]) -> str:
         """Return the names of some slices, the first few, for messages."""
-        names = [self.names[z] if self.names else f"slice {z}" for z in slices[:SHOWN]]
-        more = f" and {len(slices) - SHOWN} more" if len(slices) > SHOWN else ""
-        return ", ".join(names) + more
+        return listed([self.names[z] if self.names else f"slice {z}" for z in slices], SHOWN)
 
     @property
     def slice_distance(self) -> float | None:

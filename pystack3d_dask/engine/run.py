@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from pystack3d_dask.core.chain import Work
+from pystack3d_dask.core.formatting import listed_below
 from pystack3d_dask.core.gpu_policy import GpuUse
 from pystack3d_dask.core.plan import Pass, Plan
 from pystack3d_dask.core.planner import fit_rounds
@@ -441,9 +442,7 @@ def _reason(error: BaseException) -> str:
 
 def _failure_message(failures: Sequence[str], total: int, label: str, advice: str) -> str:
     lines = [f"{len(failures)} of {total} blocks failed in the pass '{label}':"]
-    lines += [f"  {failure}" for failure in failures[:SHOWN_FAILURES]]
-    if len(failures) > SHOWN_FAILURES:
-        lines.append(f"  ... and {len(failures) - SHOWN_FAILURES} more")
+    lines += [f"  {line}" for line in listed_below(failures, SHOWN_FAILURES)]
     if len(failures) < total:
         lines.append(CONTINUES)
     return "\n".join([*lines, advice] if advice else lines)

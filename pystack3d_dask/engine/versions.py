@@ -6,6 +6,7 @@ import logging
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from pystack3d_dask.core.formatting import listed
 from pystack3d_dask.errors import VersionError
 
 if TYPE_CHECKING:
@@ -67,10 +68,7 @@ def differing(package: str, own: Versions, workers: Mapping[str, Versions]) -> F
 
 
 def _listed(found: Found) -> str:
-    parts = []
-    for version, names in found.items():
-        more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
-        parts.append(f"{_short(version)} on {', '.join(names[:SHOWN])}{more}")
+    parts = (f"{_short(version)} on {listed(names, SHOWN)}" for version, names in found.items())
     return ", ".join(parts)
 
 

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path, PureWindowsPath
 
+from pystack3d_dask.core.formatting import listed
 from pystack3d_dask.core.spec import HERE
 from pystack3d_dask.errors import SourceError
 from pystack3d_dask.io.source import Source
@@ -171,14 +172,14 @@ def _left_aside(path: Path, folders: Sequence[Path], stack: Source) -> Iterator[
     for folder in folders:
         zarrs = _zarrs(folder)
         if zarrs:
-            listed = ", ".join(zarrs[:SHOWN])
-            yield f"{folder} holds TIFF slices, which are taken, and {listed}, left aside"
+            aside = listed(zarrs, SHOWN)
+            yield f"{folder} holds TIFF slices, which are taken, and {aside}, left aside"
     if path not in folders or not path.is_dir() or len(stack.channels) > 1:
         return
     count = stack.specs[0].shape[0]
     larger = {name: n for name in _sub_folders(path) if (n := _count(path / name)) > count}
     if larger:
-        found = ", ".join(f"{name} ({n})" for name, n in list(larger.items())[:SHOWN])
+        found = listed([f"{name} ({n})" for name, n in larger.items()], SHOWN)
         yield (
             f"{path} itself is taken for the stack, with {count} slices; its sub-directories "
             f"{found} hold more: channels = {json.dumps(list(larger))} takes these"
@@ -218,9 +219,8 @@ def _nothing_at(location: Path) -> str:
         return f"{location}: it does not exist, or is a link that leads nowhere"
     expected = ", ".join(kind.label for kind in KINDS)
     names = sorted(os.listdir(location)) if location.is_dir() else [location.name]
-    more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
-    found = ", ".join(map(repr, names[:SHOWN])) or "nothing"
-    return f"{location}: no slices; expected {expected}; found {found}{more}"
+    found = listed([*map(repr, names)], SHOWN) or "nothing"
+    return f"{location}: no slices; expected {expected}; found {found}"
 
 
 def _hint(path: Path) -> list[str]:

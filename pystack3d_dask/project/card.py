@@ -27,7 +27,7 @@ def pipeline_card(project: Project, left: Plan) -> str:
     facts = {
         "directory": str(project.directory or "none"),
         "channels": ", ".join(project.source.channels),
-        "slices": f"{extent(spec)} pixels, {spec.source_dtype}",
+        "slices": f"{extent(spec.shape)} pixels, {spec.source_dtype}",
         "voxel": _voxel(spec.pixel_size, spec.z),
         "precision": project.precision,
         "state": f"{count} pass{'es' * (count > 1)} to do" if count else "the result is complete",

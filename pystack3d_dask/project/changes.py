@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection
 
+from pystack3d_dask.core.formatting import listed
 from pystack3d_dask.io.zarr.chunk import replacing
 from pystack3d_dask.project.project import Project
 
@@ -29,7 +29,7 @@ def changed_slices(project: Project) -> str | None:
         "added": sorted(now.keys() - before.keys()),
         "removed": sorted(before.keys() - now.keys()),
     }
-    found = ", ".join(f"{_listed(names)} {kind}" for kind, names in kinds.items() if names)
+    found = ", ".join(f"{listed(names, SHOWN)} {kind}" for kind, names in kinds.items() if names)
     if not found:
         return None
     return f"slices changed since the last run: {found}; all that depends on them is computed again"
@@ -48,8 +48,3 @@ def _remembered(project: Project) -> dict[str, str] | None:
     except (FileNotFoundError, ValueError):
         return None
     return found
-
-
-def _listed(names: Collection[str]) -> str:
-    shown = ", ".join(list(names)[:SHOWN])
-    return f"{shown} and {len(names) - SHOWN} more" if len(names) > SHOWN else shown

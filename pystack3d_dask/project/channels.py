@@ -12,6 +12,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from pystack3d_dask.core.formatting import listed
 from pystack3d_dask.errors import SourceError
 from pystack3d_dask.io.sources import folders_with_slices, open_source
 from pystack3d_dask.io.tiff.header import slices_of
@@ -137,8 +138,9 @@ def _shown(each: Candidate) -> str:
 def _overviews(names: Sequence[str], chosen: Sequence[str]) -> Iterator[str]:
     if names:
         yield (
-            f"{_listed(names)} beside the sub-directories {'is' if len(names) == 1 else 'are'} "
-            f"not taken for slices: channels = {_toml(chosen)} have more; "
+            f"{listed(names, SHOWN)} beside the sub-directories "
+            f"{'is' if len(names) == 1 else 'are'} not taken for slices: "
+            f"channels = {_toml(chosen)} have more; "
             'channels = ["."] takes the directory itself'
         )
 
@@ -147,14 +149,9 @@ def _other_folders(folders: Sequence[Candidate], chosen: Sequence[str]) -> Itera
     if folders:
         names = [each.name for each in folders]
         yield (
-            f"{_listed(names)} inside hold slices, too, which are not taken: "
+            f"{listed(names, SHOWN)} inside hold slices, too, which are not taken: "
             f"channels = {_toml(names)} does, in place of {_toml(chosen)}"
         )
-
-
-def _listed(names: Sequence[str]) -> str:
-    more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
-    return ", ".join(names[:SHOWN]) + more
 
 
 def _toml(names: Sequence[str]) -> str:

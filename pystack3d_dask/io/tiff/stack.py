@@ -15,6 +15,7 @@ from typing import Any, ClassVar, Literal, NamedTuple
 
 import numpy as np
 
+from pystack3d_dask.core.formatting import listed, listed_below
 from pystack3d_dask.core.spec import Array, Region, StackSpec, Triple
 from pystack3d_dask.errors import HeadersError
 from pystack3d_dask.io.dtypes import read_dtype
@@ -498,11 +499,8 @@ def _kind(kind: tuple[int, str]) -> str:
 
 def report(problems: Sequence[str]) -> str:
     """Return a message with what keeps slices from being one stack, the first ten of it."""
-    grouped = _grouped(problems)
-    lines = ["the slices cannot be opened as one stack:", *grouped[:SHOWN]]
-    if len(grouped) > SHOWN:
-        lines.append(f"... and {len(grouped) - SHOWN} more")
-    return "\n  ".join(lines)
+    lines = listed_below(_grouped(problems), SHOWN)
+    return "\n  ".join(["the slices cannot be opened as one stack:", *lines])
 
 
 def _grouped(problems: Sequence[str]) -> list[str]:
@@ -513,7 +511,6 @@ def _grouped(problems: Sequence[str]) -> list[str]:
     told = places.pop("", [])
     for why, (first, *others) in places.items():
         folder = os.path.dirname(first) + os.sep
-        names = ", ".join([first, *(each.removeprefix(folder) for each in others[: SHOWN - 1])])
-        more = f" and {len(others) + 1 - SHOWN} more" if len(others) >= SHOWN else ""
-        told.append(f"{names}{more}: {why}")
+        names = listed([first, *(each.removeprefix(folder) for each in others)], SHOWN)
+        told.append(f"{names}: {why}")
     return told
