@@ -18,7 +18,8 @@ import numpy as np
 import tifffile
 from matplotlib import pyplot
 
-from pystack3d_dask.core.spec import Array, StackSpec
+from pystack3d_dask.core.spec import StackSpec
+from pystack3d_dask.core.typing import Array
 from pystack3d_dask.corrections.destriping import Destriping
 from pystack3d_dask.kernels.destriping.vsnr import Filter
 

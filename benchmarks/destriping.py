@@ -19,7 +19,7 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 import psutil
 
-from pystack3d_dask.core.spec import Array
+from pystack3d_dask.core.typing import Array
 from pystack3d_dask.demo import DemoStack
 from pystack3d_dask.kernels.destriping.pyvsnr import pyvsnr_solution
 from pystack3d_dask.kernels.destriping.vsnr import Filter, Solution, remove_noise

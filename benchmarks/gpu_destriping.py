@@ -20,7 +20,8 @@ from typing import Any
 import numpy as np
 from destriping import published
 
-from pystack3d_dask.core.spec import Array, StackSpec
+from pystack3d_dask.core.spec import StackSpec
+from pystack3d_dask.core.typing import Array
 from pystack3d_dask.corrections.destriping import Destriping
 from pystack3d_dask.demo import DemoStack
 from pystack3d_dask.kernels.backend import has_gpu, to_gpu, to_host

@@ -18,7 +18,7 @@ from functools import partial
 import numpy as np
 from scipy import ndimage
 
-from pystack3d_dask.core.spec import Array
+from pystack3d_dask.core.typing import Array
 from pystack3d_dask.kernels.registration.phase_correlation import register_shift
 from pystack3d_dask.kernels.registration.stackreg import register
 

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from pystack3d_dask.core.gpu_policy import GpuUse
-from pystack3d_dask.core.spec import Arrays, Precision
 from pystack3d_dask.core.step import Step
+from pystack3d_dask.core.typing import Arrays, Precision
 from pystack3d_dask.errors import SourceError, StackError
 from pystack3d_dask.project.project import KEEP_ALL, Keep, Project
 

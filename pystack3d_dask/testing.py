@@ -18,12 +18,13 @@ import numpy as np
 
 from pystack3d_dask.core.block import Block
 from pystack3d_dask.core.chain import Chain, Gather, Work, slabs
-from pystack3d_dask.core.spec import Array, Arrays, Region, StackSpec
+from pystack3d_dask.core.spec import Region, StackSpec
 from pystack3d_dask.core.stack_fit import StackFit, fitted_in_rounds, stack_fit
 from pystack3d_dask.core.step import Fits, Step
 from pystack3d_dask.core.traits import charts_of
+from pystack3d_dask.core.typing import Array, Arrays
 from pystack3d_dask.engine.block import run_block
-from pystack3d_dask.kernels.casting import cast_level
+from pystack3d_dask.kernels.casting import cast
 
 SHAPE = (9, 37, 53)
 SLABS, TILE = (1, 2, 5), (5, 17, 20)
@@ -257,11 +258,12 @@ def _check_apply(case: _Case, chain: Chain) -> tuple[Array, Arrays]:
     for name, figure in figures.items():
         right = np.shape(figure)[:1] == out.shape[:1]
         case.require(right, "figures", f"{name!r} has the shape {np.shape(figure)}")
-    return cast_level(raw, out), figures
+    return cast(raw, out.dtype, out.precision), figures
 
 
 def _check_cuts(case: _Case, chain: Chain, reference: Array, figures: Arrays) -> None:
-    everything = chain.step_source(0, chain.levels[1].region)
+    out = chain.levels[1]
+    everything = chain.step_source(0, out.region)
     for cut in [*((thickness, 0, 0) for thickness in SLABS), TILE]:
         for block in _blocks(chain, cut):
             name = f"block {block.start} to {block.stop}"
@@ -270,7 +272,7 @@ def _check_cuts(case: _Case, chain: Chain, reference: Array, figures: Arrays) ->
             raw, own = case.apply(chain, block)
             expected = {k: v[block.start[0] : block.stop[0]] for k, v in figures.items()}
             expected["values"] = reference[block.slices]
-            own["values"] = cast_level(raw, chain.levels[1])
+            own["values"] = cast(raw, out.dtype, out.precision)
             for found in (own, _streamed(case, chain, block, figures)):
                 difference = _difference(expected, found)
                 case.require(not difference, "same under any cut", f"{name}: {difference}")
@@ -344,7 +346,9 @@ def _check_gpu(case: _Case, chain: Chain, reference: Array) -> None:
         is_same = np.array_equal(cupy.asnumpy(there), block, equal_nan=True)
         case.require(is_same, "gpu", "the input was changed")
     level = 1.0 if case.spec.is_integer else np.ptp(reference) / 255
-    share = np.mean(np.abs(cast_level(cupy.asnumpy(raw), out) - reference.astype("f8")) <= level)
+    share = np.mean(
+        np.abs(cast(cupy.asnumpy(raw), out.dtype, out.precision) - reference.astype("f8")) <= level
+    )
     case.require(share >= GPU_SHARE, "gpu", f"{share:.4f} of the pixels agree with the CPU")
 
 

@@ -16,7 +16,7 @@ from scipy import ndimage
 from stacks import toml
 
 from pystack3d_dask import open_result
-from pystack3d_dask.core.spec import Array
+from pystack3d_dask.core.typing import Array
 from pystack3d_dask.pipeline import Pipeline
 
 Parameters = Mapping[str, Any]

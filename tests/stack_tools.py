@@ -8,9 +8,10 @@ import numpy as np
 from scipy import ndimage
 
 from pystack3d_dask.core.chain import Chain, Gather, Work
-from pystack3d_dask.core.spec import Array, Arrays, Region, StackSpec
+from pystack3d_dask.core.spec import Region, StackSpec
 from pystack3d_dask.core.stack_fit import Summaries, fitted_in_rounds, stack_fit
 from pystack3d_dask.core.step import Step
+from pystack3d_dask.core.typing import Array, Arrays
 from pystack3d_dask.engine.block import run_block
 
 

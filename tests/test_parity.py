@@ -26,7 +26,7 @@ from parity_projects import (
 )
 from reference import output_array, reference_coefs, reference_stats
 
-from pystack3d_dask.core.spec import Array
+from pystack3d_dask.core.typing import Array
 
 ONE_8_BIT = {".": defective_stack("uint8")}
 ONE_16_BIT = {".": defective_stack("uint16")}

@@ -14,7 +14,7 @@ from stacks import doubts
 
 from pystack3d_dask import open_result
 from pystack3d_dask.core import pyramid
-from pystack3d_dask.core.spec import Array
+from pystack3d_dask.core.typing import Array
 from pystack3d_dask.pipeline import Pipeline
 
 STACK = defective_stack("uint8")

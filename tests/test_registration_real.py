@@ -12,7 +12,7 @@ from parity_projects import corrected, run_both, stored, write_project
 from real_images import MEDULLA, NOISY, PC12, needs
 from scipy import ndimage
 
-from pystack3d_dask.core.spec import Array
+from pystack3d_dask.core.typing import Array
 from pystack3d_dask.corrections.registration_calculation import ALIKE
 from pystack3d_dask.demo import shift_error
 from pystack3d_dask.kernels.registration.affine import cumulated

@@ -11,7 +11,7 @@ from parity_projects import corrected, stored, write_project
 from reference import output_array, run_reference
 from scipy import ndimage
 
-from pystack3d_dask.core.spec import Array
+from pystack3d_dask.core.typing import Array
 
 SLICES, SIZE = 60, 90
 JUMPS = {14: 10, 24: -10, 34: 10}  # pixels along x, from this slice on

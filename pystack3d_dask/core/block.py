@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from pystack3d_dask.core.spec import Array, Region, StackSpec
+from pystack3d_dask.core.spec import Region, StackSpec
+from pystack3d_dask.core.typing import Array
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from pystack3d_dask.core.spec import Arrays
+from pystack3d_dask.core.typing import Arrays
 
 
 @dataclass

@@ -14,9 +14,10 @@ from typing import Any
 
 import numpy as np
 
-from pystack3d_dask.core.spec import AXES, EMPTY, Arrays, Region, StackSpec
+from pystack3d_dask.core.spec import AXES, EMPTY, Region, StackSpec
 from pystack3d_dask.core.stack_fit import stack_fit
 from pystack3d_dask.core.step import Fits, Step
+from pystack3d_dask.core.typing import Arrays
 
 NEAR_MIDDLE = 8  # slices looked at: of those that resampling makes, some are copies of one
 

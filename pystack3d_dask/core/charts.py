@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from pystack3d_dask.core.spec import Array, Arrays
+from pystack3d_dask.core.typing import Array, Arrays
 
 Columns = Mapping[str, Sequence[Any] | Array]
 FAR = 8.0  # times the distance that half of all slices keep to: 3.5 standard deviations or so

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from math import prod, sqrt
 
-from pystack3d_dask.core.spec import Triple
+from pystack3d_dask.core.typing import Triple
 
 SLAB_SLICES = 16
 SLAB_BYTES = 32 * 2**20

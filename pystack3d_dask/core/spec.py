@@ -5,17 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from math import prod
-from typing import Any, Literal, TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
-from numpy.typing import NDArray
 
 from pystack3d_dask.core.formatting import listed
+from pystack3d_dask.core.typing import Array, Precision, Triple
 
-Array = NDArray[Any]
-Arrays = dict[str, Array]
-Triple = tuple[int, int, int]
-Precision = Literal["float32", "source"]
 Value = TypeVar("Value")
 
 AXES = ("z", "y", "x")

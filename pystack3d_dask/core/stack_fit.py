@@ -7,8 +7,9 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from pystack3d_dask.core.block import Block
-from pystack3d_dask.core.spec import Arrays, Region, StackSpec
+from pystack3d_dask.core.spec import Region, StackSpec
 from pystack3d_dask.core.step import FitScope, Step
+from pystack3d_dask.core.typing import Arrays
 from pystack3d_dask.errors import FitRequiredError
 
 SAMPLED = 24  # slices at most that stand for a stack where a fit is estimated

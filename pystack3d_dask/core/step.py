@@ -13,7 +13,8 @@ from dataclasses import dataclass, fields
 from typing import Any, ClassVar, Literal
 
 from pystack3d_dask.core.block import Block
-from pystack3d_dask.core.spec import Array, Arrays, Region, StackSpec
+from pystack3d_dask.core.spec import Region, StackSpec
+from pystack3d_dask.core.typing import Array, Arrays
 from pystack3d_dask.errors import Problem
 
 FitScope = Literal["slice", "stack"] | None

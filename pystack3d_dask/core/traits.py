@@ -7,8 +7,9 @@ from collections.abc import Iterator
 from typing import ClassVar
 
 from pystack3d_dask.core.charts import Chart, statistics
-from pystack3d_dask.core.spec import Array, Arrays, StackSpec
+from pystack3d_dask.core.spec import StackSpec
 from pystack3d_dask.core.step import Step
+from pystack3d_dask.core.typing import Array, Arrays
 
 
 class ReportCharts(ABC):

@@ -12,10 +12,11 @@ import numpy as np
 
 from pystack3d_dask.core.block import Block
 from pystack3d_dask.core.charts import Chart
-from pystack3d_dask.core.spec import Array, Arrays, Region, StackSpec
+from pystack3d_dask.core.spec import Region, StackSpec
 from pystack3d_dask.core.stack_fit import StackFit, Summaries, every
 from pystack3d_dask.core.step import FitScope
 from pystack3d_dask.core.traits import ReferenceLayout, ReportCharts
+from pystack3d_dask.core.typing import Array, Arrays
 from pystack3d_dask.corrections.local_background import LocalBackground, Window
 from pystack3d_dask.corrections.plausible import doubt_neighborhood, doubt_thresholds
 from pystack3d_dask.corrections.polynomial_background import PolynomialBackground
@@ -192,7 +193,7 @@ skip_factors = {skips:<16} # every how many pixels in x, y and slices in z is sa
 
     def _on(self, spec: StackSpec) -> PolynomialBackground | LocalBackground:
         """Return the chosen method on a stack."""
-        low, high = limits(self.threshold_min, self.threshold_max, spec)
+        low, high = limits(self.threshold_min, self.threshold_max, spec.source_dtype)
         if self.method == "local":
             return LocalBackground(spec=spec, window=self._window(spec), low=low, high=high)
         return PolynomialBackground(

@@ -16,8 +16,9 @@ from typing import ClassVar, Literal
 import numpy as np
 
 from pystack3d_dask.core.block import Block
-from pystack3d_dask.core.spec import Array, Arrays, Region, StackSpec
+from pystack3d_dask.core.spec import Region, StackSpec
 from pystack3d_dask.core.stack_fit import Summaries, known
+from pystack3d_dask.core.typing import Array, Arrays
 from pystack3d_dask.corrections.levels import check_range, full_range
 from pystack3d_dask.corrections.scoped import Scoped
 from pystack3d_dask.errors import Problem
@@ -138,7 +139,7 @@ clip_limit = 0.01               # the smaller the less contrast, at most 1
             return block.values.astype(block.spec.arithmetic), {}
         bins = Bins(self.nbins, (low, high))
         for z, image, result in zip(block.out.z, block.values, values, strict=True):
-            blend(image, fit["maps"], tiles, bins, block.out.with_z(z, z + 1), ends, result)
+            blend(image, fit["maps"], tiles, bins, (z, *block.out.start[1:]), ends, result)
         return values, {}
 
     def _equalize(self, image: Array, spec: StackSpec, ends: Limits, out: Array) -> None:

@@ -8,8 +8,9 @@ from typing import ClassVar
 
 from pystack3d_dask.core.area import Area, area_region, check_area
 from pystack3d_dask.core.block import Block
-from pystack3d_dask.core.spec import Array, Arrays, Region, StackSpec
+from pystack3d_dask.core.spec import Region, StackSpec
 from pystack3d_dask.core.step import Step
+from pystack3d_dask.core.typing import Array, Arrays
 from pystack3d_dask.errors import Problem
 
 

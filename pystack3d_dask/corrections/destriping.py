@@ -11,9 +11,10 @@ import numpy as np
 
 from pystack3d_dask.core.block import Block
 from pystack3d_dask.core.charts import Chart, Lines
-from pystack3d_dask.core.spec import Array, Arrays, Region, StackSpec
+from pystack3d_dask.core.spec import Region, StackSpec
 from pystack3d_dask.core.step import Step
 from pystack3d_dask.core.traits import ReportCharts
+from pystack3d_dask.core.typing import Array, Arrays
 from pystack3d_dask.corrections.plausible import doubt_stripe
 from pystack3d_dask.errors import Problem
 from pystack3d_dask.kernels.backend import namespace

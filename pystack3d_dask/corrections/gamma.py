@@ -12,8 +12,9 @@ from typing import ClassVar
 import numpy as np
 
 from pystack3d_dask.core.block import Block
-from pystack3d_dask.core.spec import Array, Arrays, StackSpec
+from pystack3d_dask.core.spec import StackSpec
 from pystack3d_dask.core.step import Step
+from pystack3d_dask.core.typing import Array, Arrays
 from pystack3d_dask.corrections.levels import check_range, full_range
 from pystack3d_dask.corrections.plausible import doubt_range
 from pystack3d_dask.errors import Problem

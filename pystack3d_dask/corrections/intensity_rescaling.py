@@ -15,10 +15,11 @@ import numpy as np
 
 from pystack3d_dask.core.block import Block
 from pystack3d_dask.core.charts import Chart, Lines, Maps
-from pystack3d_dask.core.spec import Array, Arrays, Precision, Region, StackSpec
+from pystack3d_dask.core.spec import Region, StackSpec
 from pystack3d_dask.core.stack_fit import StackFit, Summaries, every, known
 from pystack3d_dask.core.step import FitScope
 from pystack3d_dask.core.traits import ReferenceLayout, ReportCharts
+from pystack3d_dask.core.typing import Array, Arrays, Precision
 from pystack3d_dask.corrections.plausible import doubt_range, doubt_window
 from pystack3d_dask.errors import Problem
 from pystack3d_dask.kernels.backend import namespace

@@ -15,10 +15,11 @@ import numpy as np
 from pystack3d_dask.core.area import Area, area_region, check_area
 from pystack3d_dask.core.block import Block
 from pystack3d_dask.core.charts import Chart, Lines
-from pystack3d_dask.core.spec import Array, Arrays, Region, StackSpec
+from pystack3d_dask.core.spec import Region, StackSpec
 from pystack3d_dask.core.stack_fit import StackFit, Summaries, known
 from pystack3d_dask.core.step import FitScope
 from pystack3d_dask.core.traits import ReferenceLayout, ReportCharts
+from pystack3d_dask.core.typing import Array, Arrays
 from pystack3d_dask.corrections.plausible import doubt_thresholds
 from pystack3d_dask.errors import Problem
 from pystack3d_dask.kernels.intensity.masks import check_thresholds, limits, within
@@ -85,7 +86,7 @@ factors_range = [0.8, 1.2]
 
     def summarize(self, block: Block, partial: Arrays | None = None) -> dict[int, Arrays]:
         summaries = {}
-        low, high = limits(self.threshold_min, self.threshold_max, block.spec)
+        low, high = limits(self.threshold_min, self.threshold_max, block.spec.source_dtype)
         for z, image in block.images():
             mask = within(image, low, high)
             pixels = image if mask is None else image[mask]

@@ -14,8 +14,9 @@ from functools import cached_property
 
 import numpy as np
 
-from pystack3d_dask.core.spec import Array, Arrays, Region, StackSpec, Triple
+from pystack3d_dask.core.spec import Region, StackSpec
 from pystack3d_dask.core.stack_fit import Summaries, known
+from pystack3d_dask.core.typing import Array, Arrays, Triple
 from pystack3d_dask.kernels.background.grid_cells import cell_sums, neighbors
 from pystack3d_dask.kernels.intensity.masks import within
 from pystack3d_dask.kernels.jit import compiled

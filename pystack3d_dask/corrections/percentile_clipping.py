@@ -13,8 +13,9 @@ from typing import ClassVar
 import numpy as np
 
 from pystack3d_dask.core.block import Block
-from pystack3d_dask.core.spec import Array, Arrays, Region, StackSpec
+from pystack3d_dask.core.spec import Region, StackSpec
 from pystack3d_dask.core.stack_fit import Summaries, known
+from pystack3d_dask.core.typing import Array, Arrays
 from pystack3d_dask.corrections.levels import full_range
 from pystack3d_dask.corrections.scoped import Scoped
 from pystack3d_dask.errors import Problem

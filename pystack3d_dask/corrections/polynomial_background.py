@@ -14,8 +14,9 @@ from typing import Any
 import numpy as np
 
 from pystack3d_dask.core.charts import Chart, Lines, Maps, Table
-from pystack3d_dask.core.spec import EMPTY, Array, Arrays, Region, StackSpec, Triple
+from pystack3d_dask.core.spec import EMPTY, Region, StackSpec
 from pystack3d_dask.core.stack_fit import Summaries, known
+from pystack3d_dask.core.typing import Array, Arrays, Triple
 from pystack3d_dask.kernels.backend import namespace
 from pystack3d_dask.kernels.background.grid_cells import cell_sums
 from pystack3d_dask.kernels.background.polynomial import (

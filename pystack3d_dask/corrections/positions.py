@@ -8,7 +8,7 @@ from functools import lru_cache
 
 import numpy as np
 
-from pystack3d_dask.core.spec import Array
+from pystack3d_dask.core.typing import Array
 
 POLICY = "slice_{slice_nb}_z={z_coord}um.tif"
 HIT = 1e-6  # of a distance: what is nearer to a slice counts as there

@@ -11,10 +11,11 @@ import numpy as np
 from pystack3d_dask.core.area import Area, area_region, check_area
 from pystack3d_dask.core.block import Block
 from pystack3d_dask.core.charts import Chart, Lines, outlying
-from pystack3d_dask.core.spec import Array, Arrays, Region, StackSpec
+from pystack3d_dask.core.spec import Region, StackSpec
 from pystack3d_dask.core.stack_fit import StackFit, Summaries, known
 from pystack3d_dask.core.step import FitScope
 from pystack3d_dask.core.traits import ReferenceLayout, ReportCharts
+from pystack3d_dask.core.typing import Array, Arrays
 from pystack3d_dask.corrections.plausible import doubt_compared, doubt_mask
 from pystack3d_dask.errors import Problem
 from pystack3d_dask.kernels.intensity.masks import limits
@@ -192,7 +193,7 @@ method = "phase"                # for TRANSLATION; or "stackreg", slower and les
 
     def summarize(self, block: Block, partial: Arrays | None = None) -> dict[int, Arrays]:
         parts = [part.relative_to(block.source).slices[1:] for part in self._blocks(block.spec)]
-        _, limit = limits(None, self.threshold, block.spec)
+        _, limit = limits(None, self.threshold, block.spec.source_dtype)
         found = {}
         for z in block.out.z:
             last = z - block.source.start[0]

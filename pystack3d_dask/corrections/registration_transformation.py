@@ -10,10 +10,11 @@ import numpy as np
 
 from pystack3d_dask.core.block import Block
 from pystack3d_dask.core.charts import Chart, Lines, Table
-from pystack3d_dask.core.spec import Array, Arrays, Region, StackSpec
+from pystack3d_dask.core.spec import Region, StackSpec
 from pystack3d_dask.core.stack_fit import known
 from pystack3d_dask.core.step import Fits, Step
 from pystack3d_dask.core.traits import ReferenceLayout, ReportCharts
+from pystack3d_dask.core.typing import Array, Arrays
 from pystack3d_dask.corrections.plausible import doubt_drift, doubt_window
 from pystack3d_dask.corrections.registration_calculation import RegistrationCalculation
 from pystack3d_dask.errors import Problem, RunError

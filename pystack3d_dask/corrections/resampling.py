@@ -10,10 +10,11 @@ import numpy as np
 
 from pystack3d_dask.core.block import Block
 from pystack3d_dask.core.charts import Chart, Lines, padded
-from pystack3d_dask.core.spec import Array, Arrays, Region, StackSpec
+from pystack3d_dask.core.spec import Region, StackSpec
 from pystack3d_dask.core.stack_fit import known
 from pystack3d_dask.core.step import Fits, Step
 from pystack3d_dask.core.traits import ReferenceLayout, ReportCharts
+from pystack3d_dask.core.typing import Array, Arrays
 from pystack3d_dask.corrections.plausible import doubt_distance
 from pystack3d_dask.corrections.positions import (
     POLICY,

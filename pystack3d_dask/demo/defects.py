@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from pystack3d_dask.core.spec import Array, Triple
+from pystack3d_dask.core.typing import Array, Triple
 from pystack3d_dask.demo.fields import Plane, grain, smooth_field
 from pystack3d_dask.kernels.jit import compiled
 

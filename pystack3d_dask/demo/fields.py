@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pystack3d_dask.core.spec import Array
+from pystack3d_dask.core.typing import Array
 from pystack3d_dask.kernels.jit import compiled
 
 Triplet = tuple[float, float, float]

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from pystack3d_dask.core.registry import registry
-from pystack3d_dask.core.spec import Array, Triple
+from pystack3d_dask.core.typing import Array, Triple
 from pystack3d_dask.demo.defects import BACKGROUND_BASIS
 from pystack3d_dask.demo.fields import VOXEL_SIZE
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import xarray as xr
 
-from pystack3d_dask.core.spec import Array
+from pystack3d_dask.core.typing import Array
 from pystack3d_dask.demo.fields import VOXEL_SIZE
 from pystack3d_dask.demo.stack import ORIGIN, DemoStack, View
 from pystack3d_dask.errors import ParameterError, Problem

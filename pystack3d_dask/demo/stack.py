@@ -11,7 +11,7 @@ from typing import Literal, get_args
 import numpy as np
 import tifffile
 
-from pystack3d_dask.core.spec import Array, Triple
+from pystack3d_dask.core.typing import Array, Triple
 from pystack3d_dask.demo.defects import (
     Background,
     Edges,

@@ -12,7 +12,7 @@ from typing import Literal
 
 import numpy as np
 
-from pystack3d_dask.core.spec import Array
+from pystack3d_dask.core.typing import Array
 from pystack3d_dask.demo.fields import Plane, smooth_field
 from pystack3d_dask.kernels.jit import compiled
 

@@ -16,12 +16,13 @@ import numpy as np
 from pystack3d_dask.core.block import Block
 from pystack3d_dask.core.block_report import BlockReport
 from pystack3d_dask.core.chain import Chain, Gather, Work, demands, halo_depth
-from pystack3d_dask.core.spec import Array, Arrays, Region
+from pystack3d_dask.core.spec import Region
 from pystack3d_dask.core.stack_fit import stack_fit
+from pystack3d_dask.core.typing import Array, Arrays
 from pystack3d_dask.engine.clipping import clipping
 from pystack3d_dask.errors import StackError
 from pystack3d_dask.kernels.backend import NoRoomError, Send, namespace, to_host
-from pystack3d_dask.kernels.casting import cast_level, cast_measured, repair
+from pystack3d_dask.kernels.casting import cast, cast_measured, repair
 
 LOG = logging.getLogger("pystack3d_dask")
 Result = TypeVar("Result")
@@ -293,5 +294,5 @@ class _Stream:
                 own |= clipping(raw, image, own["raw"], spec.precision)
                 self.figures.setdefault(level, {})[z] = own
             else:
-                image = cast_level(raw, spec)
+                image = cast(raw, spec.dtype, spec.precision)
             self._windows[level][z] = image

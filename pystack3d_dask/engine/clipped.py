@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from pystack3d_dask.core.chain import Chain
-from pystack3d_dask.core.spec import Array, Arrays
+from pystack3d_dask.core.typing import Array, Arrays
 
 LEAST = 0.001  # of the pixels of the stack: less is noise
 LEAST_IN_SLICE = 0.01  # of the pixels of a slice

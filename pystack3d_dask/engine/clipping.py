@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from pystack3d_dask.core.spec import Array, Arrays, Precision
+from pystack3d_dask.core.typing import Array, Arrays, Precision
 
 BAND = 64  # rows that are compared at once: no second slice in memory
 

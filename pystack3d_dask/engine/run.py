@@ -18,8 +18,9 @@ from pystack3d_dask.core.gpu_policy import GpuUse
 from pystack3d_dask.core.plan import Pass, Plan
 from pystack3d_dask.core.planner import fit_rounds
 from pystack3d_dask.core.provenance import provenance
-from pystack3d_dask.core.spec import Arrays, shown_names
+from pystack3d_dask.core.spec import shown_names
 from pystack3d_dask.core.stack_fit import stack_fit
+from pystack3d_dask.core.typing import Arrays
 from pystack3d_dask.engine.executors import InProcess, OnClient, Runner
 from pystack3d_dask.engine.repair import DamagedLevelsError, Repairs, origin
 from pystack3d_dask.engine.room import check_disk, check_memory

@@ -15,8 +15,8 @@ import numpy as np
 
 from pystack3d_dask.core.cards import Share, card, pairs, table
 from pystack3d_dask.core.formatting import duration, in_units
-from pystack3d_dask.core.spec import Array, Arrays
 from pystack3d_dask.core.stack_fit import stack_fit
+from pystack3d_dask.core.typing import Array, Arrays
 from pystack3d_dask.engine.clipped import clipped_remarks
 from pystack3d_dask.io.wrappers.mended import acquisition
 from pystack3d_dask.io.zarr.arrays import load_arrays, save_arrays

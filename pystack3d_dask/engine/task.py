@@ -17,7 +17,8 @@ import psutil
 
 from pystack3d_dask.core.block_report import BlockReport
 from pystack3d_dask.core.chain import Chain, Work
-from pystack3d_dask.core.spec import Array, Region
+from pystack3d_dask.core.spec import Region
+from pystack3d_dask.core.typing import Array
 from pystack3d_dask.engine.block import Partials, run_block
 from pystack3d_dask.errors import RunError
 from pystack3d_dask.io.ome.image import ResultWriter

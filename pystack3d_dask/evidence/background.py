@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from pystack3d_dask.core.finding import Finding
-from pystack3d_dask.core.spec import Array
+from pystack3d_dask.core.typing import Array
 from pystack3d_dask.evidence.sample import SMALLEST, Sample
 from pystack3d_dask.preview.quality import correlation
 

@@ -11,7 +11,8 @@ import numpy as np
 from scipy import ndimage
 
 from pystack3d_dask.core.area import Area
-from pystack3d_dask.core.spec import Array, Region
+from pystack3d_dask.core.spec import Region
+from pystack3d_dask.core.typing import Array
 from pystack3d_dask.errors import PixelError
 from pystack3d_dask.io.source import Source
 from pystack3d_dask.kernels.registration.phase_correlation import register_shift

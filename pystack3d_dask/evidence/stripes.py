@@ -17,7 +17,7 @@ from typing import NamedTuple
 import numpy as np
 
 from pystack3d_dask.core.finding import Finding
-from pystack3d_dask.core.spec import Array
+from pystack3d_dask.core.typing import Array
 from pystack3d_dask.evidence.sample import SMALLEST, Sample, overlapping
 from pystack3d_dask.kernels.destriping.noise_model import Filter
 from pystack3d_dask.kernels.destriping.vsnr import remove_noise

@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 from matplotlib.transforms import Affine2D
 
-from pystack3d_dask.core.spec import AXES, Array
+from pystack3d_dask.core.spec import AXES
+from pystack3d_dask.core.typing import Array
 from pystack3d_dask.explore.drawing import COLORS, INK, SHADE, Limits
 from pystack3d_dask.explore.volume import Axis, Plane, Volume
 

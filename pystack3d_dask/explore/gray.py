@@ -8,7 +8,7 @@ import dask
 import numpy as np
 from numpy.typing import NDArray
 
-from pystack3d_dask.core.spec import Array
+from pystack3d_dask.core.typing import Array
 from pystack3d_dask.explore.volume import Volume
 
 Limits = tuple[float, float]

@@ -13,7 +13,8 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from pystack3d_dask.core.spec import AXES, Array
+from pystack3d_dask.core.spec import AXES
+from pystack3d_dask.core.typing import Array
 from pystack3d_dask.errors import StackError
 from pystack3d_dask.io.ome.pyramid import pooled_positions
 

@@ -17,7 +17,8 @@ from pathlib import Path, PurePosixPath
 from typing import TypeVar
 
 from pystack3d_dask.core.chain import Chain, source_slice
-from pystack3d_dask.core.spec import Array, StackSpec
+from pystack3d_dask.core.spec import StackSpec
+from pystack3d_dask.core.typing import Array
 from pystack3d_dask.errors import ExportError
 from pystack3d_dask.export.place import check_place, source_paths
 from pystack3d_dask.io.ome.image import ResultReader

@@ -13,8 +13,8 @@ from pathlib import Path
 import numpy as np
 
 from pystack3d_dask.core.chain import Chain
-from pystack3d_dask.core.spec import Array, Arrays
 from pystack3d_dask.core.traits import ReferenceLayout
+from pystack3d_dask.core.typing import Array, Arrays
 from pystack3d_dask.engine.summary import load_figures
 from pystack3d_dask.errors import ExportError
 from pystack3d_dask.export.export import (

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 import dask.array as da
 import numpy as np
 
-from pystack3d_dask.core.spec import AXES, Array
+from pystack3d_dask.core.spec import AXES
+from pystack3d_dask.core.typing import Array
 
 if TYPE_CHECKING:
     import xarray as xr

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import NamedTuple, Protocol
 
-from pystack3d_dask.core.spec import Array, Region, StackSpec, Triple
+from pystack3d_dask.core.spec import Region, StackSpec
+from pystack3d_dask.core.typing import Array, Triple
 
 
 class Loss(NamedTuple):

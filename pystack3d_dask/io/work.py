@@ -17,7 +17,8 @@ from typing import Any
 import numpy as np
 import zarr
 
-from pystack3d_dask.core.spec import Array, Region, StackSpec
+from pystack3d_dask.core.spec import Region, StackSpec
+from pystack3d_dask.core.typing import Array
 from pystack3d_dask.io.zarr.chunk import CODECS, Written, decode, encode, reading, write_file
 
 CHUNK_BYTES = 16 * 2**20

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from pystack3d_dask.core.spec import Array, Precision, StackSpec
+from pystack3d_dask.core.typing import Array, Precision
 from pystack3d_dask.kernels.backend import namespace
 from pystack3d_dask.kernels.casting_arrays import fit_on_arrays, measure_on_arrays
 from pystack3d_dask.kernels.jit import compiled
@@ -87,11 +87,6 @@ def cast_measured(
     # to fit is monotonic: the extremes are those of before
     ends = cast(before[None, :2].astype(image.dtype), dtype, precision)[0]
     return out, before, np.array([*ends, total_cast / image.size], np.float64)
-
-
-def cast_level(values: Array, spec: StackSpec) -> Array:
-    """Return what a step computed, in the type that its output spec names."""
-    return cast(values, spec.dtype, spec.precision)
 
 
 def repair(image: Array) -> tuple[Array, int]:

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from pystack3d_dask.core.spec import Array
+from pystack3d_dask.core.typing import Array
 from pystack3d_dask.kernels.backend import namespace, to_host
 
 

@@ -20,8 +20,9 @@ from dask.array.overlap import ensure_minimum_chunksize
 from pystack3d_dask.core.chain import Chain, Gather, Work, demands, slabs
 from pystack3d_dask.core.provenance import GRAY_LEVELS, provenance
 from pystack3d_dask.core.pyramid import slab_thickness
-from pystack3d_dask.core.spec import AXES, Array, Arrays, Region
+from pystack3d_dask.core.spec import AXES, Region
 from pystack3d_dask.core.stack_fit import fitted_in_rounds, stack_fit
+from pystack3d_dask.core.typing import Array, Arrays
 from pystack3d_dask.engine.block import Partials, run_block
 from pystack3d_dask.errors import FitRequiredError
 from pystack3d_dask.io.ome.image import coordinates

@@ -11,7 +11,8 @@ import xarray as xr
 from xarray.backends import BackendArray, BackendEntrypoint
 from xarray.core import indexing
 
-from pystack3d_dask.core.spec import AXES, Array
+from pystack3d_dask.core.spec import AXES
+from pystack3d_dask.core.typing import Array
 from pystack3d_dask.io.ome.image import result_state, stored_result
 from pystack3d_dask.io.on_demand import NAME, Stored, View
 from pystack3d_dask.lazy.arrays import stored_source

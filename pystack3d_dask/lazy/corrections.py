@@ -23,8 +23,9 @@ import xarray as xr
 from pystack3d_dask.core.chain import Chain
 from pystack3d_dask.core.provenance import provenance
 from pystack3d_dask.core.registry import registry
-from pystack3d_dask.core.spec import AXES, Arrays, StackSpec, Triple
+from pystack3d_dask.core.spec import AXES, StackSpec
 from pystack3d_dask.core.step import Step
+from pystack3d_dask.core.typing import Arrays, Triple
 from pystack3d_dask.errors import FitRequiredError, ParameterError, StackError
 from pystack3d_dask.io.dtypes import DTYPES
 from pystack3d_dask.io.ome.image import open_result as open_result_at

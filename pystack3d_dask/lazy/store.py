@@ -10,7 +10,7 @@ import xarray as xr
 from dask.base import tokenize
 
 from pystack3d_dask.core.pyramid import slab_thickness
-from pystack3d_dask.core.spec import Array
+from pystack3d_dask.core.typing import Array
 from pystack3d_dask.errors import StackError
 from pystack3d_dask.io.ome.image import (
     ResultWriter,

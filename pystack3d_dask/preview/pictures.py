@@ -12,7 +12,7 @@ import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from pystack3d_dask.core.spec import Array
+from pystack3d_dask.core.typing import Array
 
 Layout = Literal["constrained"] | None
 

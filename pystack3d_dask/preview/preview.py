@@ -12,7 +12,8 @@ import numpy as np
 
 from pystack3d_dask.core.area import Area, area_region, check_area
 from pystack3d_dask.core.chain import Chain, source_slice
-from pystack3d_dask.core.spec import Array, Region, StackSpec
+from pystack3d_dask.core.spec import Region, StackSpec
+from pystack3d_dask.core.typing import Array
 from pystack3d_dask.errors import ParameterError, Problem
 from pystack3d_dask.io.source import Source
 from pystack3d_dask.kernels.casting import cast, repair

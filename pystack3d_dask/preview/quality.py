@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass
 import numpy as np
 from scipy import fft
 
-from pystack3d_dask.core.spec import Array
+from pystack3d_dask.core.typing import Array
 
 WEDGE = 5.0  # degrees to each side of a direction that count as that direction
 SLOWEST = 50  # pixels of a period

@@ -12,7 +12,7 @@ from skimage.feature import structure_tensor, structure_tensor_eigenvalues
 from skimage.filters import threshold_multiotsu
 
 from pystack3d_dask.core.area import Area
-from pystack3d_dask.core.spec import Array
+from pystack3d_dask.core.typing import Array
 from pystack3d_dask.errors import ParameterError, Problem
 from pystack3d_dask.preview.quality import SLOWEST, power_spectrum
 from pystack3d_dask.preview.workbench import Workbench

@@ -12,8 +12,8 @@ import numpy as np
 
 from pystack3d_dask.core.area import Area
 from pystack3d_dask.core.chain import source_slice
-from pystack3d_dask.core.spec import Array
 from pystack3d_dask.core.step import Step
+from pystack3d_dask.core.typing import Array
 from pystack3d_dask.errors import ParameterError, Problem
 from pystack3d_dask.preview.preview import acquired, chosen_region, chosen_slice, rounded
 from pystack3d_dask.preview.quality import Quality

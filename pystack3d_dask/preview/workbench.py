@@ -20,9 +20,10 @@ import numpy as np
 
 from pystack3d_dask.cluster.cpus import default_threads
 from pystack3d_dask.core.chain import Chain, Gather, Work, demands
-from pystack3d_dask.core.spec import Array, Arrays, Region
+from pystack3d_dask.core.spec import Region
 from pystack3d_dask.core.stack_fit import fitted_in_rounds, stack_fit
 from pystack3d_dask.core.step import Step
+from pystack3d_dask.core.typing import Array, Arrays
 from pystack3d_dask.engine.block import Partials, Read, run_block
 from pystack3d_dask.errors import ParameterError, Problem
 from pystack3d_dask.project.known import FitsByChannel, known_fits

@@ -7,7 +7,7 @@ from pathlib import Path
 from pystack3d_dask.core.chain import Chain
 from pystack3d_dask.core.plan import Known, Pass, Plan
 from pystack3d_dask.core.planner import make_plan
-from pystack3d_dask.core.spec import Arrays
+from pystack3d_dask.core.typing import Arrays
 from pystack3d_dask.errors import ParameterError
 from pystack3d_dask.io.ome.image import is_complete, result_state
 from pystack3d_dask.io.work import attributes

@@ -9,9 +9,10 @@ from typing import Any, Literal
 
 from pystack3d_dask.core.chain import Chain
 from pystack3d_dask.core.gpu_policy import GpuUse
-from pystack3d_dask.core.spec import Arrays, Precision, StackSpec
+from pystack3d_dask.core.spec import StackSpec
 from pystack3d_dask.core.stack_fit import fit_channel
 from pystack3d_dask.core.step import Step
+from pystack3d_dask.core.typing import Arrays, Precision
 from pystack3d_dask.errors import ParameterError, Problem, StackError
 from pystack3d_dask.io.source import Source
 from pystack3d_dask.io.wrappers.scan import Scan

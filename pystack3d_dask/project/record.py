@@ -34,8 +34,8 @@ import zarr
 
 from pystack3d_dask.core.block_report import BlockReport
 from pystack3d_dask.core.chain import Work
-from pystack3d_dask.core.spec import Array, Arrays, Precision
 from pystack3d_dask.core.step import Step
+from pystack3d_dask.core.typing import Array, Arrays, Precision
 from pystack3d_dask.errors import StackError
 from pystack3d_dask.io.ome.image import result_state
 from pystack3d_dask.io.work import attributes, remove_store

@@ -7,7 +7,8 @@ from collections.abc import Iterable, Iterator
 import numpy as np
 from scipy import ndimage
 
-from pystack3d_dask.core.spec import Array, Region
+from pystack3d_dask.core.spec import Region
+from pystack3d_dask.core.typing import Array
 from pystack3d_dask.errors import PixelError
 from pystack3d_dask.io.microscopes.slice_metadata import Rectangle, joined
 from pystack3d_dask.io.source import Source

@@ -7,7 +7,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, NonNegativeInt
 
 from pystack3d_dask.core.gpu_policy import GpuUse
-from pystack3d_dask.core.spec import Precision
+from pystack3d_dask.core.typing import Precision
 from pystack3d_dask.project.project import KEEP_ALL, Keep
 
 

@@ -16,7 +16,7 @@ from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormat
 from matplotlib.transforms import Affine2D, Bbox
 
 from pystack3d_dask.core.charts import Lines, Maps
-from pystack3d_dask.core.spec import Array
+from pystack3d_dask.core.typing import Array
 from pystack3d_dask.report.pictures import Cube, Cuts
 
 INCHES = 5.0  # width of a chart: two stand side by side on a screen, one on a telephone

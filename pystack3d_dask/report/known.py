@@ -13,7 +13,7 @@ import numpy as np
 
 from pystack3d_dask.core.chain import Chain
 from pystack3d_dask.core.plan import Known
-from pystack3d_dask.core.spec import Array, Arrays
+from pystack3d_dask.core.typing import Array, Arrays
 from pystack3d_dask.engine.summary import by_slice, is_summarized, load_figures
 from pystack3d_dask.project.known import known_work
 from pystack3d_dask.project.project import Project

@@ -12,7 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from pystack3d_dask.core.chain import Chain, source_slice
-from pystack3d_dask.core.spec import Array, StackSpec, Triple
+from pystack3d_dask.core.spec import StackSpec
+from pystack3d_dask.core.typing import Array, Triple
 from pystack3d_dask.io.ome.image import ResultReader
 from pystack3d_dask.io.ome.pyramid import pooled
 from pystack3d_dask.io.work import Level

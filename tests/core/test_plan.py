@@ -14,9 +14,10 @@ from pystack3d_dask.core.chain import Chain, Gather, Work
 from pystack3d_dask.core.plan import Known, Plan
 from pystack3d_dask.core.planner import fit_rounds, make_plan, split_passes
 from pystack3d_dask.core.registry import registry
-from pystack3d_dask.core.spec import Array, Arrays, StackSpec
+from pystack3d_dask.core.spec import StackSpec
 from pystack3d_dask.core.stack_fit import StackFit, Summaries
 from pystack3d_dask.core.step import Step
+from pystack3d_dask.core.typing import Array, Arrays
 from pystack3d_dask.corrections.bkg_removal import BackgroundRemoval
 from pystack3d_dask.corrections.cropping import Cropping, CroppingFinal
 from pystack3d_dask.corrections.destriping import Destriping

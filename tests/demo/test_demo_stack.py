@@ -14,7 +14,7 @@ from scipy import ndimage
 from stacks import WHOLE_CHAIN
 
 from pystack3d_dask.core.registry import registry
-from pystack3d_dask.core.spec import Array
+from pystack3d_dask.core.typing import Array
 from pystack3d_dask.demo import VOXEL_SIZE, DemoStack, params_toml, score, score_result
 from pystack3d_dask.errors import ParameterError
 from pystack3d_dask.lazy.corrections import open_result

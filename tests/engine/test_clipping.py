@@ -11,7 +11,7 @@ import pytest
 from parity_projects import corrected, write_project
 from scipy import ndimage
 
-from pystack3d_dask.core.spec import Array
+from pystack3d_dask.core.typing import Array
 from pystack3d_dask.engine.clipping import clipping
 from pystack3d_dask.kernels.casting import cast_measured
 

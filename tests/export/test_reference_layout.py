@@ -13,8 +13,9 @@ import tifffile
 from parity_projects import CHANNELS, DARK, Pair, defective_stack, run_both
 from stacks import STEPS, images, make_project
 
-from pystack3d_dask.core.spec import Array, Arrays, StackSpec
+from pystack3d_dask.core.spec import StackSpec
 from pystack3d_dask.core.traits import ReferenceLayout
+from pystack3d_dask.core.typing import Array, Arrays
 from pystack3d_dask.corrections.cropping import Cropping
 from pystack3d_dask.errors import ExportError
 from pystack3d_dask.pipeline import Pipeline

@@ -8,8 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-from pystack3d_dask.core.spec import StackSpec
-from pystack3d_dask.kernels.casting import cast, cast_level, cast_measured, measure, repair
+from pystack3d_dask.kernels.casting import cast, cast_measured, measure, repair
 from pystack3d_dask.kernels.casting_arrays import fit_on_arrays, measure_on_arrays
 
 INTEGERS = ["uint8", "int8", "uint16", "int16"]
@@ -125,13 +124,6 @@ def test_casting_to_floats_converts():
 def test_casting_reads_views_that_are_not_contiguous():
     values = np.arange(24, dtype=np.float32).reshape(4, 6)[::2, ::-2]
     np.testing.assert_array_equal(cast(values, np.dtype("u1"), "float32"), values)
-
-
-@pytest.mark.parametrize(("precision", "expected"), [("float32", 8), ("source", 7)])
-def test_a_level_is_cast_as_its_spec_says(precision, expected):
-    byte = np.dtype("u1")
-    spec = StackSpec(shape=(1, 1, 1), dtype=byte, source_dtype=byte, precision=precision)
-    assert cast_level(np.array([[7.6]], np.float32), spec) == expected
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])

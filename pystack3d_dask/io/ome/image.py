@@ -22,7 +22,8 @@ from numpy.typing import NDArray
 from pystack3d_dask.core.geometry import assumed_axes
 from pystack3d_dask.core.provenance import GRAY_LEVELS
 from pystack3d_dask.core.pyramid import pooled_shape, pyramid
-from pystack3d_dask.core.spec import AXES, Array, StackSpec, Triple, shown_names
+from pystack3d_dask.core.spec import AXES, StackSpec, shown_names
+from pystack3d_dask.core.typing import Array, Triple
 from pystack3d_dask.errors import StackError
 from pystack3d_dask.io.ome.pyramid import pooled, pooled_positions
 from pystack3d_dask.io.work import attributes

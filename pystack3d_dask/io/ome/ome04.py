@@ -18,7 +18,7 @@ import numpy as np
 import zarr
 from numcodecs import Blosc
 
-from pystack3d_dask.core.spec import Array
+from pystack3d_dask.core.typing import Array
 from pystack3d_dask.io.ome.image import OURS, ResultReader
 from pystack3d_dask.io.zarr.chunk import LEVEL, compress, write_file
 

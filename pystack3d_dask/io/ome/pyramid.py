@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pystack3d_dask.core.pyramid import pooled_shape
-from pystack3d_dask.core.spec import Array, Triple
+from pystack3d_dask.core.typing import Array, Triple
 
 BAND_ROWS = 32  # rows pooled at a time: their sums stay in the cache
 

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from tifffile import TiffFile, TiffPage
 
-from pystack3d_dask.core.spec import Array
+from pystack3d_dask.core.typing import Array
 from pystack3d_dask.errors import PixelError
 from pystack3d_dask.io.tiff.segments import (
     SEPARATE_PLANES,

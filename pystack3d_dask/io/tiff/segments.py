@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from tifffile import TiffPage
 
-from pystack3d_dask.core.spec import Array
+from pystack3d_dask.core.typing import Array
 
 UNCOMPRESSED = 1
 SEPARATE_PLANES = 2

@@ -16,7 +16,8 @@ from typing import Any, ClassVar, Literal, NamedTuple
 import numpy as np
 
 from pystack3d_dask.core.formatting import listed, listed_below
-from pystack3d_dask.core.spec import Array, Region, StackSpec, Triple
+from pystack3d_dask.core.spec import Region, StackSpec
+from pystack3d_dask.core.typing import Array, Triple
 from pystack3d_dask.errors import HeadersError
 from pystack3d_dask.io.dtypes import read_dtype
 from pystack3d_dask.io.microscopes.slice_metadata import SliceMetadata

@@ -17,7 +17,8 @@ from typing import Any, Literal
 import numpy as np
 from tifffile import TiffFile, TiffPage, TiffWriter
 
-from pystack3d_dask.core.spec import Array, StackSpec
+from pystack3d_dask.core.spec import StackSpec
+from pystack3d_dask.core.typing import Array
 from pystack3d_dask.errors import PixelError
 from pystack3d_dask.io.tiff.header import RESOLUTION_UNITS
 from pystack3d_dask.io.tiff.page import Plane, page_at

@@ -10,7 +10,8 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 
-from pystack3d_dask.core.spec import Array, Region, StackSpec, Triple
+from pystack3d_dask.core.spec import Region, StackSpec
+from pystack3d_dask.core.typing import Array, Triple
 from pystack3d_dask.errors import PixelError
 from pystack3d_dask.io.source import Loss, Source
 

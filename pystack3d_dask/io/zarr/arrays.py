@@ -14,7 +14,7 @@ import google_crc32c
 import numpy as np
 import zarr
 
-from pystack3d_dask.core.spec import Arrays
+from pystack3d_dask.core.typing import Arrays
 from pystack3d_dask.io.work import attributes, remove_store
 
 

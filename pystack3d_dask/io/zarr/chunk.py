@@ -21,7 +21,7 @@ import imagecodecs
 import numpy as np
 from zarr.codecs import BloscCodec, Crc32cCodec
 
-from pystack3d_dask.core.spec import Array
+from pystack3d_dask.core.typing import Array
 from pystack3d_dask.errors import DamageError
 
 # what `encode` does, in words for the array's metadata; bitshuffle is what makes lz4

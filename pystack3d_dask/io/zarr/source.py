@@ -12,7 +12,8 @@ from typing import Any, ClassVar
 import numpy as np
 import zarr
 
-from pystack3d_dask.core.spec import Array, Region, StackSpec, Triple
+from pystack3d_dask.core.spec import Region, StackSpec
+from pystack3d_dask.core.typing import Array, Triple
 from pystack3d_dask.errors import HeadersError, PixelError, SourceError
 from pystack3d_dask.io.dtypes import DTYPES, read_dtype
 from pystack3d_dask.io.ome.ngff import NgffGeometry, read_ngff

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from pystack3d_dask.core.spec import Array
+from pystack3d_dask.core.typing import Array
 from pystack3d_dask.kernels.jit import compiled
 
 

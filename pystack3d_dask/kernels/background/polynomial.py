@@ -9,7 +9,7 @@ from itertools import product
 
 import numpy as np
 
-from pystack3d_dask.core.spec import Array
+from pystack3d_dask.core.typing import Array
 
 Exponents = tuple[int, int, int]
 

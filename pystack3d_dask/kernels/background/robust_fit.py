@@ -16,7 +16,7 @@ from typing import Literal
 
 import numpy as np
 
-from pystack3d_dask.core.spec import Array
+from pystack3d_dask.core.typing import Array
 from pystack3d_dask.kernels.background.polynomial import Basis, OrthogonalFrame
 from pystack3d_dask.kernels.jit import compiled
 

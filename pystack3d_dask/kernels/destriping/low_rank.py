@@ -11,7 +11,7 @@ from __future__ import annotations
 import numpy as np
 from scipy import fft
 
-from pystack3d_dask.core.spec import Array
+from pystack3d_dask.core.typing import Array
 from pystack3d_dask.kernels.destriping.noise_model import FewRows, difference_power
 from pystack3d_dask.kernels.destriping.sweeps import (
     FINITE,

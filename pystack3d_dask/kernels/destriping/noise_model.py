@@ -9,7 +9,7 @@ from typing import Literal
 
 import numpy as np
 
-from pystack3d_dask.core.spec import Array
+from pystack3d_dask.core.typing import Array
 from pystack3d_dask.kernels.destriping.wave_bands import Bands, bands
 
 NOTHING = 1e-6  # of the largest amplitude: frequencies with less are left out, rows at a time

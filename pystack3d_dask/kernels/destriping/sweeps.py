@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from pystack3d_dask.core.spec import Array
+from pystack3d_dask.core.typing import Array
 from pystack3d_dask.kernels.jit import compiled
 
 EPSILON = np.float32(2**-23)  # added to |t|, so that it is never 0

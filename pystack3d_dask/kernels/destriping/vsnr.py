@@ -24,7 +24,7 @@ from typing import Protocol
 
 import numpy as np
 
-from pystack3d_dask.core.spec import Array
+from pystack3d_dask.core.typing import Array
 from pystack3d_dask.kernels.destriping.fourier import FourierSolver
 from pystack3d_dask.kernels.destriping.low_rank import FewRowsSolver
 from pystack3d_dask.kernels.destriping.noise_model import Filter, few_rows, noise_power

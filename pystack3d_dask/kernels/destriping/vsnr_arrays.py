@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from pystack3d_dask.core.spec import Array
+from pystack3d_dask.core.typing import Array
 from pystack3d_dask.kernels.backend import namespace, to_host
 from pystack3d_dask.kernels.destriping.noise_model import Filter, difference_power, noise_power
 from pystack3d_dask.kernels.destriping.sweeps import EPSILON

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pystack3d_dask.core.spec import Array
+from pystack3d_dask.core.typing import Array
 
 GROUP = 4  # rows, and waves, that a kernel takes at a time
 HEIGHTS = (16, 32, 64, 128, 256)

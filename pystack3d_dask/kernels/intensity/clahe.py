@@ -14,7 +14,7 @@ from itertools import pairwise
 
 import numpy as np
 
-from pystack3d_dask.core.spec import Array, Arrays, Region, Triple
+from pystack3d_dask.core.typing import Array, Arrays, Triple
 from pystack3d_dask.kernels.background.grid_cells import neighbors
 from pystack3d_dask.kernels.intensity.quantiles import Limits
 from pystack3d_dask.kernels.jit import compiled
@@ -154,7 +154,7 @@ def clipped(counts: Array, clip_limit: float) -> Array:
 
 
 def blend(
-    image: Array, maps: Array, tiles: Tiles, bins: Bins, where: Region, ends: Limits, out: Array
+    image: Array, maps: Array, tiles: Tiles, bins: Bins, at: Triple, ends: Limits, out: Array
 ) -> None:
     """Map part of a slice, linearly between the maps of the tiles around each pixel.
 
@@ -166,16 +166,16 @@ def blend(
         From `tile_maps`.
     tiles, bins : Tiles, Bins
         Those of the maps.
-    where : Region
-        Where the image lies in the stack: one slice.
+    at : tuple of int
+        Slice, row and column of its first pixel in the stack.
     ends : tuple of float
         What the shares 0 and 1 become.
     out : ndarray of float, shape (rows, columns)
         Receives the result.
     """
-    (before,), (after,), (weight,) = tiles.around(0, where.start[0], where.stop[0])
+    (before,), (after,), (weight,) = tiles.around(0, at[0], at[0] + 1)
     here = maps[before] * (1.0 - weight) + maps[after] * weight
-    y, x = (tiles.around(axis, where.start[axis], where.stop[axis]) for axis in (1, 2))
+    y, x = (tiles.around(k, at[k], at[k] + n) for k, n in enumerate(image.shape, 1))
     _blend(image, here, *y, *x, bins.limits[0], bins.scale, *ends, out)
 
 

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from pystack3d_dask.core.spec import Array
+from pystack3d_dask.core.typing import Array
 from pystack3d_dask.kernels.intensity.quantiles import Limits, ranked
 
 TAILS = (0.005, 0.995)  # quantiles of what is not fill

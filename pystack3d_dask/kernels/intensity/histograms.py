@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from pystack3d_dask.core.spec import Array, Arrays
+from pystack3d_dask.core.typing import Array, Arrays
 from pystack3d_dask.errors import Problem
 from pystack3d_dask.kernels.intensity.quantiles import Limits
 from pystack3d_dask.kernels.jit import compiled

@@ -10,11 +10,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from math import ceil
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pystack3d_dask.core.spec import Array, StackSpec
+from pystack3d_dask.core.typing import Array
 from pystack3d_dask.errors import Problem
 
 
@@ -25,15 +26,15 @@ def within(values: Array, low: float, high: float) -> NDArray[np.bool_] | None:
     return np.asarray((values >= low) & (values <= high))
 
 
-def limits(low: float | None, high: float | None, spec: StackSpec) -> tuple[float, float]:
+def limits(low: float | None, high: float | None, dtype: np.dtype[Any]) -> tuple[float, float]:
     """Return the smallest and the largest value that thresholds let pass.
 
     Parameters
     ----------
     low, high : float, optional
         Thresholds, inclusive.
-    spec : StackSpec
-        Of an acquisition of integers, values are judged as if clipped to its type and
+    dtype : numpy.dtype
+        Type of the acquisition. Of integers, values are judged as if clipped to it and
         truncated toward 0. Floats are judged as they are, in single precision.
 
     Returns
@@ -43,9 +44,9 @@ def limits(low: float | None, high: float | None, spec: StackSpec) -> tuple[floa
     """
     # the largest value is the smallest one of the negated values
     upper = None if high is None else -high
-    if not spec.is_integer:
+    if dtype.kind not in "iu":
         return _single(low), -_single(upper)
-    ends = np.iinfo(spec.source_dtype)
+    ends = np.iinfo(dtype)
     least, most = int(ends.min), int(ends.max)
     return _smallest(low, least, most), -_smallest(upper, -most, -least)
 

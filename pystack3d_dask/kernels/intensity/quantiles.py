@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from pystack3d_dask.core.spec import Array
+from pystack3d_dask.core.typing import Array
 
 Limits = tuple[float, float]
 SIGN = np.uint32(1 << 31)

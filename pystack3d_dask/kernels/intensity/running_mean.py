@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from pystack3d_dask.core.spec import Array
+from pystack3d_dask.core.typing import Array
 from pystack3d_dask.errors import Problem
 
 LARGEST = 10_000  # slices

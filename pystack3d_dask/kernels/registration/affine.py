@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from pystack3d_dask.core.spec import Array, Arrays
+from pystack3d_dask.core.typing import Array, Arrays
 from pystack3d_dask.kernels.intensity.running_mean import running_window
 
 

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from pystack3d_dask.core.spec import Array
+from pystack3d_dask.core.typing import Array
 from pystack3d_dask.kernels.jit import compiled
 
 SMOOTH = (1.5, 6.0)  # pixels: finer detail does not vote for whole shifts, it may be noise

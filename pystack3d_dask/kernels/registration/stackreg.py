@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from pystack3d_dask.core.spec import Array
+from pystack3d_dask.core.typing import Array
 
 if TYPE_CHECKING:
     from pystackreg import StackReg
