@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import doctest
 import inspect
 import subprocess
 import sys
@@ -52,6 +53,17 @@ def test_every_name_is_documented(name):
         assert "Parameters\n---" in doc or not kinds
     if inspect.isclass(value) and issubclass(value, ps.Step) and value is not ps.CroppingFinal:
         assert "Parameters\n---" in doc
+
+
+@pytest.mark.parametrize("name", dir(ps))
+def test_examples_of_the_documentation_run(name):
+    value = getattr(ps, name)
+    if not (inspect.isfunction(value) or inspect.isclass(value)):
+        return
+    finder = doctest.DocTestFinder(recurse=False)
+    for example in finder.find(value, name, globs={name: value}):
+        failed, _ = doctest.DocTestRunner(optionflags=doctest.ELLIPSIS).run(example)
+        assert not failed
 
 
 def test_a_name_that_is_not_there_is_an_attribute_error():

@@ -30,8 +30,8 @@ class Step(ABC):
 
     Parameters
     ----------
-    checkpoint : bool
-        Store what comes out of this step, to look at it.
+    checkpoint : bool, default False
+        Store the output of this correction in the project, to look at it.
 
     Attributes
     ----------

@@ -40,28 +40,54 @@ DAMPING = (1e-3, 1e6)
 
 @dataclass(frozen=True, kw_only=True)
 class Destriping(ReportCharts, Step):
-    """Remove stripes: by VSNR, or in wavelet space.
+    """Remove stripes from each slice, by VSNR or in wavelet space.
 
     Parameters
     ----------
     filters : sequence of Gabor or Dirac
-        What the noise looks like.
-    maxit : int
-        Iterations at most.
-    cvg_threshold : float
-        Stop once the largest change of the spectrum, over its largest magnitude, is not
-        above this.
-    beta : float
-        Weight of the constraint in ADMM, which decides how fast it converges.
+        Patterns of the noise, for VSNR [1]_.
+    maxit : int, default 100
+        Largest number of iterations.
+    cvg_threshold : float, default 0
+        Iteration stops once the largest change of the spectrum of the noise, relative to its
+        largest magnitude, is not above this value.
+    beta : float, default 10
+        Weight of the constraint in ADMM. It decides how fast the iteration converges.
     backend : {"native", "pyvsnr"}
-        Our solver, or that of the package pyvsnr, on the CPU, for comparison.
+        Solver: that of this package, or that of the package pyvsnr, on the CPU, for comparison.
     wavelet_decomposition : WaveletDecomposition, optional
-        Used in place of ``filters``, see
-        `pystack3d_dask.kernels.destriping.wavelets.WaveletDecomposition`.
+        Damp stripes in wavelet space [2]_, in place of VSNR.
+    checkpoint : bool, default False
+        Store the output of this correction in the project, to look at it.
+
+    See Also
+    --------
+    Gabor, Dirac, WaveletDecomposition
 
     Notes
     -----
-    A slice of one gray level stays as it is.
+    A slice of a single gray level is not changed. VSNR keeps the mean of a slice.
+
+    References
+    ----------
+    .. [1] J. Fehrenbach, P. Weiss, C. Lorenzo, "Variational algorithms to remove stationary
+       noise: applications to microscopy imaging", IEEE Transactions on Image Processing 21(10),
+       2012. https://doi.org/10.1109/TIP.2012.2206037
+    .. [2] B. Münch, P. Trtik, F. Marone, M. Stampanoni, "Stripe and ring artifact removal with
+       combined wavelet - Fourier filtering", Optics Express 17(10), 2009.
+       https://doi.org/10.1364/OE.17.008567
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import xarray as xr
+    >>> import pystack3d_dask as ps
+    >>> stripes = np.tile(np.random.default_rng(0).normal(100, 10, 64), (2, 64, 1))
+    >>> stack = xr.DataArray(stripes.astype("float32"), dims=("z", "y", "x"))
+    >>> destriping = ps.Destriping(filters=[ps.Gabor(noise_level=100, sigma=(1, 30))])
+    >>> clean = ps.correct(stack, destriping)
+    >>> bool(clean.std() < 0.1 * stack.std())
+    True
     """
 
     name: ClassVar[str] = "destriping"
