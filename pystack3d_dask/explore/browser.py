@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any
 from pystack3d_dask.core.spec import AXES
 from pystack3d_dask.errors import StackError
 from pystack3d_dask.explore.boxes import Box, mark_plane
-from pystack3d_dask.explore.drawing import COLORS, INK, Limits, Picture, draw_plane, draw_scale_bar
+from pystack3d_dask.explore.drawing import COLORS, INK, Limits, Picture, draw_plane
 from pystack3d_dask.explore.volume import Plane, Volume, as_volume, gray_limits, load, spans
+from pystack3d_dask.viz.scale_bar import draw_scale_bar
 
 if TYPE_CHECKING:
     import ipywidgets
@@ -131,7 +132,7 @@ def _picture(volume: Volume, plane: Plane, limits: Limits) -> Picture:
     at = left + (WIDTH - scale * wide) / 2, bottom + (HEIGHT - scale * high) / 2
     axes = figure.panel(*at, scale * wide, scale * high)
     draw_plane(axes, plane, limits)
-    draw_scale_bar(axes, plane.columns)
+    draw_scale_bar(axes, plane.columns.span, plane.columns.unit)
     axes.set_xlabel(plane.columns.label, fontsize=9, color=INK)
     axes.set_ylabel(plane.rows.label, fontsize=9, color=INK)
     name = plane.cut.name

@@ -14,12 +14,12 @@ from pystack3d_dask.explore.drawing import (
     Limits,
     Picture,
     draw_plane,
-    draw_scale_bar,
     frame,
     label,
 )
 from pystack3d_dask.explore.gray import Histogram, histogram_of, ordinal, sample
 from pystack3d_dask.explore.volume import Plane, Volume, as_volume, gray_limits, load, spans
+from pystack3d_dask.viz.scale_bar import draw_scale_bar
 
 MOST = 1000  # voxels along an axis of a picture
 PANELS = 20  # of a montage
@@ -158,7 +158,7 @@ def montage(
         axes.set(xticks=[], yticks=[])
         label(axes, plane.cut.title, size=_size(across))
         if number == 0:
-            draw_scale_bar(axes, plane.columns, size=_size(across))
+            draw_scale_bar(axes, plane.columns.span, plane.columns.unit, _size(across))
     which = "all" if every == 1 else f"every {ordinal(every)} of"
     title = f"{which} {slices} slices, gray levels {_level(limits[0])} to {_level(limits[1])}"
     figure.text(
@@ -315,7 +315,7 @@ def compare(
         axes.set(xticks=[], yticks=[])
         axes.set_title(name, fontsize=10, color=INK)
         if column == 0:
-            draw_scale_bar(axes, plane.columns, _size(across))
+            draw_scale_bar(axes, plane.columns.span, plane.columns.unit, _size(across))
             label(axes, plane.cut.title, _size(across))
         axes = figure.panel(at, 0.5, across, below)
         draw_histogram(axes, histogram_of(plane.image, 64, limits), is_log=log, is_small=True)
@@ -365,7 +365,7 @@ def _describe(axes: Any, plane: Plane, spot: tuple[float, float, float, float]) 
     if min(width, height) > READABLE:
         label(axes, plane.cut.title)
     if name == "z":
-        draw_scale_bar(axes, plane.columns)
+        draw_scale_bar(axes, plane.columns.span, plane.columns.unit)
         axes.tick_params(labelbottom=False, bottom=False)
     elif width > READABLE:
         axes.set_xlabel(plane.columns.label, fontsize=9, color=INK)

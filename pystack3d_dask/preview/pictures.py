@@ -13,6 +13,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from pystack3d_dask.core.typing import Array
+from pystack3d_dask.viz.scale_bar import draw_scale_bar
 
 Layout = Literal["constrained"] | None
 
@@ -30,7 +31,6 @@ FEW = 10  # pixels along a side that are all drawn
 SAMPLES = 2**18  # pixels from which the contrast is taken
 QUICKLY: dict[str, Any] = {"pil_kwargs": {"compress_level": COMPRESSION}}
 BEFORE, AFTER, BEST, WARNING = "0.55", "C0", "C2", "C1"
-NICE = (1, 2, 5)
 MOST_COLUMNS = 5
 
 
@@ -159,7 +159,7 @@ def sweep_figure(sweep: SweepShown) -> Figure:
             edge.set(visible=is_best, color=BEST, linewidth=3)
     for axes in grid[first + len(cells) :]:
         axes.set_axis_off()
-    _scale_bar(grid[0], shape[1] * sweep.pixel, sweep.unit)
+    draw_scale_bar(grid[0], shape[1] * sweep.pixel, sweep.unit)
     return figure
 
 
@@ -230,7 +230,7 @@ def _draw_channel(
     shown = _show(axes[2], difference, (-spread, spread), preview.extent, "RdBu_r")
     axes[2].figure.colorbar(shown, cax=axes[4])
     left, right, _, _ = preview.extent
-    _scale_bar(axes[0], right - left, preview.unit)
+    draw_scale_bar(axes[0], right - left, preview.unit)
     _histograms(axes[3], before, after)
     change = "after - before" + ", aligned" * (preview.moved is not None)
     titles = (*(f"{each}{stretched}" for each in ("before", "after", change)), "gray levels")
@@ -311,51 +311,6 @@ def _height(shape: Sequence[int]) -> float:
 def _is_extreme(shape: Sequence[int]) -> bool:
     """Return whether an image is so long that it is but a line unless it is stretched."""
     return max(shape) > LONGEST * min(shape)
-
-
-def _scale_bar(axes: Any, width: float, unit: str) -> None:
-    """Draw a bar of a round length, about a fifth as wide as the picture."""
-    length = _round_length(width / 5)
-    share = length / width
-    axes.add_artist(_bar(axes, share))
-    number, name = (length * 1000, "nm") if unit == "µm" and length < 1 else (length, unit)
-    axes.text(
-        0.95 - share / 2,
-        0.075,
-        f"{number:g} {name}",
-        transform=axes.transAxes,
-        ha="center",
-        va="bottom",
-        color="white",
-        fontsize="small",
-        path_effects=_outline(),
-    )
-
-
-def _bar(axes: Any, share: float) -> Any:
-    from matplotlib.patches import Rectangle
-
-    return Rectangle(
-        (0.95 - share, 0.045),
-        share,
-        0.012,
-        transform=axes.transAxes,
-        facecolor="white",
-        edgecolor="black",
-        linewidth=0.5,
-    )
-
-
-def _outline() -> list[Any]:
-    from matplotlib.patheffects import withStroke
-
-    return [withStroke(linewidth=2, foreground="black")]
-
-
-def _round_length(length: float) -> float:
-    """Return the largest 1, 2 or 5 times a power of ten that is not above a length."""
-    power = 10.0 ** np.floor(np.log10(length))
-    return float(max(nice * power for nice in NICE if nice * power <= length * (1 + 1e-9)))
 
 
 def _limits(*images: Array) -> tuple[float, float]:

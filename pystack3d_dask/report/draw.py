@@ -18,6 +18,7 @@ from matplotlib.transforms import Affine2D, Bbox
 from pystack3d_dask.core.charts import Lines, Maps
 from pystack3d_dask.core.typing import Array
 from pystack3d_dask.report.pictures import Cube, Cuts
+from pystack3d_dask.viz.scale_bar import draw_scale_bar
 
 INCHES = 5.0  # width of a chart: two stand side by side on a screen, one on a telephone
 LEFT = 0.62  # margin for the labels of ordinates
@@ -270,27 +271,8 @@ def _(item: Cuts) -> Figure:
     yz.tick_params(labelleft=False)
     for axis in (xz.yaxis, yz.xaxis):
         axis.set_major_locator(_ticks(2))
-    _scale_bar(xy, width, height, planes.unit)
+    draw_scale_bar(xy, width, planes.unit)
     return figure
-
-
-def _scale_bar(axes: Any, width: float, height: float, unit: str) -> None:
-    """Draw a bar of a round length, about a fifth of the picture."""
-    power = 10.0 ** np.floor(np.log10(width / 5))
-    length = power * max(each for each in (1, 2, 5) if each * power <= width / 5)
-    x, y = 0.05 * width, 0.94 * height
-    outlined: dict[str, Any] = {"solid_capstyle": "butt"}
-    axes.plot([x, x + length], [y, y], color="black", linewidth=4.2, alpha=0.6, **outlined)
-    axes.plot([x, x + length], [y, y], color="white", linewidth=2.6, **outlined)
-    axes.text(
-        x + length / 2,
-        y - 0.02 * height,
-        f"{length:g} {unit}",
-        color="white",
-        ha="center",
-        va="bottom",
-        bbox={"facecolor": "black", "alpha": 0.45, "pad": 1.5, "linewidth": 0},
-    )
 
 
 @draw.register

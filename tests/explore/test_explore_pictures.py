@@ -14,8 +14,6 @@ from PIL import Image
 import pystack3d_dask as ps
 from pystack3d_dask import explore
 from pystack3d_dask.errors import StackError
-from pystack3d_dask.explore.drawing import scale_bar
-from pystack3d_dask.explore.volume import Axis
 
 SHAPE = (12, 40, 60)
 VALUES = textured(SHAPE)
@@ -169,7 +167,7 @@ def test_a_histogram_is_drawn_with_its_cumulative_distribution(log):
 def test_stacks_are_compared_in_one_slice_which_is_all_that_is_loaded():
     counting = CountingArray(VALUES)
     stack = placed(counting, Z)
-    stacks = {"as acquired": stack, "brighter": ps.adjust_gamma(stack, gamma=0.5)}
+    stacks = {"as acquired": stack, "brighter": ps.correct(stack, ps.Gamma(gamma=0.5))}
     figure = explore.compare(stacks, z=2, limits=(0, 255))
     before, after = images(figure)
     np.testing.assert_array_equal(before, VALUES[2])
@@ -180,22 +178,6 @@ def test_stacks_are_compared_in_one_slice_which_is_all_that_is_loaded():
         np.testing.assert_allclose(drawn, 100 * np.histogram(image, edges)[0] / image.size)
     with pytest.raises(StackError, match="one stack or more"):
         explore.compare({})
-
-
-@pytest.mark.parametrize(
-    ("length", "unit", "expected"),
-    [
-        (2.56, "µm", (0.5, "500 nm")),
-        (8.0, "µm", (2.0, "2 µm")),
-        (0.0399, "µm", (0.005, "5 nm")),
-        (9000.0, "µm", (2000.0, "2 mm")),
-        (250, "px", (50.0, "50 px")),
-    ],
-)
-def test_scale_bars_are_round_and_a_quarter_of_the_width_at_most(length, unit, expected):
-    axis = Axis("x", np.array([length / 2]), np.array([0.0, length]), unit, is_known=True)
-    found, text = scale_bar(axis)
-    assert (found, text) == (pytest.approx(expected[0]), expected[1])
 
 
 def test_the_scale_bar_is_as_long_as_it_says():

@@ -1,0 +1,1 @@
+"""What pictures of stacks have in common: the scale bar."""
