@@ -18,6 +18,7 @@ import numpy as np
 import tifffile
 from matplotlib import pyplot
 
+from pystack3d_dask.core.block import Block
 from pystack3d_dask.core.spec import StackSpec
 from pystack3d_dask.core.typing import Array
 from pystack3d_dask.corrections.destriping import Destriping
@@ -38,7 +39,7 @@ DESTRIPING = Destriping(
 def destriped(image: Array, step: Destriping = DESTRIPING) -> Array:
     """Return one slice without its stripes, shape (rows, columns)."""
     spec = StackSpec(shape=(1, *image.shape), dtype=image.dtype, source_dtype=image.dtype)
-    values, _ = step.apply(image[np.newaxis], spec.region, spec.region, spec)
+    values, _ = step.apply(Block(image[np.newaxis], spec.region, spec.region, spec))
     return np.asarray(values[0])
 
 

@@ -197,9 +197,7 @@ class OnAGpu(Smooth):
     devices = ("cpu", "gpu")
 
     def apply(self, block, fitted=None):
-        values, figures = super().apply(
-            to_host(block.values), block.source, block.out, block.spec, fitted
-        )
+        values, figures = super().apply(replace(block, values=to_host(block.values)), fitted)
         if isinstance(block.values, np.ndarray):
             return values, figures
         return self.there(block.values, to_gpu(values), figures)

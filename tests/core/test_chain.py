@@ -20,12 +20,19 @@ BYTE = np.dtype("u1")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Halo(Step):
-    """The mean over slices around each; counts its summaries."""
+class Halo(StackFit):
+    """The mean over slices around each; counts its summaries, but needs no fit."""
 
     name = "halo"
     depth: int = 1
     rows: int = 0
+
+    @property
+    def fit_scope(self):
+        return None
+
+    def finalize(self, summaries, spec, partial=None):
+        return {}
 
     def source(self, out, spec, fitted=None):
         grow = (self.depth, self.rows, 0)
@@ -245,12 +252,16 @@ class Prepares(Halo):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Lender(Halo, StackFit):
+class Lender(Halo):
     """A fit on three slices around each, made on one channel for all; pixels pass through."""
 
     name = "lender"
     depth: int = 0
     reach: int = 1
+
+    @property
+    def fit_scope(self):
+        return "stack"
 
     @property
     def needs(self):

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from stack_tools import correct, spec_of
 
+from pystack3d_dask.core.block import Block
 from pystack3d_dask.core.spec import Region
 from pystack3d_dask.corrections import destriping
 from pystack3d_dask.corrections.destriping import Destriping
@@ -74,7 +75,7 @@ def test_in_source_precision_integers_are_truncated_and_never_wrap(how, dtype):
 
 def figures_of(step, images):
     spec = spec_of(images)
-    return step.apply(images, spec.region, spec.region, spec)[1]
+    return step.apply(Block(images, spec.region, spec.region, spec))[1]
 
 
 def test_iterations_and_convergence_are_recorded_per_slice():

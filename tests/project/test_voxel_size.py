@@ -12,6 +12,7 @@ import zarr
 from stacks import STEPS, images, write_params
 
 from pystack3d_dask import open_result, open_stack
+from pystack3d_dask.core.provenance import GRAY_LEVELS
 from pystack3d_dask.errors import ParameterError
 from pystack3d_dask.pipeline import Pipeline
 
@@ -110,7 +111,7 @@ def test_exported_slices_tell_it(folder: Path) -> None:
     pipeline = project(folder, ["cropping"], voxel_size=SIZE)
     pipeline.run()
     pipeline.export_tiff(folder / "out")
-    assert open_stack(folder / "out").attrs == {}
+    assert open_stack(folder / "out").attrs == GRAY_LEVELS
     with tifffile.TiffFile(folder / "out" / "s00.tif") as tif:
         page = tif.pages[0]
         assert page.get_resolution("centimeter") == pytest.approx((1e4 / 0.02, 1e4 / 0.03), 1e-4)
@@ -120,7 +121,7 @@ def test_files_that_tell_otherwise_are_told_of(folder: Path) -> None:
     for k, image in enumerate(images((COUNT, 40, 50))):
         options = {"resolution": (1e6, 1e6), "resolutionunit": 3}
         tifffile.imwrite(folder / f"s{k:02d}.tif", image, metadata=None, **options)
-    notes = [str(note) for note in project(folder, ["cropping"], voxel_size=SIZE).notes]
+    notes = [str(note) for note in project(folder, ["cropping"], voxel_size=SIZE).project.notes]
     assert any("0.02 x 0.03 µm (x, y) are taken, the images tell 0.01 x 0.01" in n for n in notes)
     found = run(folder, {"cropping": STEPS["cropping"]}, voxel_size=SIZE)
     assert float(found.x[1] - found.x[0]) == pytest.approx(0.02)
