@@ -9,17 +9,16 @@ gone, the level is given up, and the plan is made without it.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from pystack3d_dask.core.chain import Work, slabs
 from pystack3d_dask.engine.executors import Block, Runner
 from pystack3d_dask.engine.task import Program, Receipt
 from pystack3d_dask.errors import DamageError, RunError, StackError
-from pystack3d_dask.io.ome.image import reopen_result
-from pystack3d_dask.io.work import attributes, remove_store, update_attrs
+from pystack3d_dask.io.work import remove_store
 from pystack3d_dask.project.known import known_work
+from pystack3d_dask.project.manifest import StoreManifest
 from pystack3d_dask.project.project import Project
 from pystack3d_dask.project.record import BlockRecord, Store, Workspace
 
@@ -37,46 +36,18 @@ class DamagedLevelsError(StackError):
         return "\n".join(str(each) for each in self.damages)
 
 
-def origin(token: str, work: Work, slab: int, slices: int, channels: int) -> dict[str, Any]:
-    """Return what a store says about the pass that makes it.
-
-    Parameters
-    ----------
-    token : str
-        That of the pass: where its records are.
-    work : Work
-        The pass.
-    slab : int
-        Slices per block.
-    slices, channels : int
-        Slices of the last level of the pass, and channels.
-    """
-    values = {name: value for name, value in asdict(work).items() if name != "gathers"}
-    return {"pass": token, "work": values, "slab": slab, "slices": slices, "channels": channels}
-
-
 def makers(workspace: Workspace, store: Store) -> list[BlockRecord]:
     """Return the records of the blocks that made a store, also those that are not there."""
-    attrs = store.attrs
-    if not {"pass", "slices", "slab", "channels"} <= attrs.keys():
+    if store.manifest is None:
         return []
-    directory = workspace.records(attrs["pass"])
-    count = len(slabs(attrs["slices"], attrs["slab"]))
-    return [
-        BlockRecord(directory, channel, number)
-        for channel in range(attrs["channels"])
-        for number in range(count)
-    ]
+    directory = workspace.records(store.manifest.maker)
+    return [BlockRecord(directory, *block) for block in store.manifest.blocks()]
 
 
-def mark_damaged(workspace: Workspace, store: Store, blocks: Iterable[Block]) -> None:
+def mark_damaged(store: Store, blocks: Iterable[Block]) -> None:
     """Note in a store which of its blocks the next run must make again."""
-    known = {tuple(each) for each in store.attrs.get("damaged", ())}
-    damaged = {"damaged": sorted(known | set(blocks))}
-    if store.path == workspace.result:
-        reopen_result(store.path, damaged)
-    else:
-        update_attrs(store.path, damaged)
+    if store.manifest is not None:
+        store.manifest.with_damaged(blocks).save(store.path)
 
 
 class Repairs:
@@ -97,18 +68,15 @@ class Repairs:
     def mend_marked(self) -> None:
         """Mend, or forget to be done, what `mark_damaged` has noted."""
         workspace = self._project.workspace
-        for store in workspace.stores():
-            blocks = [(channel, number) for channel, number in store.attrs.get("damaged", ())]
-            if not blocks:
+        for path, manifest in workspace.stores():
+            if manifest is None or not manifest.damaged:
                 continue
-            if store.path == workspace.result or not store.attrs["complete"]:
-                self._forget(store, blocks)
+            if not manifest.complete:
+                self._forget(manifest)
             else:
-                self._mend_level(store.path, blocks)
-            if store.path == workspace.result:
-                reopen_result(store.path, {"damaged": []})
-            elif store.path.exists():
-                update_attrs(store.path, {"damaged": []})
+                self._mend_level(path, manifest.damaged)
+            if path.exists():
+                replace(manifest, damaged=()).save(path)
 
     def mend(self, damaged: DamagedLevelsError) -> None:
         """Run the blocks that wrote what is damaged.
@@ -125,10 +93,10 @@ class Repairs:
         for level, paths in sorted(by_level.items()):
             self._mend_level(level, self._owners(level, paths))
 
-    def _forget(self, store: Store, blocks: Iterable[Block]) -> None:
+    def _forget(self, manifest: StoreManifest) -> None:
         """Let the pass that makes a store, and is still to be finished, do blocks again."""
-        directory = self._project.workspace.records(store.attrs["pass"])
-        for block in blocks:
+        directory = self._project.workspace.records(manifest.maker)
+        for block in manifest.damaged:
             BlockRecord(directory, *block).remove()
 
     def count(self, name: str) -> None:
@@ -149,10 +117,10 @@ class Repairs:
 
     def _owners(self, level: Path, paths: Iterable[Path]) -> list[Block]:
         """Return the blocks that wrote chunks of a level, or none if it does not tell."""
-        attrs = attributes(level)
-        if "work" not in attrs:
+        manifest = StoreManifest.load(level)
+        if manifest is None:
             return []
-        program = self._program(attrs)
+        program = self._program(manifest)
         index = self._index(level)
         found = set()
         for path in paths:
@@ -170,10 +138,11 @@ class Repairs:
         return next(k for k in range(len(steps)) if workspace.level(steps, k) == level)
 
     def _mend_level(self, level: Path, blocks: Sequence[Block]) -> None:
-        if not blocks or not self._can_make(attributes(level)):
+        manifest = StoreManifest.load(level)
+        if manifest is None or not blocks or not self._can_make(manifest.work):
             remove_store(level)
             return
-        program = self._program(attributes(level))
+        program = self._program(manifest)
         damages: list[DamageError] = []
         again: list[Block] = []
         for block, outcome in self._runner.run(program, blocks):
@@ -187,25 +156,23 @@ class Repairs:
             self.mend(DamagedLevelsError(damages))
             self._mend_level(level, again)
 
-    def _can_make(self, attrs: dict[str, Any]) -> bool:
+    def _can_make(self, work: Work) -> bool:
         """Return whether what the pass of a level has read, and its fits, are still there."""
-        if "work" not in attrs:
-            return False
-        work, (fits, known) = attrs["work"], known_work(self._project)
-        steps = self._project.steps[work["reads"] : work["end"]]
-        needed = {name for step in steps for name in step.needs}
-        return needed <= fits.keys() and (work["from_source"] or work["reads"] in known.stored)
+        fits, known = known_work(self._project)
+        needed = {
+            name for step in self._project.steps[work.reads : work.end] for name in step.needs
+        }
+        return needed <= fits.keys() and (work.from_source or work.reads in known.stored)
 
-    def _program(self, attrs: dict[str, Any]) -> Program:
+    def _program(self, manifest: StoreManifest) -> Program:
         """Return the pass that made a level, without the fits that it gathered."""
         chains = self._project.chains(known_work(self._project)[0])
-        work = Work(**{**attrs["work"], "stores": tuple(attrs["work"]["stores"])})
         return Program(
             source=self._project.source,
             chains=chains,
             partials=tuple({} for _ in chains),
-            work=work,
-            blocks=slabs(attrs["slices"], attrs["slab"]),
+            work=manifest.work,
+            blocks=slabs(manifest.slices, manifest.slab),
             workspace=self._project.workspace,
-            token=attrs["pass"],
+            token=manifest.maker,
         )

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 from pystack3d_dask.core.chain import Work
 from pystack3d_dask.core.formatting import listed_below
@@ -22,7 +23,7 @@ from pystack3d_dask.core.spec import shown_names
 from pystack3d_dask.core.stack_fit import stack_fit
 from pystack3d_dask.core.typing import Arrays
 from pystack3d_dask.engine.executors import InProcess, OnClient, Runner
-from pystack3d_dask.engine.repair import DamagedLevelsError, Repairs, origin
+from pystack3d_dask.engine.repair import DamagedLevelsError, Repairs
 from pystack3d_dask.engine.room import check_disk, check_memory
 from pystack3d_dask.engine.summary import (
     PassSummary,
@@ -37,11 +38,12 @@ from pystack3d_dask.engine.summary import (
 from pystack3d_dask.engine.task import Program, Receipt, level_dtype, result_dtype
 from pystack3d_dask.engine.versions import check_versions
 from pystack3d_dask.errors import DamageError, PixelError, RunError, StackError, explain
-from pystack3d_dask.io.ome.image import create_result, finish_result, is_intact, result_state
-from pystack3d_dask.io.work import attributes, create_level, remove_store, update_attrs
+from pystack3d_dask.io.ome.image import create_result, finish_result, is_intact
+from pystack3d_dask.io.work import create_level, remove_store, update_attrs
 from pystack3d_dask.project.changes import remember_slices
 from pystack3d_dask.project.known import FitsByChannel, known_work, plan_project
 from pystack3d_dask.project.lock import is_locked, locked
+from pystack3d_dask.project.manifest import Role, StoreManifest
 from pystack3d_dask.project.project import KEEP_ALL, Project, handed_out
 from pystack3d_dask.project.record import (
     BlockRecord,
@@ -127,8 +129,8 @@ def is_done(project: Project) -> bool:
     return (
         not plan_project(project).passes
         and is_summarized(project)
-        and not any(store.attrs.get("damaged") for store in stores)
-        and all(store.attrs.get("role") in project.keep for store in levels)
+        and not any(store.manifest and store.manifest.damaged for store in stores)
+        and all(store.manifest and store.manifest.role in project.keep for store in levels)
         and not is_locked(workspace.process)
         and not any(workspace.process.glob("*.partial"))
     )
@@ -295,7 +297,7 @@ class _PassRun:
 
     def _prepare_result(self) -> None:
         result = self.workspace.result
-        if result_state(result).get("pass") == self.token and is_intact(result):
+        if self._is_mine(result) and is_intact(result):
             return
         self._forget_blocks()
         remove_store(self.workspace.result)
@@ -305,32 +307,38 @@ class _PassRun:
             spec=self.plan.chains[0].levels[-1],
             dtype=result_dtype(self.plan.chains),
             slab=self.item.slab,
-            attrs={"token": self.project.tokens.levels[-1], **self._origin()},
+            attrs=self._manifest(len(self.project.steps), "result").attributes(),
         )
 
     def _prepare_level(self, level: int) -> None:
         path = self.workspace.level(self.project.steps, level)
-        if attributes(path).get("pass") == self.token:
+        if self._is_mine(path):
             return
         self._forget_blocks()
-        role = "ingested" if self.work.from_source else "intermediates"
+        role: Role = "ingested" if self.work.from_source else "intermediates"
         create_level(
             path,
             self.plan.chains[0].levels[level],
             len(self.plan.channels),
             level_dtype(self.plan.chains, level),
-            {
-                "token": self.project.tokens.levels[level],
-                "role": role,
-                "complete": False,
-                **self._origin(),
-            },
+            self._manifest(level, role).attributes(),
         )
 
-    def _origin(self) -> dict[str, Any]:
-        """Return what a store says about the pass that makes it, so that it can be mended."""
-        slices = self.plan.chains[0].levels[self.work.end].shape[0]
-        return origin(self.token, self.work, self.item.slab, slices, len(self.plan.channels))
+    def _is_mine(self, path: Path) -> bool:
+        """Return whether a store is one that this pass has begun to write."""
+        manifest = StoreManifest.load(path)
+        return manifest is not None and manifest.maker == self.token
+
+    def _manifest(self, level: int, role: Role) -> StoreManifest:
+        return StoreManifest(
+            token=self.project.tokens.levels[level],
+            maker=self.token,
+            work=replace(self.work, gathers=()),
+            slab=self.item.slab,
+            slices=self.plan.chains[0].levels[self.work.end].shape[0],
+            channels=len(self.plan.channels),
+            role=role,
+        )
 
     def _forget_blocks(self) -> None:
         for path in self.workspace.records(self.token).glob("*.json"):

@@ -92,7 +92,7 @@ def _verify(project: Project, on_file: OnFile) -> Verification:
                 damages += found
                 damaged.setdefault(check.store.path, []).append(check)
     for found_in in damaged.values():
-        mark_damaged(workspace, found_in[0].store, [check.block for check in found_in])
+        mark_damaged(found_in[0].store, [check.block for check in found_in])
     return Verification(
         files=total,
         bytes=sum(file.size for check in checks for file in check.files),
@@ -121,7 +121,7 @@ def _checks(workspace: Workspace, store: Store) -> Iterator[_Check]:
     for record in makers(workspace, store):
         block = record.channel, record.number
         if not record.path.exists():
-            if store.attrs.get("complete"):
+            if store.manifest is not None and store.manifest.complete:
                 missing = DamageError(str(record.path), "the record is missing")
                 yield _Check(store, block, [], [missing])
             continue

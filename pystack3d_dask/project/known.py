@@ -9,8 +9,8 @@ from pystack3d_dask.core.plan import Known, Pass, Plan
 from pystack3d_dask.core.planner import make_plan
 from pystack3d_dask.core.typing import Arrays
 from pystack3d_dask.errors import ParameterError
-from pystack3d_dask.io.ome.image import is_complete, result_state
-from pystack3d_dask.io.work import attributes
+from pystack3d_dask.io.ome.image import is_complete
+from pystack3d_dask.project.manifest import StoreManifest
 from pystack3d_dask.project.project import Project
 
 FitsByChannel = dict[str, list[Arrays]]
@@ -50,8 +50,8 @@ def known_work(project: Project) -> tuple[FitsByChannel, Known]:
     }
     if is_complete(workspace.result, tokens.levels[-1]):
         stored.add(len(project.steps))
-    state = result_state(workspace.result)
-    slab = state["slab"] if state.get("token") == tokens.levels[-1] else None
+    result = StoreManifest.load(workspace.result)
+    slab = result.slab if result is not None and result.token == tokens.levels[-1] else None
     known = Known(stored=frozenset(stored), fits=frozenset(fits), rounds=rounds, slab=slab)
     return fits, known
 
@@ -79,5 +79,5 @@ def _load_fits(project: Project) -> tuple[FitsByChannel, dict[str, int]]:
 
 
 def _is_stored(path: Path, token: str) -> bool:
-    attrs = attributes(path)
-    return attrs.get("token") == token and bool(attrs.get("complete"))
+    manifest = StoreManifest.load(path)
+    return manifest is not None and manifest.matches(token)

@@ -37,10 +37,10 @@ from pystack3d_dask.core.chain import Work
 from pystack3d_dask.core.step import Step
 from pystack3d_dask.core.typing import Array, Arrays, Precision
 from pystack3d_dask.errors import StackError
-from pystack3d_dask.io.ome.image import result_state
 from pystack3d_dask.io.work import attributes, remove_store
 from pystack3d_dask.io.zarr.arrays import load_arrays, save_arrays
 from pystack3d_dask.io.zarr.chunk import Written, replacing, write_file
+from pystack3d_dask.project.manifest import StoreManifest
 
 RECORD = re.compile(r"(?P<channel>\d+)\.(?P<number>\d+)\.json")
 BLOCK_VERSION = 1  # to be raised when the engine itself changes values
@@ -347,12 +347,12 @@ class Store(NamedTuple):
     ----------
     path : Path
         The directory.
-    attrs : dict
-        What it says about itself, see `pystack3d_dask.engine.repair.origin`.
+    manifest : StoreManifest, optional
+        What it says about itself; None where that cannot be read.
     """
 
     path: Path
-    attrs: dict[str, Any]
+    manifest: StoreManifest | None
 
 
 @dataclass(frozen=True)
@@ -404,10 +404,9 @@ class Workspace:
 
     def stores(self) -> list[Store]:
         """Return the result, and the levels between passes, whatever their state."""
-        found = [Store(path, attributes(path)) for path in _children(self.levels)]
-        if self.result.exists():
-            found.insert(0, Store(self.result, result_state(self.result)))
-        return found
+        paths = [self.result] if self.result.exists() else []
+        paths += _children(self.levels)
+        return [Store(path, StoreManifest.load(path)) for path in paths]
 
     def level(self, steps: Sequence[Step], level: int) -> Path:
         """Return where a level is stored between passes."""
@@ -473,7 +472,8 @@ class Workspace:
         """
         freed = {}
         for path in _children(self.levels):
-            if attributes(path).get("role") not in kept:
+            manifest = StoreManifest.load(path)
+            if manifest is None or manifest.role not in kept:
                 freed[path.name] = self.size(path)
                 remove_store(path)
         return freed
@@ -513,7 +513,7 @@ class Workspace:
             for path in _children(self.work / folder):
                 if attributes(path).get("token") != valid.get(path.name):
                     remove_store(path)
-        makers = {store.attrs.get("pass") for store in self.stores()}
+        makers = {store.manifest.maker for store in self.stores() if store.manifest}
         for path in _children(self.work / "records"):
             if path.name not in makers and path.name.split("-")[0] not in tokens.levels:
                 remove_store(path)

@@ -13,9 +13,9 @@ from stacks import STEPS, images, make_project
 from pystack3d_dask import open_result
 from pystack3d_dask.engine.summary import load_figures
 from pystack3d_dask.errors import RunError, StackError
-from pystack3d_dask.io.ome.image import result_state
-from pystack3d_dask.io.work import Level, attributes, remove_store
+from pystack3d_dask.io.work import Level, remove_store
 from pystack3d_dask.pipeline import Pipeline
+from pystack3d_dask.project.manifest import StoreManifest
 
 CHAIN = ["cropping", "bkg_removal", "intensity_rescaling"]
 HEAVY = {
@@ -23,6 +23,11 @@ HEAVY = {
     "destriping": STEPS["destriping"],
     "intensity_rescaling": STEPS["intensity_rescaling"],
 }
+
+
+def maker(store):
+    """Return the token of the pass that made a store."""
+    return StoreManifest.load(store).maker
 
 
 def flip(path):
@@ -155,11 +160,11 @@ def test_a_finished_store_is_as_it_was_written(directory):
     pipeline = Pipeline.from_toml(directory)
     pipeline.run()
     found = pipeline.verify()
-    maker = attributes(directory / "process" / "work.zarr" / "levels" / "cropping")["pass"]
+    token = maker(directory / "process" / "work.zarr" / "levels" / "cropping")
     stored = [
         *directory.glob("process/result.zarr/scale*/image/c/**/*"),
         *chunks(directory, "cropping"),
-        *directory.glob(f"process/work.zarr/records/{maker}/*.npz"),
+        *directory.glob(f"process/work.zarr/records/{token}/*.npz"),
     ]
     stored = [path for path in stored if path.is_file()]
     assert found.files == len(stored)
@@ -280,7 +285,7 @@ def test_a_lost_record_of_a_complete_store_is_told_and_its_block_made_again(
 ):
     pipeline = Pipeline.from_toml(directory)
     pipeline.run()
-    token = result_state(directory / "process" / "result.zarr")["pass"]
+    token = maker(directory / "process" / "result.zarr")
     victim = directory / "process" / "work.zarr" / "records" / token / "0.3.json"
     damage(victim)
     found = pipeline.verify()
@@ -364,7 +369,7 @@ def test_the_record_of_a_damaged_block_is_not_needed(directory, expected, damage
     pipeline = Pipeline.from_toml(directory)
     interrupted_after(pipeline, 2)
     flip(chunks(directory, "cropping")[17])
-    token = attributes(directory / "process" / "work.zarr" / "levels" / "cropping")["pass"]
+    token = maker(directory / "process" / "work.zarr" / "levels" / "cropping")
     for record in (directory / "process" / "work.zarr" / "records" / token).glob("*.json"):
         damage(record)
     pipeline.run()

@@ -234,10 +234,10 @@ def finish_result(
     root.update_attributes({"ome": ome, OURS: {**root.attrs[OURS], **attrs, "complete": True}})
 
 
-def reopen_result(path: Path | str, attrs: Mapping[str, Any]) -> None:
-    """Mark a result as not complete: parts of it are to be written again; see `finish_result`."""
+def update_state(path: Path | str, attrs: Mapping[str, Any]) -> None:
+    """Change what the root attribute ``pystack3d_dask`` of a result says."""
     root = zarr.open_group(path, mode="r+")
-    root.update_attributes({OURS: {**root.attrs[OURS], **attrs, "complete": False}})
+    root.update_attributes({OURS: {**root.attrs[OURS], **attrs}})
 
 
 def is_complete(path: Path | str, token: str) -> bool:
