@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
+from math import sqrt
 from typing import ClassVar, Literal, NamedTuple
 
 import numpy as np
@@ -31,6 +32,7 @@ NEAR = 1  # slices before and after those shown whose motion an estimate knows
 FAINT = 1e-4  # contrast over the mean: below, digits of single precision count
 MARKED = 5.0  # correlation times the root of a mask's pixels: a few stray ones reach less
 ALIKE = 0.05  # correlation after registration from which two slices show the same
+OTHER_SHARE = 2.0  # times the pixels of another mask: it may show something else
 
 
 class Compared(NamedTuple):
@@ -316,8 +318,6 @@ class RegistrationCalculation(Step):
         seen = images if self.threshold is None else images <= limit
         image = seen[-1]
         foreground = 0.0 if self.threshold is None else float(np.mean(image))
-        marked = image.size * min(foreground, 1 - foreground)
-        least = ALIKE if self.threshold is None else max(ALIKE, MARKED / np.sqrt(max(marked, 1)))
         contrast = _contrast(image)
         best = Compared(np.eye(3), 1, 1.0 if len(images) == 1 else 0.0, foreground, contrast)
         if image.min() == image.max():
@@ -331,6 +331,7 @@ class RegistrationCalculation(Step):
             ):
                 matrix = self._register(reference, image)
                 correlation = aligned_correlation(reference, image, matrix)
+                least = ALIKE if self.threshold is None else _least_of_masks(reference, image)
                 if correlation >= max(least, best.correlation):
                     best = best._replace(matrix=matrix, distance=distance, correlation=correlation)
         return best
@@ -339,6 +340,19 @@ class RegistrationCalculation(Step):
         if self.method == "phase":
             return register_shift(reference, image)
         return register(reference, image, self.transformation)
+
+
+def _least_of_masks(reference: Array, image: Array) -> float:
+    """Return the correlation from which two masks show the same.
+
+    A few stray pixels are alike by chance. Where one mask has many more pixels than the other, a
+    threshold that lies near a level of the background has chosen it in one of the slices only.
+    """
+    shares = [float(np.mean(each)) for each in (reference, image)]
+    marked = [min(share, 1 - share) for share in shares]
+    by_chance = MARKED / sqrt(max(image.size * marked[1], 1))
+    is_other = max(marked) > OTHER_SHARE * min(marked)
+    return max(HARDLY_ALIKE if is_other else ALIKE, by_chance)
 
 
 def _contrast(image: Array) -> float:
