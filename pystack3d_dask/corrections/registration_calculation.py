@@ -108,7 +108,7 @@ class RegistrationCalculation(Step):
     reference_per_channel: ClassVar[bool] = False
     keeps_values: ClassVar[bool] = True
     only_moves: ClassVar[bool] = True
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3
 
     transformation: Transformation
     method: Literal["stackreg", "phase"] = "stackreg"
