@@ -6,6 +6,7 @@ a command still imports all that it computes with.
 
 from __future__ import annotations
 
+import atexit
 import os
 import signal
 import sys
@@ -34,6 +35,20 @@ def listen() -> None:
     """Have signals end this process, from now on; for the main thread."""
     for each in SIGNALS:
         signal.signal(each, _end_or_interrupt)
+
+
+def leave_in_peace() -> None:
+    """Ignore signals once all is done; to be called before anything else registers for the exit.
+
+    What is registered first for the exit runs last. After it the interpreter takes its handlers
+    away: a signal would then kill a command that has done its work.
+    """
+    atexit.register(_ignore)
+
+
+def _ignore() -> None:
+    for each in SIGNALS:
+        signal.signal(each, signal.SIG_IGN)
 
 
 @contextmanager

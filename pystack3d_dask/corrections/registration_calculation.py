@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
+from math import sqrt
 from typing import ClassVar, Literal, NamedTuple
 
 import numpy as np
@@ -35,6 +36,7 @@ NEAR = 1  # slices before and after those shown whose motion an estimate knows
 FAINT = 1e-4  # contrast over the mean: below, digits of single precision count
 MARKED = 5.0  # correlation times the root of a mask's pixels: a few stray ones reach less
 ALIKE = 0.05  # correlation after registration from which two slices show the same
+OTHER_SHARE = 2.0  # times the pixels of another mask: it may show something else
 
 
 class Compared(NamedTuple):
@@ -123,7 +125,7 @@ method = "phase"                # for TRANSLATION; or "stackreg", slower and les
     reference_per_channel: ClassVar[bool] = False
     keeps_values: ClassVar[bool] = True
     only_moves: ClassVar[bool] = True
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3
 
     transformation: Transformation
     method: Literal["stackreg", "phase"] = "stackreg"
@@ -321,8 +323,6 @@ method = "phase"                # for TRANSLATION; or "stackreg", slower and les
         seen = images if self.threshold is None else images <= limit
         image = seen[-1]
         foreground = 0.0 if self.threshold is None else float(np.mean(image))
-        marked = image.size * min(foreground, 1 - foreground)
-        least = ALIKE if self.threshold is None else max(ALIKE, MARKED / np.sqrt(max(marked, 1)))
         contrast = _contrast(image)
         best = Compared(np.eye(3), 1, 1.0 if len(images) == 1 else 0.0, foreground, contrast)
         if image.min() == image.max():
@@ -336,6 +336,7 @@ method = "phase"                # for TRANSLATION; or "stackreg", slower and les
             ):
                 matrix = self._register(reference, image)
                 correlation = aligned_correlation(reference, image, matrix)
+                least = ALIKE if self.threshold is None else _least_of_masks(reference, image)
                 if correlation >= max(least, best.correlation):
                     best = best._replace(matrix=matrix, distance=distance, correlation=correlation)
         return best
@@ -344,6 +345,19 @@ method = "phase"                # for TRANSLATION; or "stackreg", slower and les
         if self.method == "phase":
             return register_shift(reference, image)
         return register(reference, image, self.transformation)
+
+
+def _least_of_masks(reference: Array, image: Array) -> float:
+    """Return the correlation from which two masks show the same.
+
+    A few stray pixels are alike by chance. Where one mask has many more pixels than the other, a
+    threshold that lies near a level of the background has chosen it in one of the slices only.
+    """
+    shares = [float(np.mean(each)) for each in (reference, image)]
+    marked = [min(share, 1 - share) for share in shares]
+    by_chance = MARKED / sqrt(max(image.size * marked[1], 1))
+    is_other = max(marked) > OTHER_SHARE * min(marked)
+    return max(HARDLY_ALIKE if is_other else ALIKE, by_chance)
 
 
 def _contrast(image: Array) -> float:

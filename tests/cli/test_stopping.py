@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import random
 import select
+import subprocess
 import sys
 import time
 from dataclasses import dataclass
@@ -106,6 +107,23 @@ def test_ctrl_c_at_the_start_ends_a_command(project, tmp_path, command):
 def test_a_second_ctrl_c_ends_at_once(project, tmp_path):
     ended = in_terminal(arguments_of("run", project, tmp_path), [2.0, 2.05])
     assert_stopped(ended)
+
+
+def test_a_signal_while_the_interpreter_ends_does_not_change_how_a_command_ended():
+    late = """\
+import os, signal, sys
+from pystack3d_dask.cli.command import main
+
+class Late:  # deleted by the interpreter after all that is registered for the exit has run
+    def __del__(self, kill=os.kill, pid=os.getpid(), number=signal.SIGINT):
+        kill(pid, number)
+
+sys.late = Late()
+sys.argv = ["pystack3d-dask", "--version"]
+main()
+"""
+    done = subprocess.run([sys.executable, "-c", late], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 @pytest.mark.slow

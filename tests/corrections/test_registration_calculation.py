@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy import ndimage
 from stack_tools import correct, fit, largest_error, posed, spec_of, turned
 
 from pystack3d_dask.core.spec import Region
@@ -87,6 +88,21 @@ def test_a_threshold_compares_masks(method):
         assert largest_error(result["pairwise"][k, 0], SHIFTS[k], SHAPE) < 0.15
     np.testing.assert_allclose(result["foreground"][:, 0], (images <= 125).mean(axis=(1, 2)))
     assert remarks(images, threshold=125) == []
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+def test_a_threshold_that_chooses_something_else_from_a_slice_on_invents_no_motion(seed):
+    """It lies near a level of the background, which it takes for foreground in some slices."""
+    rng = np.random.default_rng(seed)
+    one, other = (ndimage.gaussian_filter(rng.normal(size=(200, 220)), 6) for _ in range(2))
+    other += 0.2 * np.roll(one, -5, axis=1)
+    dark = [one < np.quantile(one, 0.28)] * 3 + [other < np.quantile(other, 0.05)] * 3
+    images = np.where(dark, 0, 200).astype(np.uint8)
+    pairwise = found(images, threshold=100)["pairwise"][:, 0]
+    np.testing.assert_allclose(pairwise, [np.eye(3)] * 6, atol=1e-6)
+    (remark,) = remarks(images, threshold=100)
+    assert "like none of the slices before" in remark
+    assert "slice 3" in remark
 
 
 @pytest.mark.parametrize(("threshold", "what"), [(2, "no pixel"), (254, "every pixel")])
