@@ -37,18 +37,14 @@ def listen() -> None:
         signal.signal(each, _end_or_interrupt)
 
 
-def leave_in_peace() -> None:
-    """Ignore signals once all is done; to be called before anything else registers for the exit.
+def ignore_signals_at_exit() -> None:
+    """Ignore signals once a command is done. Call it before anything else uses `atexit`.
 
-    What is registered first for the exit runs last. After it the interpreter takes its handlers
-    away: a signal would then kill a command that has done its work.
+    The callback that is registered first runs last. After it, the interpreter restores the default
+    handlers: without this, a late signal would kill a command that has done its work.
     """
-    atexit.register(_ignore)
-
-
-def _ignore() -> None:
     for each in SIGNALS:
-        signal.signal(each, signal.SIG_IGN)
+        atexit.register(signal.signal, each, signal.SIG_IGN)
 
 
 @contextmanager

@@ -348,15 +348,15 @@ method = "phase"                # for TRANSLATION; or "stackreg", slower and les
 
 
 def _least_of_masks(reference: Array, image: Array) -> float:
-    """Return the correlation from which two masks show the same.
+    """Return the correlation from which two masks are taken to show the same.
 
-    A few stray pixels are alike by chance. Where one mask has many more pixels than the other, a
-    threshold that lies near a level of the background has chosen it in one of the slices only.
+    Few pixels correlate by chance. Where one mask has many more pixels than the other, the
+    threshold probably lies near the background's gray level, and selects it in one slice only.
     """
-    shares = [float(np.mean(each)) for each in (reference, image)]
-    marked = [min(share, 1 - share) for share in shares]
-    by_chance = MARKED / sqrt(max(image.size * marked[1], 1))
-    is_other = max(marked) > OTHER_SHARE * min(marked)
+    shares = (float(np.mean(mask)) for mask in (reference, image))
+    before, now = (min(share, 1 - share) for share in shares)
+    by_chance = MARKED / sqrt(max(image.size * now, 1))
+    is_other = max(before, now) > OTHER_SHARE * min(before, now)
     return max(HARDLY_ALIKE if is_other else ALIKE, by_chance)
 
 
