@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import google_crc32c
 import numcodecs
 import numpy as np
 import pytest
@@ -15,6 +16,7 @@ from pystack3d_dask.errors import PixelError
 from pystack3d_dask.io.sources import open_source
 from pystack3d_dask.io.zarr.blosc import WholeBlosc, check_whole
 
+CUT = r"stack\.zarr, slices 0 to 1: .*Blosc buffer .*cut short"
 VALUES = np.random.default_rng(0).integers(0, 100, (2, 8, 8)).astype(np.uint16)
 WHOLE = numcodecs.Blosc().encode(VALUES)
 OPTIONS = {
@@ -65,5 +67,27 @@ def test_chunks_that_are_cut_are_named(tmp_path, kind):
     (chunk,) = (each for each in path.rglob("*") if each.is_file() and each.name in ("0.0.0", "0"))
     chunk.write_bytes(chunk.read_bytes()[:20])
     source = open_source(path)
-    with pytest.raises(PixelError, match=r"stack\.zarr, slices 0 to 1: .*Blosc buffer .*cut short"):
+    with pytest.raises(PixelError, match=CUT):
         source.read(0, source.specs[0].region)
+
+
+def test_so_are_those_inside_a_shard(tmp_path):
+    path = stack(tmp_path / "stack.zarr", "3, sharded")
+    (shard,) = (each for each in path.rglob("0") if each.is_file())
+    content = bytearray(shard.read_bytes())
+    index = np.frombuffer(content[-36:-4], "<u8").copy()  # offset and length of both chunks
+    index[1] = 20
+    crc = google_crc32c.value(index.tobytes()).to_bytes(4, "little")
+    shard.write_bytes(bytes(content[:-36]) + index.tobytes() + crc)
+    source = open_source(path)
+    with pytest.raises(PixelError, match=CUT):
+        source.read(0, source.specs[0].region)
+
+
+@pytest.mark.parametrize("kind", OPTIONS)
+def test_other_arrays_of_the_process_keep_their_codecs(tmp_path, kind):
+    path = stack(tmp_path / "stack.zarr", kind)
+    source = open_source(path)
+    source.read(0, source.specs[0].region)
+    assert type(numcodecs.get_codec({"id": "blosc"})) is numcodecs.Blosc
+    assert "WholeBlosc" not in str(zarr.open_array(path).metadata)

@@ -7,12 +7,14 @@ look at the length first; what is damaged inside the library finds out by itself
 from __future__ import annotations
 
 import struct
+from dataclasses import replace
 from typing import Any
 
 import numcodecs
 import zarr
-from zarr.codecs import BloscCodec
-from zarr.registry import register_codec
+from zarr import AsyncArray
+from zarr.codecs import BloscCodec, ShardingCodec
+from zarr.core.metadata import ArrayV2Metadata
 
 HEADER = struct.Struct("<4B3I")  # versions, flags, type size; bytes decoded, of a block, of all
 
@@ -55,9 +57,23 @@ class WholeBloscCodec(BloscCodec):  # type: ignore[misc]  # nor is zarr
         return await super()._decode_single(chunk_bytes, chunk_spec)
 
 
-def refuse_cut_buffers() -> None:
-    """Have zarr decode with these, in all arrays that this process opens from now on."""
-    numcodecs.register_codec(WholeBlosc)
-    register_codec("blosc", WholeBloscCodec)
-    name = f"{WholeBloscCodec.__module__}.{WholeBloscCodec.__qualname__}"
-    zarr.config.set({"codecs.blosc": name})
+def refusing_cut_buffers(array: zarr.Array[Any]) -> zarr.Array[Any]:
+    """Return an array that is decoded with these codecs; no other array is."""
+    opened = array._async_array
+    metadata: Any = opened.metadata
+    if isinstance(metadata, ArrayV2Metadata):
+        checked: Any = replace(metadata, compressor=_refusing(metadata.compressor))
+    else:
+        checked = replace(metadata, codecs=tuple(map(_refusing, metadata.codecs)))
+    return zarr.Array(AsyncArray(metadata=checked, store_path=opened.store_path))
+
+
+def _refusing(codec: Any) -> Any:
+    if isinstance(codec, ShardingCodec):
+        return replace(codec, codecs=tuple(map(_refusing, codec.codecs)))
+    if isinstance(codec, BloscCodec):
+        return WholeBloscCodec.from_dict(codec.to_dict())
+    if isinstance(codec, numcodecs.Blosc):
+        options = {name: value for name, value in codec.get_config().items() if name != "id"}
+        return WholeBlosc(**options)
+    return codec

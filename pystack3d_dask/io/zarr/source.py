@@ -26,15 +26,13 @@ from pystack3d_dask.io.zarr.axes import (
     canonical,
     is_named,
 )
-from pystack3d_dask.io.zarr.blosc import refuse_cut_buffers
+from pystack3d_dask.io.zarr.blosc import refusing_cut_buffers
 from pystack3d_dask.io.zarr.files import CarefulStore
 from pystack3d_dask.io.zarr.stamp import METADATA, chunk_files, stamp
 
 MOST_SLICES = 1_000_000
 LARGEST_SIDE = 1_000_000  # pixels
 OURS = "pystack3d_dask"
-
-refuse_cut_buffers()
 
 
 @dataclass(frozen=True)
@@ -209,7 +207,7 @@ def _files(path: Path) -> Iterator[Path]:
 @lru_cache(maxsize=32)
 def _opened(path: str, stamp: str) -> zarr.Array[Any]:
     """Open an array once per process, and again when it was replaced."""
-    return zarr.open_array(CarefulStore(path, read_only=True), mode="r")
+    return refusing_cut_buffers(zarr.open_array(CarefulStore(path, read_only=True), mode="r"))
 
 
 def _upright(axes: str) -> list[int]:
@@ -448,7 +446,7 @@ def _with_coordinates(
     scale = micrometers_per(array.attrs.get("units", "micrometer"))
     if scale is None:
         return geometry
-    z = tuple((np.asarray(array[:], np.float64) * scale).tolist())
+    z = tuple((np.asarray(refusing_cut_buffers(array)[:], np.float64) * scale).tolist())
     wrong = [each for each in z if not is_position(each)]
     if not wrong:
         return replace(geometry, z=z)
