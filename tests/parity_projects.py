@@ -9,11 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import tifffile
 import zarr
 from reference import output_slices, run_reference
 from scipy import ndimage
-from stacks import toml
+from stacks import make_project
 
 from pystack3d_dask import open_result
 from pystack3d_dask.core.typing import Array
@@ -84,20 +83,8 @@ def write_project(
     directory: Path, channels: Mapping[str, Array], steps: Steps, **settings: Any
 ) -> Path:
     """Write the slices of each channel and a parameter file; return the directory."""
-    for name, stack in channels.items():
-        folder = directory / name
-        folder.mkdir(parents=True, exist_ok=True)
-        for k, (z, image) in enumerate(zip(positions(len(stack)), stack, strict=True)):
-            tifffile.imwrite(folder / f"slice_{k:04d}_z={z:.4f}um.tif", image)
-    top = {"channels": list(channels), "process_steps": list(steps), **settings}
-    tables = [("", top), *((f"[{name}]", values) for name, values in steps.items())]
-    lines = [
-        line
-        for head, values in tables
-        for line in [head, *(f"{key} = {toml(value)}" for key, value in values.items())]
-    ]
-    (directory / "params.toml").write_text("\n".join(lines), encoding="utf-8")
-    return directory
+    count = len(next(iter(channels.values())))
+    return make_project(directory, steps, channels, positions=positions(count), **settings)
 
 
 def positions(count: int) -> Array:

@@ -56,11 +56,12 @@ def images(
     return (scaled if limits is None else np.clip(scaled, 0, limits.max)).astype(dtype)
 
 
-def write_slices(directory: Path, stack: Images) -> None:
-    """Write one TIFF per slice."""
+def write_slices(directory: Path, stack: Images, positions: Sequence[float] | None = None) -> None:
+    """Write one TIFF per slice, 10 nm apart or at positions in micrometers; no other metadata."""
     directory.mkdir(parents=True, exist_ok=True)
-    for z, image in enumerate(stack):
-        tifffile.imwrite(directory / f"slice_{z:04d}_z={z * 0.01:.4f}um.tif", image)
+    along_z = np.arange(len(stack)) * 0.01 if positions is None else positions
+    for k, (z, image) in enumerate(zip(along_z, stack, strict=True)):
+        tifffile.imwrite(directory / f"slice_{k:04d}_z={z:.4f}um.tif", image, metadata=None)
 
 
 def spoil(path: Path) -> bytes:
@@ -102,15 +103,17 @@ def make_project(
     directory: Path,
     steps: Sequence[str] | Mapping[str, Mapping[str, Any]],
     stack: Images | Mapping[str, Images] | None = None,
+    *,
+    positions: Sequence[float] | None = None,
     **settings: Any,
 ) -> Path:
     """Write slices and parameters; several channels when ``stack`` is a mapping."""
     if isinstance(stack, Mapping):
         for channel, values in stack.items():
-            write_slices(directory / channel, values)
+            write_slices(directory / channel, values, positions)
         settings.setdefault("channels", list(stack))
     else:
-        write_slices(directory, images() if stack is None else stack)
+        write_slices(directory, images() if stack is None else stack, positions)
     write_params(directory, steps, settings)
     return directory
 

@@ -8,11 +8,10 @@ from tempfile import TemporaryDirectory
 
 import numpy as np
 import pytest
-import tifffile
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from matplotlib.image import imread
-from stacks import write_params
+from stacks import make_project
 
 from pystack3d_dask import explore
 from pystack3d_dask.pipeline import Pipeline
@@ -42,10 +41,7 @@ ODD = {
 
 
 def project(folder, steps, stack):
-    for z, image in enumerate(stack):
-        tifffile.imwrite(folder / f"s{z:02d}.tif", image)
-    write_params(folder, steps)
-    return Pipeline.from_toml(folder)
+    return Pipeline.from_toml(make_project(folder, steps, stack))
 
 
 def sane(path, least=100, most=4000):
