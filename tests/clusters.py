@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
+import psutil
 import pytest
-from processes import Process, started, wait_until
+from distributed import Client
+from processes import Process, kill_all, started, wait_for, wait_until
 
 from pystack3d_dask.cluster.tls import Certificates
 
@@ -54,8 +58,6 @@ def is_whole(file: Path) -> bool:
 @contextmanager
 def remote_cluster(directory: Path, certificates: Certificates | None = None) -> Iterator[Path]:
     """Run a scheduler and a worker with two threads; yield the scheduler's file."""
-    from distributed import Client
-
     file = directory / "scheduler.json"
     tls = tls_options(certificates) if certificates else []
     protocol = ["--protocol", "tls"] if certificates else []
@@ -86,3 +88,37 @@ def make_certificates(directory: Path) -> Certificates:
         subprocess.run(["openssl", *command], cwd=directory, check=True, capture_output=True)
     files = {"ca_file": "ca.pem", "cert": "cert.pem", "key": "key.pem"}
     return Certificates(**{name: directory / file for name, file in files.items()})
+
+
+@dataclass
+class Cluster:
+    """A client, and the processes that tests kill: nannies, of workers that come again."""
+
+    client: Client
+    nannies: dict[str, Process]
+
+    def worker(self, name: str) -> int:
+        """Return the process of a worker."""
+        pids = self.client.run(os.getpid)
+        info = self.client.scheduler_info(n_workers=-1)["workers"]
+        return next(pid for address, pid in pids.items() if info[address]["name"] == name)
+
+    def end(self, *names: str) -> None:
+        """Switch off the hosts of workers, as it were."""
+        workers = [self.worker(name) for name in names]
+        kill_all([*(self.nannies[name].pid for name in names), *workers])
+        wait_for(lambda: not any(map(psutil.pid_exists, workers)))
+
+
+@contextmanager
+def mixed_cluster(directory: Path) -> Iterator[Cluster]:
+    """Run a scheduler, a worker that carries a GPU and one that does not."""
+    file, worker = directory / "scheduler.json", ("worker", "--nthreads", "1", "--name")
+    scheduler = dask("scheduler", *LOCAL, "--port", "0")
+    labeled = dask(*worker, "labeled", "--resources", "GPU=1")
+    with (
+        running(file, scheduler, labeled, dask(*worker, "plain")) as (_, *nannies),
+        Client(scheduler_file=str(file), timeout="60s", set_as_default=False) as client,
+    ):
+        client.wait_for_workers(2, timeout=60)
+        yield Cluster(client, dict(zip(("labeled", "plain"), nannies, strict=True)))

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
-import tifffile
+from clusters import Cluster, mixed_cluster
 from hypothesis import settings
+from stacks import write_slices
 
 import pystack3d_dask as ps
 from pystack3d_dask.cli import main as cli
@@ -59,10 +61,7 @@ def make_project(tmp_path: Path) -> Callable[..., Path]:
     ) -> Path:
         directory = tmp_path / name
         for seed, channel in enumerate(channels):
-            (directory / channel).mkdir(parents=True, exist_ok=True)
-            for z, image in enumerate(textured(shape, dtype, seed)):
-                path = directory / channel / f"slice_{z:04d}_z={z * 0.01:.4f}um.tif"
-                tifffile.imwrite(path, image, metadata=None)
+            write_slices(directory / channel, textured(shape, dtype, seed))
         if params is not None:
             listed = "[" + ", ".join(f'"{channel}"' for channel in channels) + "]"
             text = params.replace("{channels}", listed)
@@ -70,6 +69,15 @@ def make_project(tmp_path: Path) -> Callable[..., Path]:
         return directory
 
     return make
+
+
+@pytest.fixture
+def gpu_cluster(tmp_path, monkeypatch, request) -> Iterator[Cluster]:
+    """Return workers with and without a GPU, that can import the test's module."""
+    for directory in request.path.parents[:2]:  # of the module, and of what it imports
+        monkeypatch.setenv("PYTHONPATH", str(directory), prepend=os.pathsep)
+    with mixed_cluster(tmp_path) as cluster:
+        yield cluster
 
 
 @pytest.fixture

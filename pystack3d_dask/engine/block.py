@@ -42,6 +42,7 @@ def run_block(
     place: Place | None = None,
     *,
     measures: bool = True,
+    deliver: Send = to_host,
 ) -> BlockReport:
     """Run one pass on one block.
 
@@ -68,6 +69,8 @@ def run_block(
         none for one slice, the CPU computes the step for the rest of the block.
     measures : bool
         Whether figures are wanted.
+    deliver : callable
+        Sends stored slices to where ``emit`` wants them: arrays of NumPy by default.
 
     Returns
     -------
@@ -82,7 +85,9 @@ def run_block(
         wanted = demands(chain, work, part)
         for level in work.stores:
             frame = block if level == work.end else chain.levels[level].region
-            _emit(stream, level, frame, wanted[level].owned, emit)
+            for z in wanted[level].owned:
+                image = stream.take(level, frame.with_z(z, z + 1))[0]
+                emit(level, z, deliver(stream.stored(level, z, image)))
         for gather in work.gathers:
             found = _summarize(stream, gather, wanted[gather.index].owned, partials or {})
             report.summaries[chain.steps[gather.index].name].update(found)
@@ -90,20 +95,6 @@ def run_block(
     if work.stores:
         report.figures = stream.figures
     return report
-
-
-def _emit(stream: _Stream, level: int, frame: Region, slices: range, emit: Emit) -> None:
-    chain = stream.chain
-    spec = chain.levels[level]
-    is_result = stream.work.finishes and level == stream.work.end
-    for z in slices:
-        image = stream.take(level, frame.with_z(z, z + 1))[0]
-        if is_result and spec.dtype != chain.result_dtype:
-            own = stream.figures[level][z]
-            raw = image
-            image, before, own["cast"] = stream.cast_result(raw)
-            own |= clipping(raw, image, before, spec.precision)
-        emit(level, z, to_host(image))
 
 
 def _summarize(
@@ -165,16 +156,21 @@ class _Stream:
         images = [window[z][rows, columns] for z in region.z]
         return images[0][np.newaxis] if len(images) == 1 else namespace(images[0]).stack(images)
 
-    def cast_result(self, image: Any) -> tuple[Any, Array, Array]:
-        """Return a slice in the type of the result, and what is measured before and after."""
-        cast = partial(
-            cast_measured,
-            dtype=self.chain.result_dtype,
-            precision=self.chain.levels[-1].precision,
-        )
+    def stored(self, level: int, z: int, image: Any) -> Any:
+        """Return a slice of a level in the type that it is stored in."""
+        spec, dtype = self.chain.levels[level], self.chain.result_dtype
+        if not self.work.finishes or level != self.work.end or spec.dtype == dtype:
+            return image
+        cast = partial(cast_measured, dtype=dtype, precision=spec.precision)
         if namespace(image) is np:
-            return cast(image)
-        return self._placed("casting", lambda send: cast(send(image)))
+            stored, before, after = cast(image)
+        else:
+            stored, before, after = self._placed("casting", lambda send: cast(send(image)))
+        if level in self._measured:
+            own = self.figures[level][z]
+            own["cast"] = after
+            own |= clipping(image, stored, before, spec.precision)
+        return stored
 
     def forget(self, rest: Region) -> None:
         """Drop the slices that the ``rest`` of the block does not need."""

@@ -7,7 +7,7 @@ are the array's own chunks: ``map_blocks`` where a slice needs only itself, one
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from itertools import accumulate
 from typing import Any
@@ -16,18 +16,21 @@ import dask.array as da
 import numpy as np
 import xarray as xr
 from dask.array.overlap import ensure_minimum_chunksize
+from dask.array.utils import meta_from_array
 
 from pystack3d_dask.core.chain import Chain, Gather, Work, demands, slabs
+from pystack3d_dask.core.gpu_policy import GpuUse
 from pystack3d_dask.core.provenance import GRAY_LEVELS, provenance
 from pystack3d_dask.core.pyramid import slab_thickness
 from pystack3d_dask.core.spec import AXES, Region
 from pystack3d_dask.core.stack_fit import fitted_in_rounds, stack_fit
 from pystack3d_dask.core.typing import Array, Arrays
-from pystack3d_dask.engine.block import Partials, run_block
+from pystack3d_dask.engine.block import Partials, Place, Read, run_block
 from pystack3d_dask.errors import FitRequiredError
 from pystack3d_dask.io.ome.image import coordinates
 from pystack3d_dask.io.on_demand import NAME, Stored
 from pystack3d_dask.io.source import Source
+from pystack3d_dask.kernels.backend import compute_on_gpu, namespace, to_gpu
 from pystack3d_dask.kernels.casting import repair
 from pystack3d_dask.project.known import known_work
 from pystack3d_dask.project.project import Project
@@ -98,7 +101,7 @@ def lazy_result(project: Project) -> xr.DataArray:
                 "(or run()), then lazy()"
             )
             raise FitRequiredError(message)
-    return _lazy(project.source, chains)
+    return _lazy(project.source, chains, project.gpu_use)
 
 
 def correct_array(array: Any, chain: Chain) -> Any:
@@ -119,10 +122,29 @@ def correct_array(array: Any, chain: Chain) -> Any:
     end = len(chain.steps)
     work = Work(reads=0, end=end, stores=(end,))
 
-    def corrected(values: Array, origin: Region, block: Region) -> Array:
-        return _run(chain, work, block, lambda region: values[region.relative_to(origin).slices])
+    is_there = namespace(array._meta) is not np
+    is_sent = not is_there and chain.is_gpu_work(work)
 
-    return _map(array, chain, work, corrected, chain.levels[-1].dtype)
+    def corrected(values: Array, origin: Region, block: Region) -> Any:
+        read = partial(_part, values, origin)
+        if is_there:
+            return _run_there(chain, work, block, read)
+        return _run(chain, work, block, read, _own_gpu() if is_sent else None)
+
+    placed = _for_gpu_workers(corrected) if is_sent else corrected
+    return _map(array, chain, work, placed, chain.levels[-1].dtype)
+
+
+def _for_gpu_workers(function: Callable[..., Array]) -> Callable[..., Array]:
+    """Return a function that GPU workers compute, if a cluster that has some computes it."""
+    # not at the top: it loads distributed
+    from pystack3d_dask.lazy.gpu_workers import on_gpu_worker
+
+    return partial(on_gpu_worker, function)
+
+
+def _part(values: Array, origin: Region, region: Region) -> Array:
+    return values[region.relative_to(origin).slices]
 
 
 def summaries(array: Any, chain: Chain, gather: Gather, partials: Partials) -> dict[int, Arrays]:
@@ -147,14 +169,8 @@ def summaries(array: Any, chain: Chain, gather: Gather, partials: Partials) -> d
     work = Work(reads=0, end=gather.index, gathers=(gather,))
 
     def summarized(values: Array, origin: Region, block: Region) -> Array:
-        report = run_block(
-            chain,
-            work,
-            block,
-            lambda region: values[region.relative_to(origin).slices],
-            _discard,
-            partials,
-        )
+        read = partial(_part, values, origin)
+        report = run_block(chain, work, block, read, _discard, partials)
         found = np.empty((1, 1, 1), object)
         found[0, 0, 0] = report.summaries
         return found
@@ -172,10 +188,41 @@ def _discard(level: int, z: int, image: Array) -> None:
     """Receive slices where only summaries are wanted."""
 
 
-def _run(chain: Chain, work: Work, block: Region, read: Callable[[Region], Array]) -> Array:
+def _own_gpu() -> Place | None:
+    from pystack3d_dask.lazy.gpu_workers import own_gpu
+
+    return own_gpu()
+
+
+def _run(chain: Chain, work: Work, block: Region, read: Read, place: Place | None) -> Array:
+    """Compute a block, on the GPU if there is a place for that."""
     out: list[Array] = []
-    run_block(chain, work, block, read, lambda level, z, image: out.append(image))
+    run_block(
+        chain,
+        work,
+        block,
+        read,
+        lambda level, z, image: out.append(image),
+        place=place,
+        measures=False,
+    )
     return np.stack(out)
+
+
+def _run_there(chain: Chain, work: Work, block: Region, read: Read) -> Any:
+    """Compute a block of an array of CuPy, and return one; a step that cannot computes here."""
+    out: list[Any] = []
+    run_block(
+        chain,
+        work,
+        block,
+        read,
+        lambda level, z, image: out.append(image),
+        place=compute_on_gpu,
+        measures=False,
+        deliver=to_gpu,
+    )
+    return namespace(out[0]).stack(out)
 
 
 def _map(
@@ -187,7 +234,10 @@ def _map(
     *,
     one_each: bool = False,
 ) -> Any:
-    """Map ``function(values, where they lie, block)`` over the blocks of the last level."""
+    """Map ``function(values, where they lie, block)`` over the blocks of the last level.
+
+    It returns values of that type, or with ``one_each`` a single object of each block.
+    """
     end = chain.levels[work.end]
     frame = chain.pulled(end.region, work.end, 0)
     if frame.shape != end.shape:
@@ -207,7 +257,7 @@ def _map(
     options = {
         "dtype": dtype,
         "chunks": tuple((1,) * len(sizes) for sizes in grid) if one_each else grid,
-        "meta": np.empty((0, 0, 0), dtype),
+        "meta": np.empty((0, 0, 0), dtype) if one_each else meta_from_array(array, 3, dtype),
     }
     if any(before) or any(after):
         return da.map_overlap(
@@ -232,7 +282,7 @@ def _map_slabs(
         mapped = partial(_at_slab, function=function, origin=origin, block=block)
         chunks = tuple((extent,) for extent in block.shape)
         needed = array[origin.slices].rechunk(-1)
-        meta = np.empty((0, 0, 0), dtype)
+        meta = meta_from_array(array, 3, dtype)
         pieces.append(needed.map_blocks(mapped, dtype=dtype, chunks=chunks, meta=meta))
     return da.concatenate(pieces)
 
@@ -303,9 +353,11 @@ def _halo(
     return tuple(before), tuple(after)
 
 
-def _lazy(source: Source, chains: list[Chain] | tuple[Chain, ...]) -> xr.DataArray:
+def _lazy(source: Source, chains: Sequence[Chain], use: GpuUse) -> xr.DataArray:
     dtype = np.result_type(*(chain.result_dtype for chain in chains))
-    channels = [_from_source(source, index, chain, dtype) for index, chain in enumerate(chains)]
+    channels = [
+        _from_source(source, index, chain, dtype, use) for index, chain in enumerate(chains)
+    ]
     spec = chains[0].levels[-1]
     return xr.DataArray(
         da.stack(channels),
@@ -316,16 +368,26 @@ def _lazy(source: Source, chains: list[Chain] | tuple[Chain, ...]) -> xr.DataArr
     )
 
 
-def _from_source(source: Source, channel: int, chain: Chain, dtype: np.dtype[Any]) -> Any:
+def _from_source(
+    source: Source, channel: int, chain: Chain, dtype: np.dtype[Any], use: GpuUse
+) -> Any:
     end = len(chain.steps)
     work = Work(reads=0, end=end, stores=(end,), finishes=True)
     spec = chain.levels[-1]
     slab = slab_thickness(spec.shape, dtype.itemsize)
     grid = da.core.normalize_chunks((slab, -1, -1), shape=spec.shape)
 
+    is_sent = use != "off" and chain.is_gpu_work(work)
+
+    def computed(region: Region) -> Array:
+        place = _own_gpu() if is_sent else None
+        values = _run(chain, work, region, partial(source.read, channel), place)
+        return values.astype(dtype, copy=False)
+
+    placed = _for_gpu_workers(computed) if is_sent else computed
+
     def block(block_id: tuple[int, ...]) -> Array:
-        region = _block_region(grid, block_id)
-        return _run(chain, work, region, partial(source.read, channel)).astype(dtype, copy=False)
+        return placed(_block_region(grid, block_id))
 
     return da.map_blocks(block, chunks=grid, dtype=dtype, meta=np.empty((0, 0, 0), dtype))
 

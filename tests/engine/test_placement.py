@@ -13,19 +13,17 @@ import signal
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import psutil
 import pytest
-from clusters import LOCAL, dask, running
+from clusters import LOCAL, Cluster, dask, mixed_cluster, running
 from conftest import result
 from distributed import Client
-from processes import Process, kill_all, started, wait_for
+from processes import started
 from stacks import images, make_project
 
 from pystack3d_dask.cluster.local import local_client
@@ -57,53 +55,10 @@ def slow(value: str) -> Any:
     return pytest.param(value, marks=pytest.mark.slow)
 
 
-@dataclass
-class Cluster:
-    """A client, and the processes that tests kill: nannies, of workers that come again."""
-
-    client: Client
-    nannies: dict[str, Process]
-
-    def worker(self, name: str) -> int:
-        """Return the process of a worker."""
-        pids = self.client.run(os.getpid)
-        info = self.client.scheduler_info(n_workers=-1)["workers"]
-        return next(pid for address, pid in pids.items() if info[address]["name"] == name)
-
-    def end(self, *names: str) -> None:
-        """Switch off the hosts of workers, as it were."""
-        workers = [self.worker(name) for name in names]
-        kill_all([*(self.nannies[name].pid for name in names), *workers])
-        wait_for(lambda: not any(map(psutil.pid_exists, workers)))
-
-
-@contextmanager
-def mixed_cluster(directory: Path) -> Iterator[Cluster]:
-    """Run a scheduler, a worker that carries a GPU and one that does not."""
-    file, worker = directory / "scheduler.json", ("worker", "--nthreads", "1", "--name")
-    scheduler = dask("scheduler", *LOCAL, "--port", "0")
-    labeled = dask(*worker, "labeled", "--resources", "GPU=1")
-    with (
-        running(file, scheduler, labeled, dask(*worker, "plain")) as (_, *nannies),
-        Client(scheduler_file=str(file), timeout="60s", set_as_default=False) as client,
-    ):
-        client.wait_for_workers(2, timeout=60)
-        yield Cluster(client, dict(zip(("labeled", "plain"), nannies, strict=True)))
-
-
 @pytest.fixture(scope="module")
 def steady(tmp_path_factory) -> Iterator[Cluster]:
     """Return a cluster in which nobody dies."""
     with mixed_cluster(tmp_path_factory.mktemp("cluster")) as cluster:
-        yield cluster
-
-
-@pytest.fixture
-def cluster(tmp_path, monkeypatch) -> Iterator[Cluster]:
-    """Return a cluster of workers that can import what is defined here."""
-    for directory in Path(__file__).parents[:2]:  # of this module, and of what it imports
-        monkeypatch.setenv("PYTHONPATH", str(directory), prepend=os.pathsep)
-    with mixed_cluster(tmp_path) as cluster:
         yield cluster
 
 
@@ -188,12 +143,14 @@ def impatient(monkeypatch):
 @only_where_workers_can_be_killed
 @pytest.mark.parametrize("use", ["only", slow("prefer"), slow("share")])
 def test_when_the_last_gpu_worker_is_gone_for_good_others_take_its_blocks(
-    tmp_path, cluster, expected, caplog, use
+    tmp_path, gpu_cluster, expected, caplog, use
 ):
     project = project_in(tmp_path, use)
-    plain = cluster.worker("plain")
+    plain = gpu_cluster.worker("plain")
     with caplog.at_level(logging.WARNING, "pystack3d_dask"):
-        found = places(project, cluster.client, at_the_first_block(lambda: cluster.end("labeled")))
+        found = places(
+            project, gpu_cluster.client, at_the_first_block(lambda: gpu_cluster.end("labeled"))
+        )
     assert plain in found[DESTRIPING]
     np.testing.assert_array_equal(result(project), expected)
     lines = [each.getMessage() for each in caplog.records if "CPU workers take" in each.msg]
@@ -202,12 +159,12 @@ def test_when_the_last_gpu_worker_is_gone_for_good_others_take_its_blocks(
 
 @only_where_workers_can_be_killed
 @pytest.mark.parametrize("use", [slow("only"), "prefer"])
-def test_a_gpu_worker_that_dies_costs_nothing_but_time(tmp_path, cluster, expected, use):
+def test_a_gpu_worker_that_dies_costs_nothing_but_time(tmp_path, gpu_cluster, expected, use):
     project = project_in(tmp_path, use)
-    labeled, plain = cluster.worker("labeled"), cluster.worker("plain")
+    labeled, plain = gpu_cluster.worker("labeled"), gpu_cluster.worker("plain")
     kill = at_the_first_block(lambda: os.kill(labeled, signal.SIGKILL))
-    found = places(project, cluster.client, kill)
-    restarted = cluster.worker("labeled")
+    found = places(project, gpu_cluster.client, kill)
+    restarted = gpu_cluster.worker("labeled")
     assert restarted != labeled
     assert set(found[DESTRIPING]) == {labeled, restarted}
     assert plain in found[1]
@@ -217,12 +174,14 @@ def test_a_gpu_worker_that_dies_costs_nothing_but_time(tmp_path, cluster, expect
 @pytest.mark.usefixtures("impatient")
 @only_where_workers_can_be_killed
 def test_what_a_lost_cpu_worker_had_of_a_shared_pass_is_done_by_the_gpu_worker(
-    tmp_path, cluster, expected, monkeypatch
+    tmp_path, gpu_cluster, expected, monkeypatch
 ):
     monkeypatch.setattr("pystack3d_dask.engine.executors.run_tasks", stop_where_plain)
     project = project_in(tmp_path, "share")
-    labeled = cluster.worker("labeled")
-    found = places(project, cluster.client, at_the_first_block(lambda: cluster.end("plain")))
+    labeled = gpu_cluster.worker("labeled")
+    found = places(
+        project, gpu_cluster.client, at_the_first_block(lambda: gpu_cluster.end("plain"))
+    )
     assert set(found[DESTRIPING]) == {labeled}
     np.testing.assert_array_equal(result(project), expected)
 
@@ -237,15 +196,15 @@ def stop_where_plain(program, blocks, on_gpu):
 @pytest.mark.usefixtures("impatient")
 @only_where_workers_can_be_killed
 def test_a_run_ends_when_all_workers_are_gone_for_good_and_the_same_command_continues(
-    tmp_path, cluster, expected, caplog, monkeypatch
+    tmp_path, gpu_cluster, expected, caplog, monkeypatch
 ):
     monkeypatch.setattr("pystack3d_dask.engine.executors.ALONE", 0.0)
     monkeypatch.setattr("pystack3d_dask.engine.executors.LONGEST_ALONE", 3.0)
     project = project_in(tmp_path)
 
-    switch_off = partial(cluster.end, "labeled", "plain")
+    switch_off = partial(gpu_cluster.end, "labeled", "plain")
     with pytest.raises(RunError, match="no worker for 3 s; start some, and the same command"):
-        places(project, cluster.client, at_the_first_block(switch_off))
+        places(project, gpu_cluster.client, at_the_first_block(switch_off))
     assert "there is no worker: waiting for one, for 3 s at most" in caplog.text
     Pipeline.from_toml(project).run()
     np.testing.assert_array_equal(result(project), expected)
@@ -310,6 +269,5 @@ def test_a_gpu_worker_that_joins_in_time_takes_its_work(tmp_path, expected):
         with started(late, tmp_path):
             client.wait_for_workers(2, timeout=60)
             found = places(project, client)
-            cluster = Cluster(client, {})
-            assert set(found[1]) == {cluster.worker("late")}
+            assert set(found[1]) == {Cluster(client, {}).worker("late")}
     np.testing.assert_array_equal(result(project), expected)
