@@ -34,12 +34,12 @@ from pystack3d_dask.explore.drawing import (
     Limits,
     Picture,
     draw_plane,
-    draw_scale_bar,
     frame,
     label,
 )
 from pystack3d_dask.explore.gray import histogram_of
 from pystack3d_dask.explore.volume import Plane, as_volume, gray_limits, load
+from pystack3d_dask.viz.scale_bar import draw_scale_bar
 
 NAMES = ("slice.png", "planes.png", "dashboard.png", "report.png")
 
@@ -141,7 +141,7 @@ def draw_slice(before: xr.DataArray, after: xr.DataArray) -> Image.Image:
         left = GAP + number * (across + GAP)
         axes = _panel(figure, (left, margin + below + GAP, across, up), plane, limits)
         label(axes, name, LETTERS)
-        draw_scale_bar(axes, plane.columns, LETTERS)
+        draw_scale_bar(axes, plane.columns.span, plane.columns.unit, LETTERS)
         counted = histogram_of(plane.image, 64, limits)
         axes = figure.panel(left, margin, across, below, yticks=[], xlim=limits)
         axes.stairs(counted.counts, counted.edges, fill=True, color="#8c8c8c", linewidth=0)
@@ -172,7 +172,7 @@ def draw_planes(before: xr.DataArray, after: xr.DataArray) -> Image.Image:
             frame(panel, COLORS[plane.cut.name])
             label(panel, text, LETTERS)
             if plane is xy:
-                draw_scale_bar(panel, plane.columns, LETTERS)
+                draw_scale_bar(panel, plane.columns.span, plane.columns.unit, LETTERS)
         middle = left + across + GAP + depth / 2, GAP + depth / 2
         place = np.divide(middle, figure.get_size_inches())
         figure.text(*place, name, ha="center", va="center", color=INK, fontsize=1.6 * LETTERS)

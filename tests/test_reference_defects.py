@@ -232,7 +232,7 @@ def test_a_threshold_that_selects_nothing_is_reported(tmp_path):
     stack, _ = jumping()
     register(tmp_path, stack, {"threshold": -1})
     fit = {k: v[...] for k, v in stored(tmp_path, "fits", CALCULATION, "0").arrays()}
-    project = Pipeline.from_toml(tmp_path)
+    project = Pipeline.from_toml(tmp_path).project
     found = [*project.steps[0].remarks(fit, project.chains()[0].source)]
     assert f"{CALCULATION}.threshold = -1 selects no pixel of slice_0000" in found[0]
 

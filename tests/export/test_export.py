@@ -366,8 +366,8 @@ def test_slices_of_the_source_keep_their_tags_and_new_ones_take_the_nearest(tmp_
     directory = make_project(tmp_path, steps, images((7, 40, 50)), ind_min=3)
     pipeline = Pipeline.from_toml(directory)
     (chain,) = pipeline.project.chains()
-    assert origins(pipeline, chain, 0) == (0, 1, 2, 3)
-    assert origins(pipeline, chain, 1) == (0, 2, 2, 3)
+    assert origins(pipeline.project, chain, 0) == (0, 1, 2, 3)
+    assert origins(pipeline.project, chain, 1) == (0, 2, 2, 3)
 
 
 def test_tags_are_those_of_the_nearest_slice_by_the_size_of_voxels_that_is_given(

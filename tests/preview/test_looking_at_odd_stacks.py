@@ -75,7 +75,7 @@ def test_whatever_the_stack_looks_have_finite_figures(shape, odd, seed):
 def test_suggestions_have_finite_numbers(tmp_path, shape, odd):
     stack = np.random.default_rng(0).normal(500, 30, shape).astype(np.float32)
     ODD[odd](stack)
-    assert not NOT_A_NUMBER.search(suggest(project(tmp_path, SUGGESTED, stack)))
+    assert not NOT_A_NUMBER.search(suggest(project(tmp_path, SUGGESTED, stack).project))
 
 
 @pytest.mark.parametrize("shape", [(2, 4, 9000), (2, 9000, 4)])

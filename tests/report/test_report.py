@@ -219,7 +219,7 @@ def test_a_slice_that_looks_like_no_other_is_named(tmp_path):
 
 
 def test_an_interrupted_run_is_reported_as_far_as_it_came(interrupted):
-    found = make_report(interrupted)
+    found = make_report(interrupted.project)
     assert found.facts["State"].startswith("not complete")
     assert "pass" in found.left_to_do
     means = charts(found, "bkg_removal").get("gray_levels")
