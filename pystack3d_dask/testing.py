@@ -21,7 +21,7 @@ from pystack3d_dask.core.chain import Chain, Gather, Work, slabs
 from pystack3d_dask.core.spec import Region, StackSpec
 from pystack3d_dask.core.stack_fit import StackFit, fitted_in_rounds, stack_fit
 from pystack3d_dask.core.step import Fits, Step
-from pystack3d_dask.core.traits import charts_of
+from pystack3d_dask.core.traits import ReferenceLayout, ReportCharts, charts_of
 from pystack3d_dask.core.typing import Array, Arrays
 from pystack3d_dask.engine.block import run_block
 from pystack3d_dask.kernels.casting import cast
@@ -41,9 +41,9 @@ def check_step(
     `output_spec`, `source`, `summary_source` and `scratch_bytes` tell the truth; the fit is
     made of plain arrays, and can be estimated from some slices; figures have one entry per
     slice; charts have names of their own, and can be made while little is known; values depend
-    on micrometers only where `in_micrometers` says so; and all
-    results are the same however the stack is cut, in whatever order its blocks come. Checked in
-    both precisions, and on values that an earlier step made float32; on a GPU where CuPy finds
+    on micrometers only where `in_micrometers` says so; a stack of zeros gives finite values; and
+    all results are the same however the stack is cut, in whatever order its blocks come. Checked
+    in both precisions, and on values that an earlier step made float32; on a GPU where CuPy finds
     one.
 
     Parameters
@@ -78,6 +78,7 @@ def check_step(
             _check_cuts(case, chain, reference, figures)
             _check_charts(case, chain, reference, figures)
             _check_micrometers(case, reference)
+            _check_blank(case)
             if "gpu" in step.devices:
                 _check_gpu(case, chain, reference)
             _check_scratch(case)
@@ -85,7 +86,8 @@ def check_step(
             raise
         except Exception as error:  # a broken step may raise anything
             frozen = "read-only" in str(error) or "readonly" in str(error)
-            message = case.broken("read-only input" if frozen else "runs", repr(error))
+            found = "; ".join([repr(error), *getattr(error, "__notes__", ())])
+            message = case.broken("read-only input" if frozen else "runs", found)
             raise AssertionError(message) from error
 
 
@@ -116,7 +118,11 @@ class _Case:
     def apply(self, chain: Chain, out: Region, sent: Any = np.asarray) -> tuple[Any, Arrays]:
         source, step = chain.step_source(0, out), chain.steps[0]
         block = Block(sent(self.read(source)), source, out, self.spec)
-        return step.apply(block, chain.fitted(0))
+        try:
+            return step.apply(block, chain.fitted(0))
+        except Exception as error:
+            error.add_note(f"apply was asked for {out.start} to {out.stop} of (z, y, x)")
+            raise
 
 
 def _cases(step: Step, own: StackSpec | None, images: Any, fits: Fits) -> Iterator[_Case]:
@@ -300,6 +306,10 @@ def _check_charts(case: _Case, chain: Chain, reference: Array, figures: Arrays) 
     some = {name: np.array(values, np.float64) for name, values in every.items()}
     for values in some.values():
         values[1::2] = np.nan
+    for method, trait in (("charts", ReportCharts), ("reference_outputs", ReferenceLayout)):
+        is_seen = isinstance(case.step, trait) or not hasattr(case.step, method)
+        message = f"{method} is called of steps that derive from {trait.__name__} too"
+        case.require(is_seen, "traits", message)
     fitted = chain.fitted(0)
     nothing: Arrays = {}
     for known, fit in ((every, fitted), (some, fitted), (nothing, None)):
@@ -310,6 +320,14 @@ def _check_charts(case: _Case, chain: Chain, reference: Array, figures: Arrays) 
             for columns in chart.tables().values():
                 lengths = {name: len(column) for name, column in columns.items()}
                 case.require(len(set(lengths.values())) == 1, "charts", f"columns have {lengths}")
+
+
+def _check_blank(case: _Case) -> None:
+    """Check that a stack of zeros, as a shutter leaves them, gives finite values."""
+    blank = replace(case, images=np.zeros_like(case.images))
+    chain, _ = _fit(blank, 0)
+    values, _ = blank.apply(chain, chain.levels[1].region)
+    case.require(np.isfinite(values).all(), "blank stack", "values of zeros are not finite")
 
 
 def _check_micrometers(case: _Case, reference: Array) -> None:

@@ -69,6 +69,24 @@ class ShowsColumnsOfDifferentLengths(ReportCharts, Smooth):
         yield Table(name="smooth", title="Levels", text="Read.", columns=columns)
 
 
+class ShowsChartsThatNobodyCalls(Smooth):
+    def charts(self, figures, spec, fitted=None):
+        yield Table(name="smooth", title="Levels", text="Read.", columns={})
+
+
+class DividesByTheLevel(Smooth):
+    def apply(self, block, fitted=None):
+        values, figures = super().apply(block, fitted)
+        with np.errstate(all="ignore"):
+            return values / known(fitted)["level"].astype(np.float32), figures
+
+
+class TakesTilesForSlices(Smooth):
+    def apply(self, block, fitted=None):
+        values, figures = super().apply(block, fitted)
+        return values * np.ones(block.spec.shape[1:], values.dtype), figures
+
+
 class DependsOnTheCut(Smooth):
     def apply(self, block, fitted=None):
         values, figures = super().apply(block, fitted)

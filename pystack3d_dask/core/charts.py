@@ -95,7 +95,8 @@ class Maps(Chart):
     extent : tuple of float
         Values of x and y at the edges: left, right, and of the first and last row.
     is_image : bool
-        Whether rows are counted downwards, and both axes have the same unit.
+        Whether rows are counted downwards, and both axes have the same unit. The scale is then
+        symmetric about 0: give deviations.
     """
 
     maps: Mapping[str, Array]

@@ -82,7 +82,10 @@ class StackFit(Step):
         return {*every(range(spec.shape[0])), *shown}
 
     def remarks(self, fitted: Arrays, spec: StackSpec) -> Iterator[str]:
-        """Yield what users should know about the fit, such as slices that had no part in it."""
+        """Yield what users should know about the fit, such as slices that had no part in it.
+
+        ``fitted`` is what `finalize` returned, not what `prepare` makes of it.
+        """
         yield from ()
 
 

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from pystack3d_dask.kernels.destriping.vsnr import Solution
 
 VSNR_BYTES = 34  # per pixel: image, noise, two duals, divergence; X, its update, the filter
-PYVSNR_BYTES = 166  # per pixel, as measured
+PYVSNR_BYTES = 150  # per pixel; 125 to 166 as measured, by what pyFFTW has cached
 GPU_PIXELS = 2**22  # at once: fewer leave a GPU idle while operations on them are started
 WAVELET_ARRAYS = 3.5  # of the size of a slice: coefficients, and what becomes of them
 

@@ -135,10 +135,11 @@ def test_every_correction_is_checked_here_or_by_its_own_test():
     ["no_such_module:Step", "pystack3d_dask.core.step:NoSuchStep", f"{__name__}:EXPLODES.now"],
 )
 def test_a_broken_plug_in_warns_and_is_skipped(entry_points, value):
+    own = {*registry()}
     entry_points(("bad", value), ("good", "pystack3d_dask.corrections.cropping:Cropping"))
     with pytest.warns(UserWarning, match=r"'bad' \(.*\) cannot be loaded and is skipped: "):
         steps = registry()
-    assert {*steps} == {*PARAMETERS, "good"}
+    assert {*steps} == {*own, "good"}
 
 
 def test_a_plug_in_cannot_take_the_place_of_a_correction(entry_points):
@@ -229,6 +230,8 @@ def test_a_step_that_keeps_every_rule_passes():
         (broken.MutatesBehindOurBack, "read-only input"),
         (broken.NamesChartsAlike, "charts"),
         (broken.ShowsColumnsOfDifferentLengths, "charts"),
+        (broken.ShowsChartsThatNobodyCalls, "traits"),
+        (broken.DividesByTheLevel, "blank stack"),
         (broken.DependsOnTheCut, "same under any cut"),
         (broken.SummariesDependOnTheCut, "same under any cut"),
         (broken.FiguresDependOnTheCut, "same under any cut"),
@@ -287,6 +290,11 @@ def test_parameters_that_do_not_suit_the_stack_are_named():
     cropping = registry()["cropping"](area=(60, 70, 0, 20))
     with pytest.raises(AssertionError, match=r"rule 'parameters': cropping\.area: .*nothing"):
         check_step(cropping)
+
+
+def test_the_message_names_the_block_in_which_a_step_fails():
+    with pytest.raises(AssertionError, match=r"apply was asked for \(0, 0, 0\) to \(5, 17, 20\)"):
+        check_step(broken.TakesTilesForSlices())
 
 
 def test_the_message_tells_the_stack_and_the_first_difference():
