@@ -20,6 +20,7 @@ import psutil
 import pytest
 from clusters import LOCAL, dask, running
 from conftest import result
+from distributed import Client
 from processes import (
     RUN,
     Process,
@@ -129,13 +130,16 @@ def test_a_run_that_is_told_to_stop_stops_and_says_so(project, undisturbed, work
 
 @pytest.fixture
 def cluster(tmp_path) -> Iterator[Callable[[], tuple[Path, list[Process]]]]:
-    """Return what starts a scheduler and two workers."""
+    """Return what starts a scheduler and two workers, and waits for them."""
     file, worker = tmp_path / "scheduler.json", dask("worker", "--nthreads", "1")
     with ExitStack() as stack:
 
         def start() -> tuple[Path, list[Process]]:
             scheduler = dask("scheduler", *LOCAL, "--port", "0")
-            return file, stack.enter_context(running(file, scheduler, worker, worker))
+            processes = stack.enter_context(running(file, scheduler, worker, worker))
+            with Client(scheduler_file=str(file), timeout="60s", set_as_default=False) as client:
+                client.wait_for_workers(2, timeout=60)
+            return file, processes
 
         yield start
 

@@ -100,7 +100,7 @@ def unnoticed(path, change):
 
 
 def inverted(path):
-    tifffile.imwrite(path, 255 - tifffile.imread(path))
+    tifffile.imwrite(path, 255 - tifffile.imread(path), metadata=None)
 
 
 @pytest.fixture
