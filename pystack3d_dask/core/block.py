@@ -1,4 +1,4 @@
-"""What a correction gets to work on: part of a stack, and where it lies."""
+"""The input of a correction: part of a stack, and its position."""
 
 from __future__ import annotations
 

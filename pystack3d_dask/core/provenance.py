@@ -1,4 +1,4 @@
-"""What was done to a stack, as text that any file format can hold."""
+"""Provenance of a stack, as text that any file format can hold."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which corrections there are."""
+"""The corrections of this package and of plug-ins, by name."""
 
 from __future__ import annotations
 

@@ -25,7 +25,7 @@ class StackFit(Step):
 
     @property
     def fit_scope(self) -> FitScope:
-        """What `apply` has to know first: the whole stack, or its own slice."""
+        """Scope of the fit that `apply` needs: the whole stack, or its own slice."""
         return "stack"
 
     @property

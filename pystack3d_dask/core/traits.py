@@ -1,4 +1,4 @@
-"""What a correction may offer beside correcting: charts for the report, files of PyStack3D."""
+"""Optional abilities of corrections: charts for the report, files of PyStack3D."""
 
 from __future__ import annotations
 

@@ -65,7 +65,7 @@ area = {final_area}
 
 
 class Specimen(Protocol):
-    """What the parameters depend on, see `pystack3d_dask.demo.stack.DemoStack`."""
+    """Properties that the parameters depend on, see `pystack3d_dask.demo.stack.DemoStack`."""
 
     @property
     def shape(self) -> Triple: ...

@@ -30,7 +30,7 @@ from pystack3d_dask.errors import FitRequiredError
 from pystack3d_dask.io.ome.image import coordinates
 from pystack3d_dask.io.on_demand import NAME, Stored
 from pystack3d_dask.io.source import Source
-from pystack3d_dask.kernels.backend import compute_on_gpu, namespace, to_gpu
+from pystack3d_dask.kernels.backend import Send, compute_on_gpu, namespace, to_gpu, to_host
 from pystack3d_dask.kernels.casting import repair
 from pystack3d_dask.project.known import known_work
 from pystack3d_dask.project.project import Project
@@ -128,7 +128,7 @@ def correct_array(array: Any, chain: Chain) -> Any:
     def corrected(values: Array, origin: Region, block: Region) -> Any:
         read = partial(_part, values, origin)
         if is_there:
-            return _run_there(chain, work, block, read)
+            return _run(chain, work, block, read, compute_on_gpu, to_gpu)
         return _run(chain, work, block, read, _own_gpu() if is_sent else None)
 
     placed = _for_gpu_workers(corrected) if is_sent else corrected
@@ -194,9 +194,16 @@ def _own_gpu() -> Place | None:
     return own_gpu()
 
 
-def _run(chain: Chain, work: Work, block: Region, read: Read, place: Place | None) -> Array:
-    """Compute a block, on the GPU if there is a place for that."""
-    out: list[Array] = []
+def _run(
+    chain: Chain,
+    work: Work,
+    block: Region,
+    read: Read,
+    place: Place | None,
+    deliver: Send = to_host,
+) -> Any:
+    """Compute a block, on the GPU if there is a place for that, and return it where it is sent."""
+    out: list[Any] = []
     run_block(
         chain,
         work,
@@ -205,22 +212,7 @@ def _run(chain: Chain, work: Work, block: Region, read: Read, place: Place | Non
         lambda level, z, image: out.append(image),
         place=place,
         measures=False,
-    )
-    return np.stack(out)
-
-
-def _run_there(chain: Chain, work: Work, block: Region, read: Read) -> Any:
-    """Compute a block of an array of CuPy, and return one; a step that cannot computes here."""
-    out: list[Any] = []
-    run_block(
-        chain,
-        work,
-        block,
-        read,
-        lambda level, z, image: out.append(image),
-        place=compute_on_gpu,
-        measures=False,
-        deliver=to_gpu,
+        deliver=deliver,
     )
     return namespace(out[0]).stack(out)
 
@@ -379,7 +371,7 @@ def _from_source(
 
     is_sent = use != "off" and chain.is_gpu_work(work)
 
-    def computed(region: Region) -> Array:
+    def computed(region: Region) -> Any:
         place = _own_gpu() if is_sent else None
         values = _run(chain, work, region, partial(source.read, channel), place)
         return values.astype(dtype, copy=False)

@@ -77,7 +77,7 @@ class StackBackend(BackendEntrypoint):
 
 
 class _Pixels(BackendArray):
-    """What xarray reads from a stack on disk."""
+    """Pixels of a stack on disk, for xarray."""
 
     def __init__(self, pixels: Any) -> None:
         self._view = View(pixels)

@@ -1,4 +1,4 @@
-"""What a store of pixels says about itself: a level between passes, or the result."""
+"""The manifest of a store of pixels: a level between passes, or the result."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Role = Literal["ingested", "intermediates", "result"]
 
 @dataclass(frozen=True, kw_only=True)
 class StoreManifest:
-    """Which values a store holds, which pass makes them, and whether all are there.
+    """Record of the values that a store holds, the pass that makes them, and their completeness.
 
     Parameters
     ----------

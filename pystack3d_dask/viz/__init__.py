@@ -1,1 +1,1 @@
-"""What pictures of stacks have in common: the scale bar."""
+"""Drawing shared by all pictures of stacks: the scale bar."""
