@@ -49,6 +49,8 @@ KNOWN: Mapping[str, Mapping[str, st.SearchStrategy[Any]]] = {
         "size_unit": st.sampled_from(["pixels", "um"]),
     },
     "intensity_rescaling": {
+        "method": st.sampled_from(["histogram", "neighbors"]),
+        "neighbors": st.integers(1, 5),
         "nbins": st.integers(2, 300),
         "range_bins": st.tuples(low, high),
         "filter_size": st.integers(-1, 12),

@@ -50,12 +50,15 @@ ALONE: Mapping[str, tuple[str, ...]] = {
 ALL = "all"
 """What a program mends that is a whole chain."""
 
-OURS_ONLY: Mapping[str, tuple[str, ...]] = {"registration_calculation": ("method",)}
+OURS_ONLY: Mapping[str, tuple[str, ...]] = {
+    "intensity_rescaling": ("method",),
+    "registration_calculation": ("method",),
+}
 """Parameters of the README that PyStack3D does not know."""
 
 THEIRS_ONLY: Mapping[str, Mapping[str, Any]] = {
     "bkg_removal": {"cross_terms": True},
-    "intensity_rescaling": {"nbins": 256},
+    "intensity_rescaling": {"nbins": 256, "filter_size": 10},
     "registration_calculation": {"nb_blocks": [1, 1]},
     "resampling": {"policy": POLICY},
 }

@@ -9,12 +9,12 @@ from hypothesis import strategies as st
 from scipy import ndimage
 from stack_tools import correct, fit, spec_of
 
-from pystack3d_dask.corrections.intensity_rescaling import (
-    IntensityRescaling,
+from pystack3d_dask.corrections.histogram_matching import (
     match,
     spread,
     targets,
 )
+from pystack3d_dask.corrections.intensity_rescaling import IntensityRescaling
 from pystack3d_dask.kernels.intensity.histograms import bin_centers
 
 SHAPE = (9, 31, 43)

@@ -1,0 +1,215 @@
+"""Brightness by neighbors: gain and offset of each slice, as its neighbors show them.
+
+Neighboring slices show nearly the same, so that the gray levels of one follow from those of the
+other, pixel by pixel, by a line (`kernels.intensity.pair_lines`). Where a slice jumps against the
+slices around it, by more than the pairs disagree, the jump is undone; all else is left alone
+(`kernels.intensity.slice_gains`). A porosity that changes along z moves no line.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from pystack3d_dask.core.block import Block
+from pystack3d_dask.core.charts import Chart, Lines
+from pystack3d_dask.core.spec import Region, StackSpec
+from pystack3d_dask.core.stack_fit import Summaries, known
+from pystack3d_dask.core.typing import Array, Arrays
+from pystack3d_dask.kernels.intensity.pair_lines import NO_LINE, PairLine, cell_means, pair_line
+from pystack3d_dask.kernels.intensity.slice_gains import Pairs, slice_gains
+from pystack3d_dask.kernels.registration.phase_correlation import register_shift
+
+CELLS = 200  # cells along the shorter side that a slice is seen by
+LARGEST_CELL = 8  # pixels
+SMALLEST_CELL = 2
+FEWEST_SLICES = 4  # of which one can be told to jump
+SMALLEST = 12  # cells along a side that are registered
+MANY = 2 * 80  # cells along a side of which half will do
+COMPARED = 10_000  # cells of a pair at most: every n-th is taken
+NEAR = 12  # slices on each side from which a preview estimates what it shows
+SCRATCH_BYTES = 40  # of a cell
+Pair = tuple[Array, Array]
+
+
+@dataclass(frozen=True, kw_only=True)
+class NeighborBrightness:
+    """The method "neighbors" of intensity rescaling, on one stack.
+
+    Parameters
+    ----------
+    spec : StackSpec
+        The stack.
+    neighbors : int
+        Slices on each side that a slice is compared with.
+    """
+
+    spec: StackSpec
+    neighbors: int
+
+    @property
+    def fit_rounds(self) -> int:
+        """How often the stack must be seen."""
+        return 1
+
+    def scratch_bytes(self, region: Region) -> int:
+        """Return what is allocated beside the output: nothing."""
+        return 0
+
+    def summary_source(self, out: Region) -> Region:
+        """Return the slices of ``out`` and those before them that they are compared with."""
+        return out.with_z(max(out.start[0] - self.neighbors, 0), out.stop[0])
+
+    def summary_scratch_bytes(self, out: Region) -> int:
+        """Return what comparing allocates: cells of two slices, and their spectra."""
+        return SCRATCH_BYTES * (out.shape[1] // self._cell) * (out.shape[2] // self._cell)
+
+    def estimate_slices(self, shown: Collection[int]) -> set[int]:
+        """Return the slices shown and those around them."""
+        near = (k for z in shown for k in range(z - NEAR, z + NEAR + 1))
+        return {k for k in near if 0 <= k < self.spec.shape[0]}
+
+    def summarize(self, block: Block, partial: Arrays | None) -> dict[int, Arrays]:
+        """Return how slices lie on those before them, gray level by gray level."""
+        found = {}
+        for z in block.out.z:
+            last = z - block.source.start[0]
+            images = block.values[max(last - self.neighbors, 0) : last + 1]
+            cells = [cell_means(image, self._cell) for image in images]
+            thin = [_thinned(each) for each in cells]
+            lines = [
+                self._compare((images[k], images[-1]), (cells[k], cells[-1]), (thin[k], thin[-1]))
+                for k in reversed(range(len(images) - 1))
+            ]
+            is_known = np.isfinite(cells[-1])
+            own = cells[-1][is_known] if is_known.any() else np.array([np.nan])
+            found[z] = {
+                "lines": np.array(lines, np.float64).reshape(-1, len(PairLine._fields)),
+                "mean": np.array(own.mean(dtype=np.float64)),
+                "contrast": np.array(own.std(dtype=np.float64)),
+            }
+        return found
+
+    def finalize(self, summaries: Summaries, partial: Arrays | None) -> Arrays:
+        """Return the lines that undo jumps."""
+        count = self.spec.shape[0]
+        seconds, distances, lines = [], [], []
+        means, contrasts = np.full(count, np.nan), np.full(count, np.nan)
+        for z, summary in summaries.items():
+            means[z], contrasts[z] = summary["mean"], summary["contrast"]
+            for distance, line in enumerate(summary["lines"], start=1):
+                if z - distance in summaries and np.isfinite(line).all():
+                    seconds.append(z)
+                    distances.append(distance)
+                    lines.append(line)
+        fit = {
+            "scale": np.ones(count),
+            "offset": np.zeros(count),
+            "jump": np.zeros(count),
+            "error": np.full(count, np.inf),
+            "log_gain": np.zeros(count),
+            "level": np.zeros(count),
+            "reference": np.array(0),
+        }
+        if not lines or count < FEWEST_SLICES:
+            return fit
+        log_gain, center_x, center_y, spread = np.array(lines).T
+        second = np.array(seconds)
+        pairs = Pairs(second - np.array(distances), second, log_gain, center_x, center_y, spread)
+        found = slice_gains(pairs, count, float(np.nanmean(means)), float(np.nanmedian(contrasts)))
+        return {
+            "scale": found.scale,
+            "offset": found.offset,
+            "jump": found.jump,
+            "error": found.error,
+            "log_gain": found.log_gain,
+            "level": found.level,
+            "reference": np.array(found.reference),
+        }
+
+    def remarks(self, fitted: Arrays) -> Iterator[str]:
+        """Yield how many slices are corrected, and which ones cannot be judged."""
+        undone = _undone(fitted)
+        alone = np.flatnonzero(~np.isfinite(fitted["error"]))
+        if not len(undone):
+            yield "the brightness of no slice jumps noticeably: left alone"
+        else:
+            yield (
+                f"jumps of brightness were undone in {len(undone)} of {self.spec.shape[0]} slices, "
+                f"of {np.median(fitted['jump'][undone]):.2g} gray levels in the median, "
+                f"{fitted['jump'][undone].max():.2g} at most"
+            )
+        if len(alone):
+            yield (
+                f"like none of the {self.neighbors} slices on each side, and left alone: "
+                f"{self.spec.listed(alone)}"
+            )
+
+    def apply(self, block: Block, fitted: Arrays | None) -> Array:
+        """Return the slices of a block, jumps undone."""
+        fit = known(fitted)
+        values = block.values.astype(block.spec.arithmetic)
+        for k, z in enumerate(block.out.z):
+            scale, offset = float(fit["scale"][z]), float(fit["offset"][z])
+            if (scale, offset) != (1.0, 0.0):
+                values[k] = values[k] * scale + offset
+        return values
+
+    def reference_outputs(self, fitted: Arrays | None) -> dict[str, Array | Arrays]:
+        """Return nothing: PyStack3D does not know this method."""
+        return {}
+
+    def charts(self, fitted: Arrays) -> Iterator[Chart]:
+        """Yield gains and levels of all slices."""
+        undone = set(_undone(fitted).tolist())
+        yield Lines(
+            name="gains",
+            title="Brightness of slices",
+            text="Gain, and what a slice of mean gray level is brighter by, as pairs of "
+            "neighboring slices show them. Marked slices jump, and were corrected; slow "
+            "changes stay.",
+            panels={
+                "gain": {"": np.exp(fitted["log_gain"])},
+                "level, gray levels": {"": fitted["level"]},
+            },
+            flags=dict.fromkeys(undone, "its brightness jumps"),
+        )
+
+    @property
+    def _cell(self) -> int:
+        """Pixels along a side of a cell."""
+        return min(max(min(self.spec.shape[1:]) // CELLS, SMALLEST_CELL), LARGEST_CELL)
+
+    def _compare(self, images: Pair, cells: Pair, thin: Pair) -> PairLine:
+        """Return the line from a slice to a later one, laid upon it to whole pixels."""
+        if min(thin[0].shape) < SMALLEST or not (thin[0].any() and thin[1].any()):
+            return NO_LINE
+        cell = self._cell * (images[0].shape[0] // self._cell // thin[0].shape[0])
+        shift = np.rint(register_shift(*thin)[:2, 2][::-1] * cell).astype(int)
+        if shift.any():
+            cells = self._laid_upon(images, *shift.tolist())
+        skip = int(np.ceil(np.sqrt(cells[0].size / COMPARED)))
+        return pair_line(cells[0][::skip, ::skip], cells[1][::skip, ::skip])
+
+    def _laid_upon(self, images: Pair, dy: int, dx: int) -> Pair:
+        """Return the cells of what two slices share, the second one shifted."""
+        first = cell_means(images[0], self._cell, max(0, -dy), max(0, -dx))
+        second = cell_means(images[1], self._cell, max(0, dy), max(0, dx))
+        rows, columns = (min(pair) for pair in zip(first.shape, second.shape, strict=True))
+        return first[:rows, :columns], second[:rows, :columns]
+
+
+def _thinned(cells: Array) -> Array:
+    """Return cells for a registration: all known, and half of them along each side if many."""
+    is_known = np.isfinite(cells)
+    if not is_known.any():
+        return np.zeros(cells.shape, np.float32)
+    mean = cells[is_known].mean(dtype=np.float64).astype(np.float32)
+    filled = np.where(is_known, cells, mean) - mean
+    return cell_means(filled, 2) if min(cells.shape) >= MANY else filled
+
+
+def _undone(fitted: Arrays) -> Array:
+    return np.flatnonzero((fitted["scale"] != 1) | (fitted["offset"] != 0))

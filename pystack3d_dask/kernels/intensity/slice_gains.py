@@ -1,0 +1,228 @@
+"""Gain and offset of every slice, from lines between slices that lie near each other.
+
+All pairs are solved together, for the least sum of absolute disagreements: a slice that shows
+something else, or nothing, moves no other one (Huber, "Robust statistics", 1981, section 7).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from pystack3d_dask.core.typing import Array
+
+STEPS = 30
+TIE = 1e-7  # weight, over that of pairs, that ties a slice without a pair to the one before
+PULL = 1e-10  # weight, over that of pairs, that keeps values near 0
+FLOOR = 0.3  # of the median disagreement: smaller ones count as this
+REFERENCES = (11, 25, 51, 101, 201, 401)  # slices of a reference
+LENGTH = 3.75  # length of the best reference, times the jumps over the error of a link
+ALLOWED = 2.5  # standard errors by which a longer reference may predict slices worse than the best
+WIDTH = 2.0  # standard deviations beside its reference at which a slice counts a quarter
+SURE = 4.0  # standard errors of what is undone
+NOTICEABLE = 0.03  # of the contrast: jumps below are left alone where most slices have none
+SMALLEST = 0.01  # of the contrast: jumps below are left alone where most slices have some
+CENTRAL = 1.4826
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """Lines between slices.
+
+    Parameters
+    ----------
+    first, second : ndarray of int, shape (pairs,)
+        The slices, ``first < second``.
+    log_gain, center_x, center_y : ndarray of float, shape (pairs,)
+        See `pair_lines.PairLine`; x is the first slice.
+    spread : ndarray of float, shape (pairs,)
+        Around the lines, in gray levels.
+    """
+
+    first: Array
+    second: Array
+    log_gain: Array
+    center_x: Array
+    center_y: Array
+    spread: Array
+
+
+@dataclass(frozen=True)
+class Brightness:
+    """What is wrong with the brightness of slices, and what is done about it.
+
+    Parameters
+    ----------
+    log_gain, level : ndarray of float64, shape (slices,)
+        Gain, and the gray level at which a slice shows the mean gray level of the stack, as the
+        pairs tell; both differ from slice to slice by what was measured, while what they are on
+        average, and slow changes, are not known.
+    jump : ndarray of float64, shape (slices,)
+        Root mean square of what a slice's pixels differ by from its neighborhood, in gray levels.
+    error : ndarray of float64, shape (slices,)
+        Standard error of ``jump``.
+    undone : ndarray of bool, shape (slices,)
+        Whether a slice is corrected.
+    scale, offset : ndarray of float64, shape (slices,)
+        A corrected slice is ``scale * slice + offset``; 1 and 0 where it is left alone.
+    reference : int
+        Slices that a slice is compared with.
+    """
+
+    log_gain: Array
+    level: Array
+    jump: Array
+    error: Array
+    undone: Array
+    scale: Array
+    offset: Array
+    reference: int
+
+
+def slice_gains(pairs: Pairs, count: int, mean: float, contrast: float) -> Brightness:
+    """Return the jumps of brightness, and the lines that undo them.
+
+    Parameters
+    ----------
+    pairs : Pairs
+        At least one.
+    count : int
+        Slices.
+    mean, contrast : float
+        Mean and standard deviation of gray levels, in gray levels.
+
+    Returns
+    -------
+    Brightness
+        Slices keep what slow changes there are: they may be the specimen's.
+    """
+    weights = (contrast / np.maximum(pairs.spread, 1e-6 * contrast)) ** 2
+    log_gain, gain_error = _solved(pairs, pairs.log_gain, weights, count)
+    # a slice is gain * (true - mean + level) + mean, so that levels differ by what centers do
+    gain = np.exp(log_gain)
+    centers = (pairs.center_x - mean) / gain[pairs.first]
+    shifts = (pairs.center_y - mean) / gain[pairs.second] - centers
+    level, level_error = _solved(pairs, shifts, weights, count)
+    size = np.hypot(contrast * gain_error, level_error)
+    error = _around(pairs, size, count)
+    slow_gain, slow_level, reference = _reference_of(
+        contrast * log_gain, level, float(np.median(error))
+    )
+    slow_gain /= contrast
+    jump = np.hypot(contrast * (log_gain - slow_gain), level - slow_level)
+    undone = jump > np.maximum(SURE * np.maximum(error, np.median(error)), _least(jump, contrast))
+    scale = np.where(undone, np.exp(slow_gain - log_gain), 1.0)
+    shift = np.exp(slow_gain) * (slow_level - level)
+    offset = np.where(undone, mean * (1 - scale) + shift, 0.0)
+    return Brightness(log_gain, level, jump, error, undone, scale, offset, reference)
+
+
+def _least(jump: Array, contrast: float) -> float:
+    """Return the smallest jump that is worth a correction."""
+    is_rare = CENTRAL * np.median(jump) < NOTICEABLE * contrast
+    return (NOTICEABLE if is_rare else SMALLEST) * contrast
+
+
+def _solved(pairs: Pairs, differences: Array, weights: Array, count: int) -> tuple[Array, Array]:
+    """Return values of slices whose differences agree best, and what each pair disagrees by."""
+    from scipy.linalg import solveh_banded  # not at the top: workers start sooner
+
+    first, second = pairs.first, pairs.second
+    band = int((second - first).max())
+    now = weights.copy()
+    values, beside = np.zeros(count), np.zeros(len(first))
+    for _ in range(STEPS):
+        matrix = np.zeros((band + 1, count))  # lower form: matrix[k, i] couples i and i + k
+        np.add.at(matrix[0], first, now)
+        np.add.at(matrix[0], second, now)
+        np.add.at(matrix, (second - first, first), -now)
+        typical = float(np.median(now))
+        matrix[0, 1:] += TIE * typical
+        matrix[0, :-1] += TIE * typical
+        matrix[1, :-1] -= TIE * typical
+        matrix[0] += PULL * typical
+        right = np.zeros(count)
+        np.add.at(right, second, now * differences)
+        np.add.at(right, first, -now * differences)
+        values = solveh_banded(matrix, right, lower=True)
+        beside = np.abs(values[second] - values[first] - differences)
+        now = weights / np.maximum(beside, FLOOR * np.median(beside) + 1e-12)
+    return values - np.median(values), beside
+
+
+def _around(pairs: Pairs, beside: Array, count: int) -> Array:
+    """Return the median disagreement of the pairs of each slice; infinite where it has none."""
+    found = np.full(count, np.inf)
+    slices = np.concatenate([pairs.first, pairs.second])
+    order = np.argsort(slices, kind="stable")
+    both = np.concatenate([beside, beside])[order]
+    edges = np.searchsorted(slices[order], np.arange(count + 1))
+    for k in range(count):
+        if edges[k] < edges[k + 1]:
+            found[k] = np.median(both[edges[k] : edges[k + 1]])
+    return found
+
+
+def _reference_of(gain: Array, level: Array, error: float) -> tuple[Array, Array, int]:
+    """Return gain and level without jumps, and the slices that they are taken from.
+
+    A constant where it predicts slices that had no part in it as well as anything else; or else
+    lines through the slices around each. Long ones average many jumps, short ones follow slow
+    changes and add up few errors of links.
+    """
+    count = len(gain)
+    lengths = [length for length in REFERENCES if length < 2 * count - 1]
+    fits = {length: (_lines(gain, length), _lines(level, length)) for length in lengths}
+    fits[count] = (_constants(gain), _constants(level))
+    missed = {
+        length: np.hypot(gain - own[1], level - other[1]) for length, (own, other) in fits.items()
+    }
+    best = min(missed.values(), key=lambda each: float(each.mean()))
+    typical = float(np.median(best))
+    longest = LENGTH * typical / max(error, 1e-12)
+    for length in [count, *reversed(lengths)]:
+        more = np.clip(missed[length] - best, -typical, typical)  # whatever bad slices show
+        is_as_good = more.mean() <= ALLOWED * more.std() / np.sqrt(count)
+        if length <= longest and is_as_good:
+            break
+    return fits[length][0][0], fits[length][1][0], length
+
+
+def _constants(values: Array) -> tuple[Array, Array]:
+    """Return the median for all slices, and that of all other slices for each."""
+    order = np.argsort(values, kind="stable")
+    ranked, count = values[order], len(values)
+    rank = np.empty(count, np.intp)
+    rank[order] = np.arange(count)
+    # the middle of those that are left, once the slice of some rank is taken out
+    low, high = (count - 2) // 2, (count - 1) // 2
+    others = (ranked[low + (rank <= low)] + ranked[high + (rank <= high)]) / 2
+    return np.full(count, np.median(values)), others
+
+
+def _lines(values: Array, length: int) -> tuple[Array, Array]:
+    """Return what robust lines through the slices around each say of it, with it and without it."""
+    reach = length // 2
+    padded = np.pad(values, reach, constant_values=np.nan)
+    seen = np.lib.stride_tricks.sliding_window_view(padded, 2 * reach + 1)
+    place = np.arange(-reach, reach + 1.0)
+    others = np.isfinite(seen) & (place != 0)
+    return _line_at_zero(seen, place, np.isfinite(seen)), _line_at_zero(seen, place, others)
+
+
+def _line_at_zero(seen: Array, place: Array, taken: Array) -> Array:
+    """Return robust lines (weights of Geman and McClure) through rows of values, at 0."""
+    known = np.where(taken, seen, np.nan)
+    values = np.where(taken, seen, 0.0)
+    found, slope = np.nanmedian(known, axis=1), np.zeros(len(seen))
+    for _ in range(STEPS):
+        beside = np.abs(known - found[:, None] - slope[:, None] * place)
+        scale = WIDTH * CENTRAL * np.nanmedian(beside, axis=1, keepdims=True) + 1e-12
+        weights = np.where(taken, 1 / (1 + (np.nan_to_num(beside) / scale) ** 2) ** 2, 0.0)
+        total = weights.sum(axis=1)
+        middle, mean = ((weights * each).sum(axis=1) / total for each in (place, values))
+        off = place - middle[:, None]
+        slope = (weights * off * values).sum(axis=1) / (weights * off**2).sum(axis=1)
+        found = mean - slope * middle
+    return found

@@ -1,0 +1,149 @@
+"""Brightness by neighbors: jumps go, and what the specimen does stays."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from scipy import ndimage
+from stack_tools import correct, fit, spec_of
+
+from pystack3d_dask.core.spec import Region
+from pystack3d_dask.corrections.intensity_rescaling import IntensityRescaling
+
+STEP = IntensityRescaling(method="neighbors")
+SOLID, PORE = 160.0, 70.0
+
+
+def porous(slices=24, side=120, seed=0, moves=None):
+    """Return gray levels of a specimen that gets more porous from slice to slice, uint8."""
+    rng = np.random.default_rng(seed)
+    margin = 20
+    noise = rng.normal(size=(slices, side + 2 * margin, side + 2 * margin))
+    field = ndimage.gaussian_filter(noise, (3, 5, 5))
+    field /= field.std()
+    level = np.linspace(-1.2, 0.0, slices)[:, None, None]
+    levels = np.where(field < level, PORE, SOLID)
+    levels = ndimage.gaussian_filter(levels, (0, 1, 1)) + rng.normal(0, 3, levels.shape)
+    moves = np.zeros((slices, 2), int) if moves is None else moves
+    parts = [
+        image[margin + dy : margin + dy + side, margin + dx : margin + dx + side]
+        for image, (dy, dx) in zip(levels, moves, strict=True)
+    ]
+    return np.rint(np.clip(parts, 0, 255)).astype(np.uint8)
+
+
+def brightened(stack, gain, offset):
+    """Return a stack of other gains and offsets."""
+    levels = stack * np.reshape(gain, (-1, 1, 1)) + np.reshape(offset, (-1, 1, 1))
+    return np.rint(np.clip(levels, 0, 255)).astype(np.uint8)
+
+
+def jumping(count, seed=0):
+    """Return gains and offsets that jump."""
+    rng = np.random.default_rng(seed)
+    return rng.uniform(0.9, 1.1, count), rng.uniform(-8, 8, count)
+
+
+def error(found, truth):
+    """Return the rms error after the best linear gray scale."""
+    line = np.polyfit(found.ravel(), truth.ravel(), 1)
+    return float(np.sqrt(np.mean((np.polyval(line, found) - truth) ** 2)))
+
+
+def profile(stack):
+    """Return the mean gray level of each slice."""
+    return stack.mean(axis=(1, 2), dtype=np.float64)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_jumps_go_and_the_porosity_stays(seed):
+    truth = porous(seed=seed)
+    given = brightened(truth, *jumping(24, seed))
+    found = correct(STEP, given)
+    assert error(given, truth.astype(float)) > 4
+    assert error(found, truth.astype(float)) < 0.9
+    rise = np.polyfit(np.arange(24), profile(found), 1)[0]
+    assert rise == pytest.approx(np.polyfit(np.arange(24), profile(truth), 1)[0], rel=0.08)
+
+
+def test_a_histogram_would_take_the_porosity_for_brightness():
+    truth = porous()
+    given = brightened(truth, *jumping(24))
+    by_histogram = correct(IntensityRescaling(filter_size=-1), given)
+    assert error(by_histogram, truth.astype(float)) > 5 * error(
+        correct(STEP, given), truth.astype(float)
+    )
+
+
+@pytest.mark.parametrize("precision", ["float32", "source"])
+def test_a_stack_without_jumps_is_left_alone(precision):
+    stack = porous()
+    np.testing.assert_array_equal(correct(STEP, stack, spec_of(stack, precision)), stack)
+    (remark,) = STEP.remarks(fit(STEP, stack, spec_of(stack)), spec_of(stack))
+    assert "left alone" in remark
+
+
+def test_slices_that_move_are_compared_where_they_show_the_same():
+    moves = np.cumsum(np.random.default_rng(1).integers(-3, 4, (24, 2)), axis=0).clip(-18, 18)
+    truth = porous(moves=moves)
+    found = correct(STEP, brightened(truth, *jumping(24)))
+    assert error(found, truth.astype(float)) < 0.9
+
+
+def test_bad_slices_change_no_other_one():
+    truth = porous()
+    gain, offset = jumping(24)
+    given = brightened(truth, gain, offset)
+    alone = fit(STEP, given, spec_of(given))
+    bad = given.copy()
+    bad[8] = np.random.default_rng(0).integers(0, 255, bad[8].shape)
+    bad[15] = 0
+    spoilt = fit(STEP, bad, spec_of(bad))
+    good = ~np.isin(np.arange(24), [8, 15])
+    after = [each["scale"] * gain / np.median(each["scale"] * gain) for each in (alone, spoilt)]
+    np.testing.assert_allclose(after[1][good], after[0][good], atol=0.03)
+    assert (spoilt["scale"][15], spoilt["offset"][15]) == (1, 0)
+
+
+@pytest.mark.parametrize("shape", [(1, 60, 60), (2, 60, 60), (5, 3, 60), (4, 1, 1), (6, 24, 24)])
+def test_what_cannot_be_judged_is_left_alone(shape):
+    stack = np.random.default_rng(0).integers(0, 255, shape).astype(np.uint8)
+    np.testing.assert_array_equal(correct(STEP, stack), stack)
+    (*_, remark) = STEP.remarks(fit(STEP, stack, spec_of(stack)), spec_of(stack))
+    assert "left alone" in remark
+
+
+@pytest.mark.parametrize("dtype", ["uint16", "int16", "float32"])
+def test_every_type_is_corrected_alike(dtype):
+    truth = porous()
+    given = brightened(truth, *jumping(24))
+    factor = 100 if dtype != "float32" else 0.01
+    found = correct(STEP, (given * np.float64(factor)).astype(dtype)) / factor
+    assert error(found, truth.astype(float)) < 0.9
+
+
+def test_blocks_do_not_matter():
+    stack = brightened(porous(), *jumping(24))
+    whole = correct(STEP, stack)
+    frame = Region.full(stack.shape)
+    blocks = [frame.with_z(k, min(k + 5, 24)) for k in range(0, 24, 5)]
+    np.testing.assert_array_equal(correct(STEP, stack, blocks=blocks), whole)
+
+
+@pytest.mark.parametrize("neighbors", [0, 9])
+def test_a_number_of_neighbors_that_cannot_be_is_named(neighbors):
+    step = IntensityRescaling(method="neighbors", neighbors=neighbors)
+    (problem,) = step.check(spec_of(porous()))
+    assert problem.path == "intensity_rescaling.neighbors"
+    assert "1 to 8" in problem.message
+
+
+def test_gains_are_shown():
+    stack = brightened(porous(), *jumping(24))
+    spec = spec_of(stack)
+    fitted = fit(STEP, stack, spec)
+    (chart,) = STEP.charts({}, spec, fitted)
+    assert len(chart.panels["gain"][""]) == 24
+    assert set(chart.flags) == set(np.flatnonzero(fitted["scale"] != 1).tolist())
+    (remark,) = STEP.remarks(fitted, spec)
+    assert "of 24 slices" in remark
