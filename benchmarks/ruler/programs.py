@@ -51,13 +51,14 @@ ALL = "all"
 """What a program mends that is a whole chain."""
 
 OURS_ONLY: Mapping[str, tuple[str, ...]] = {
+    "bkg_removal": ("method",),
     "intensity_rescaling": ("method",),
     "registration_calculation": ("method",),
 }
 """Parameters of the README that PyStack3D does not know."""
 
 THEIRS_ONLY: Mapping[str, Mapping[str, Any]] = {
-    "bkg_removal": {"cross_terms": True},
+    "bkg_removal": {"orders": [2, 2, 0], "cross_terms": True, "skip_factors": [4, 4, 4]},
     "intensity_rescaling": {"nbins": 256, "filter_size": 10},
     "registration_calculation": {"nb_blocks": [1, 1]},
     "resampling": {"policy": POLICY},

@@ -1,4 +1,4 @@
-"""Background removal: the declaration. Its two methods have a module each."""
+"""Background removal: the declaration. Its three methods have a module each."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ from pystack3d_dask.core.typing import Array, Arrays
 from pystack3d_dask.corrections.local_background import LocalBackground, Window
 from pystack3d_dask.corrections.plausible import doubt_neighborhood, doubt_thresholds
 from pystack3d_dask.corrections.polynomial_background import PolynomialBackground
+from pystack3d_dask.corrections.shared_background import Model, SharedBackground
 from pystack3d_dask.errors import Problem
 from pystack3d_dask.kernels.background.polynomial import Basis, BasisError
 from pystack3d_dask.kernels.background.robust_fit import WeightFunction
@@ -34,8 +35,12 @@ class BackgroundRemoval(ReportCharts, ReferenceLayout, StackFit):
 
     Parameters
     ----------
-    method : {"polynomial", "local"}
-        A polynomial of low order, or the mean over a window around each pixel.
+    method : {"polynomial", "local", "classes"}
+        A polynomial of low order, the mean over a window around each pixel, or a smooth field
+        that dark and bright parts share: found without further parameters, and removed only if it
+        predicts places that were left out.
+    model : {"auto", "subtract", "divide"}
+        With "classes": whether the field is subtracted, or slices are divided by it.
     orders : tuple of int, optional
         Largest powers of x and y (one fit per slice), or of x, y and z (one fit for the
         stack).
@@ -68,26 +73,31 @@ class BackgroundRemoval(ReportCharts, ReferenceLayout, StackFit):
 
     name: ClassVar[str] = "bkg_removal"
     purpose: ClassVar[str] = (
-        "shadows and charging: a robust polynomial over the stack (3D) or per slice (2D), "
-        'or the mean over a window around each pixel (`method = "local"`)'
+        "shadows and charging: a smooth field that dark and bright parts share, a robust "
+        "polynomial over the stack (3D) or per slice (2D), or the mean over a window around each "
+        "pixel"
     )
     usual_place: ClassVar[int] = 20
     template: ClassVar[str] = """\
-{orders:<31} # largest powers of x, y, z; [1, 2]: a fit for each slice
-cross_terms = true              # their products too
-skip_factors = {skips:<16} # every how many pixels in x, y and slices in z is sampled
+method = "classes"              # a smooth field that dark and bright parts share, if there is one
+# model = "auto"                # "subtract" it, or "divide" by it
+# method = "polynomial"         # instead, a polynomial through all pixels:
+# orders = {orders:<21} # largest powers of x, y, z; [1, 2]: a fit for each slice
+# cross_terms = true            # their products too
+# skip_factors = {skips:<14} # every how many pixels in x, y and slices in z is sampled
 # poly_basis = "1 + x + x*y + z**2"   # the terms, in place of orders
 # threshold_min = 2             # pixels outside the thresholds take no part, and stay
 # threshold_max = 250
 # weight_func = "HuberT"        # or "Hampel", "None"
 {preserve_avg:<31} # keep the mean, not the constant of the polynomial
-# method = "local"              # the mean over a window around each pixel instead:
+# method = "local"              # instead, the mean over a window around each pixel:
 # size = [200, 200, 20]         # its width, height and depth in pixels
 """
     version: ClassVar[int] = 2
     nanoseconds: ClassVar[float] = 2.0
 
-    method: Literal["polynomial", "local"] = "polynomial"
+    method: Literal["polynomial", "local", "classes"] = "polynomial"
+    model: Model = "auto"
     orders: tuple[int, ...] | None = None
     cross_terms: bool = True
     poly_basis: str | None = None
@@ -105,7 +115,7 @@ skip_factors = {skips:<16} # every how many pixels in x, y and slices in z is sa
     @property
     def is_per_slice(self) -> bool:
         """Whether each slice has a fit of its own."""
-        if self.method == "local":
+        if self.method != "polynomial":
             return False
         if self.poly_basis is None:
             return len(self.orders or ()) == 2
@@ -146,7 +156,7 @@ skip_factors = {skips:<16} # every how many pixels in x, y and slices in z is sa
         yield from doubt_thresholds(self.name, self.threshold_min, self.threshold_max, spec)
         if self.method == "local":
             yield from self._check_local(spec)
-        else:
+        elif self.method == "polynomial":
             yield from self._check_polynomial(spec)
 
     def source(self, out: Region, spec: StackSpec, fitted: Arrays | None = None) -> Region:
@@ -161,6 +171,8 @@ skip_factors = {skips:<16} # every how many pixels in x, y and slices in z is sa
     def estimate_slices(self, shown: Collection[int], spec: StackSpec) -> set[int]:
         if self.method == "local":
             return super().estimate_slices(shown, spec)
+        if self.method == "classes":
+            return set(self._shared(spec).sampled)
         return set(every(range(0, spec.shape[0], self.skips(spec)[0])))
 
     def summarize(self, block: Block, partial: Arrays | None = None) -> dict[int, Arrays]:
@@ -180,19 +192,28 @@ skip_factors = {skips:<16} # every how many pixels in x, y and slices in z is sa
         self, figures: Arrays, spec: StackSpec, fitted: Arrays | None = None
     ) -> dict[str, Array | Arrays]:
         method = self._on(spec)
-        if isinstance(method, LocalBackground):
-            return {}
-        return method.reference_outputs(figures, fitted)
+        if isinstance(method, PolynomialBackground):
+            return method.reference_outputs(figures, fitted)
+        return {}
 
     def charts(
         self, figures: Arrays, spec: StackSpec, fitted: Arrays | None = None
     ) -> Iterator[Chart]:
         method = self._on(spec)
-        if isinstance(method, PolynomialBackground):
+        if not isinstance(method, LocalBackground):
             yield from method.charts(figures, fitted)
 
-    def _on(self, spec: StackSpec) -> PolynomialBackground | LocalBackground:
+    def remarks(self, fitted: Arrays, spec: StackSpec) -> Iterator[str]:
+        if self.method == "classes":
+            yield from (f"{self.name}: {text}" for text in self._shared(spec).remarks(fitted))
+
+    def _shared(self, spec: StackSpec) -> SharedBackground:
+        return SharedBackground(spec=spec, model=self.model)
+
+    def _on(self, spec: StackSpec) -> PolynomialBackground | LocalBackground | SharedBackground:
         """Return the chosen method on a stack."""
+        if self.method == "classes":
+            return self._shared(spec)
         low, high = limits(self.threshold_min, self.threshold_max, spec.source_dtype)
         if self.method == "local":
             return LocalBackground(spec=spec, window=self._window(spec), low=low, high=high)

@@ -19,9 +19,15 @@ from pystack3d_dask.core.spec import Region, StackSpec
 from pystack3d_dask.core.stack_fit import Summaries, every, known
 from pystack3d_dask.core.typing import Array, Arrays, Precision
 from pystack3d_dask.kernels.backend import namespace
-from pystack3d_dask.kernels.intensity.gray_range import Counted, GrayRange, gray_range, sample
+from pystack3d_dask.kernels.intensity.gray_range import (
+    Counted,
+    GrayRange,
+    all_counted,
+    counted,
+    gray_range,
+    sample,
+)
 from pystack3d_dask.kernels.intensity.histograms import (
-    added_counts,
     bin_centers,
     count_levels,
     extremes,
@@ -108,7 +114,7 @@ class HistogramMatching:
         histograms = np.zeros((spec.shape[0], self.nbins), np.int64)
         for z, summary in summaries.items():
             histograms[z] = (
-                _histogram(_counted(summary), limits, self.nbins, spec.precision)
+                _histogram(counted(summary), limits, self.nbins, spec.precision)
                 if spec.is_integer
                 else summary["counts"]
             )
@@ -222,15 +228,11 @@ class HistogramMatching:
             return GrayRange(limits_of(partial), fill, float(partial["fill_share"]))
         if spec.precision == "source" and not spec.is_integer:
             return GrayRange(limits_of(widest(summaries.values())), (), 0.0)
-        if spec.is_integer:
-            whole = Counted(*added_counts(summaries.values(), spec.source_dtype))
-        else:
-            samples = np.concatenate([summary["sample"] for summary in summaries.values()])
-            whole = Counted(*np.unique(samples, return_counts=True))
+        whole = all_counted(summaries.values(), spec.source_dtype)
         if spec.precision == "source":
             ends = whole.levels[whole.counts > 0][[0, -1]]
             return GrayRange((float(ends[0]), float(ends[1])), (), 0.0)
-        return gray_range(whole, lambda: map(_counted, summaries.values()))
+        return gray_range(whole, lambda: map(counted, summaries.values()))
 
 
 def targets(histograms: Array, filter_size: int, precision: Precision) -> Array:
@@ -330,14 +332,6 @@ def spread(histograms: Array, maps: Array, limits: tuple[float, float]) -> Array
 def _cumulative(histogram: Array) -> Array:
     total = np.cumsum(histogram)
     return np.asarray(total / total[-1])
-
-
-def _counted(summary: Arrays) -> Counted:
-    """Return the gray levels of a slice: all of integers, a sample of floats."""
-    if "sample" in summary:
-        return Counted(*np.unique(summary["sample"], return_counts=True))
-    counts = summary["counts"]
-    return Counted(int(summary["first"]) + np.arange(len(counts)), counts)
 
 
 def _histogram(found: Counted, limits: Limits, nbins: int, precision: Precision) -> Array:

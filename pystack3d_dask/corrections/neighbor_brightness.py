@@ -18,7 +18,8 @@ from pystack3d_dask.core.charts import Chart, Lines
 from pystack3d_dask.core.spec import Region, StackSpec
 from pystack3d_dask.core.stack_fit import Summaries, known
 from pystack3d_dask.core.typing import Array, Arrays
-from pystack3d_dask.kernels.intensity.pair_lines import NO_LINE, PairLine, cell_means, pair_line
+from pystack3d_dask.kernels.cell_means import cell_means
+from pystack3d_dask.kernels.intensity.pair_lines import NO_LINE, PairLine, pair_line
 from pystack3d_dask.kernels.intensity.slice_gains import Pairs, slice_gains
 from pystack3d_dask.kernels.registration.phase_correlation import register_shift
 

@@ -147,11 +147,11 @@ def test_what_was_measured_fills_the_tables(make_project):
     gabor = {"name": "Gabor", "noise_level": 0.5, "sigma": [0.6, 17.0], "theta": 3.5}
     findings = {
         "destriping": Finding(True, "stripes", {"filters": [gabor]}),
-        "bkg_removal": Finding(True, "a field", {"orders": [2, 2, 0]}),
+        "bkg_removal": Finding(True, "a field"),
     }
     params = tomllib.loads(render(describe(make_project(None)), findings))
     assert params["destriping"]["filters"] == [gabor]
-    assert params["bkg_removal"]["orders"] == [2, 2, 0]
+    assert params["bkg_removal"] == {"method": "classes"}
 
 
 def test_steps_are_listed_in_the_usual_order_when_there_are_any(make_project, monkeypatch):

@@ -7,12 +7,13 @@ tails of the distribution, so that neither offset nor scale matters.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from typing import NamedTuple
+from collections.abc import Callable, Collection, Iterable
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from pystack3d_dask.core.typing import Array
+from pystack3d_dask.core.typing import Array, Arrays
+from pystack3d_dask.kernels.intensity.histograms import added_counts
 from pystack3d_dask.kernels.intensity.quantiles import Limits, ranked
 
 TAILS = (0.005, 0.995)  # quantiles of what is not fill
@@ -61,6 +62,28 @@ def sample(image: Array) -> Array:
     values = np.sort(image[::step, ::step], axis=None)
     places = np.rint(np.linspace(0, values.size - 1, SAMPLED)).astype(np.intp)
     return np.concatenate([[image.min()], values[places], [image.max()]])
+
+
+def counted(summary: Arrays) -> Counted:
+    """Return the gray levels of a slice.
+
+    Parameters
+    ----------
+    summary : dict of ndarray
+        What `histograms.count_levels` counted, or a ``sample`` of floats.
+    """
+    if "sample" in summary:
+        return Counted(*np.unique(summary["sample"], return_counts=True))
+    counts = summary["counts"]
+    return Counted(int(summary["first"]) + np.arange(len(counts)), counts)
+
+
+def all_counted(summaries: Collection[Arrays], dtype: np.dtype[Any]) -> Counted:
+    """Return the gray levels of several slices, of an acquisition of some type."""
+    if dtype.kind in "iu":
+        return Counted(*added_counts(summaries, dtype))
+    samples = np.concatenate([summary["sample"] for summary in summaries])
+    return Counted(*np.unique(samples, return_counts=True))
 
 
 def gray_range(whole: Counted, slices: Callable[[], Iterable[Counted]]) -> GrayRange:

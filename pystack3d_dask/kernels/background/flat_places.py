@@ -1,0 +1,54 @@
+"""Places of a slice that lie inside one material: where means over cells change least."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+from pystack3d_dask.core.typing import Array
+from pystack3d_dask.kernels.cell_means import cell_means
+
+CELLS = 100  # along the shorter side
+SMALLEST_CELL, LARGEST_CELL = 2, 8  # pixels
+FLAT = 0.6  # share of the cells that are taken: the others lie at edges
+
+
+class FlatPlaces(NamedTuple):
+    """Gray levels inside materials, and where they are.
+
+    Parameters
+    ----------
+    values : ndarray of float32, shape (places,)
+        Means over cells.
+    places : ndarray of float32, shape (places, 2)
+        Their middles along y and x, from 0 at one edge of the slice to 1 at the other.
+    """
+
+    values: Array
+    places: Array
+
+
+def flat_places(image: Array, most: int) -> FlatPlaces:
+    """Return places of a slice that lie inside one material.
+
+    Parameters
+    ----------
+    image : ndarray, shape (rows, columns)
+        Of any real type; cells with clipped pixels, or pixels that are not finite, do not count.
+    most : int
+        About how many cells are looked at.
+    """
+    cell = min(max(min(image.shape) // CELLS, SMALLEST_CELL), LARGEST_CELL)
+    means = cell_means(image, cell)
+    if min(means.shape) < 2:
+        return FlatPlaces(np.empty(0, np.float32), np.empty((0, 2), np.float32))
+    steepness = np.hypot(*np.gradient(means))
+    is_known = np.isfinite(steepness)
+    limit = np.quantile(steepness[is_known], FLAT) if is_known.any() else 0.0
+    step = max(1, round((means.size / most) ** 0.5))
+    taken = np.zeros(means.shape, bool)
+    taken[step // 2 :: step, step // 2 :: step] = True
+    y, x = np.nonzero(taken & is_known & (steepness <= limit))
+    places = (np.stack([y, x], axis=1) + 0.5) * cell / image.shape
+    return FlatPlaces(means[y, x], places.astype(np.float32))
