@@ -77,7 +77,7 @@ class BackgroundRemoval(ReportCharts, ReferenceLayout, StackFit):
         "polynomial over the stack (3D) or per slice (2D), or the mean over a window around each "
         "pixel"
     )
-    usual_place: ClassVar[int] = 20
+    usual_place: ClassVar[int] = 30
     template: ClassVar[str] = """\
 method = "classes"              # a smooth field that dark and bright parts share, if there is one
 # model = "auto"                # "subtract" it, or "divide" by it
@@ -89,7 +89,7 @@ method = "classes"              # a smooth field that dark and bright parts shar
 # threshold_min = 2             # pixels outside the thresholds take no part, and stay
 # threshold_max = 250
 # weight_func = "HuberT"        # or "Hampel", "None"
-{preserve_avg:<31} # keep the mean, not the constant of the polynomial
+# preserve_avg = true           # keep the mean, not the constant of the polynomial
 # method = "local"              # instead, the mean over a window around each pixel:
 # size = [200, 200, 20]         # its width, height and depth in pixels
 """

@@ -64,7 +64,7 @@ class IntensityRescaling(ReportCharts, ReferenceLayout, StackFit):
         "brightness jumps: compares neighboring slices pixel by pixel, "
         "or matches each slice's histogram to its neighbors'"
     )
-    usual_place: ClassVar[int] = 30
+    usual_place: ClassVar[int] = 20
     template: ClassVar[str] = """\
 method = "neighbors"            # slices are compared pixel by pixel, and jumps are undone
 # method = "histogram"          # instead: each histogram becomes that of the slices around it

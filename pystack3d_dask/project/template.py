@@ -134,7 +134,6 @@ def tables(acquisition: Acquisition, findings: Mapping[str, Finding]) -> dict[st
         "regions": _regions(acquisition),
         "orders": str([2, 2, 0][: len(fitted)]),
         "skips": str(skips),
-        "preserve_avg": "# preserve_avg = true",
         "policy": json.dumps(acquisition.policy, ensure_ascii=False),
         "dz": _distance(acquisition.dz),
         "z_source": json.dumps(acquisition.z_source or "names"),

@@ -21,8 +21,8 @@ from pystack3d_dask.project.template import render, tables, write_params
 
 SEEN = Finding(True, "seen in the images")
 TESTED = (
-    "bkg_removal",
     "intensity_rescaling",
+    "bkg_removal",
     "registration_calculation",
     "registration_transformation",
     "destriping",
@@ -155,7 +155,7 @@ def test_what_was_measured_fills_the_tables(make_project):
 
 
 def test_steps_are_listed_in_the_usual_order_when_there_are_any(make_project, monkeypatch):
-    usual = [name for name in WHOLE_CHAIN if name in TESTED]
+    usual = [*TESTED]
     findings = dict.fromkeys(TESTED, SEEN)
     project = make_project(None)
     text = render(describe(project), findings)

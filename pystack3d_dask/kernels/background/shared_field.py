@@ -35,7 +35,7 @@ SURE = 2.0  # standard errors of the gain in log likelihood
 WORTHWHILE = 0.003  # gain in log likelihood of a sample
 CLASS_SHOWS = 2.5  # standard errors of a class's slope on the field
 NEAR = 8  # parts along y and x, inside which a class has to show the field, too
-ALMOST_ALL = 0.5  # of the field: the least slope there
+LEAST_NEARBY, VAGUE = 0.5, 0.5  # slope on the field there, and the error that says nothing
 UNSURE, SURELY = 0.6, 5.0  # standard error of a slope that says nothing; what another one must show
 SURE_MEMBER = 0.9  # probability of a class, from which a sample counts as of it
 SMALL_SHARE = 0.08  # of samples: a group that is not asked
@@ -405,7 +405,7 @@ def _shows_nearby(
         for values in (expected, shown)
     )
     slope, error = _slope(expected, shown, np.ones(len(shown)), samples.tiles[sure])
-    return slope > max(ALMOST_ALL, CLASS_SHOWS * error)
+    return slope > LEAST_NEARBY and error < VAGUE
 
 
 def _slope(field: Array, shown: Array, weights: Array, tiles: Array) -> tuple[float, float]:
