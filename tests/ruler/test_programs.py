@@ -116,8 +116,8 @@ def test_resampled_slices_lie_where_the_program_says(name, tmp_path):
 @pytest.mark.parametrize("name", BOTH)
 def test_a_correction_alone_is_made_even_where_init_leaves_it_off(name, tmp_path):
     acquired = demo(uneven=0.6)
-    corrected = run(name.format("bkg_removal alone"), acquired, tmp_path)
-    assert corrected.steps == ("bkg_removal",)
+    corrected = run(name.format("destriping alone"), acquired, tmp_path)
+    assert corrected.steps == ("destriping",)
     assert corrected.images.shape == SHAPE
     assert corrected.images.dtype == np.float32
     assert (corrected.top, corrected.left) == (0, 0)
