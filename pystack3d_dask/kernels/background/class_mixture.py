@@ -15,6 +15,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from pystack3d_dask.core.typing import Array
+from pystack3d_dask.kernels.jit import compiled
 
 OUTLIERS = 0.02  # share of samples that belong to no class
 FLATTEST = 0.01  # of the span of gray levels: least standard deviation of a class
@@ -102,27 +103,104 @@ class ClassMixture:
         return found
 
     def _stepped(self, values: Array, design: Array) -> ClassMixture:
-        field = design @ self.coefficients
-        members = self.memberships(values, field)
-        count = members.sum(axis=0) + 1e-3
-        if self.multiplies:
-            factor = (1 + field)[:, None]
-            levels = (members * factor * values[:, None]).sum(axis=0)
-            levels /= (members * factor**2).sum(axis=0) + 1e-9
+        members = np.empty((len(values), len(self.levels)))
+        sums = np.zeros((6, len(self.levels)))
+        _expect(
+            values,
+            design,
+            self.coefficients,
+            self.levels,
+            self.variances,
+            (1 - OUTLIERS) * self.shares / np.sqrt(2 * np.pi * self.variances),
+            self.multiplies,
+            OUTLIERS / self.span,
+            members,
+            sums,
+        )
+        one, v, vv, f, ff, vf = sums
+        count = one + 1e-3
+        if self.multiplies:  # levels * (1 + field)
+            levels = (v + vf) / (one + 2 * f + ff + 1e-9)
+            squares = vv - 2 * levels * (v + vf) + levels**2 * (one + 2 * f + ff)
         else:
-            levels = (members * (values - field)[:, None]).sum(axis=0) / count
-        beside = self.deviations(values, field)
-        least = (FLATTEST * self.span) ** 2
-        variances = np.maximum((members * beside**2).sum(axis=0) / count, least)
+            levels = (v - f) / count
+            squares = vv + ff + levels**2 * one - 2 * vf - 2 * levels * (v - f)
+        variances = np.maximum(squares / count, (FLATTEST * self.span) ** 2)
         found = replace(self, levels=levels, variances=variances, shares=count / count.sum())
         return found._with_field(values, design, members) if design.shape[1] else found
 
     def _with_field(self, values: Array, design: Array, members: Array) -> ClassMixture:
-        amplitudes = self.amplitudes
-        weights = (members * amplitudes**2 / self.variances).sum(axis=1)
-        pulls = (members * amplitudes * (values[:, None] - self.levels) / self.variances).sum(
-            axis=1
+        terms = design.shape[1]
+        normal, right = np.zeros((terms, terms)), np.zeros(terms)
+        _add_normal(
+            values, design, members, self.levels, self.amplitudes, self.variances, normal, right
         )
-        normal = (design * weights[:, None]).T @ design
-        normal += RIDGE * weights.sum() * np.eye(design.shape[1])
-        return replace(self, coefficients=np.linalg.solve(normal, design.T @ pulls))
+        normal += np.tril(normal, -1).T
+        ridge = RIDGE * (members.sum(axis=0) * self.amplitudes**2 / self.variances).sum()
+        return replace(self, coefficients=np.linalg.solve(normal + ridge * np.eye(terms), right))
+
+
+@compiled()
+def _expect(
+    values: Array,
+    design: Array,
+    coefficients: Array,
+    levels: Array,
+    variances: Array,
+    scales: Array,
+    multiplies: bool,
+    outlier: float,
+    members: Array,
+    sums: Array,
+) -> None:
+    """Write the memberships of samples, and add up what classes are made of.
+
+    Rows of ``sums`` are those of memberships times 1, v, v**2, f, f**2 and v * f, of values v and
+    the field f. Sample after sample, so that threads of linear algebra decide nothing.
+    """
+    classes, terms = levels.size, coefficients.size
+    for k in range(values.size):
+        v, f = values[k], 0.0
+        for term in range(terms):
+            f += design[k, term] * coefficients[term]
+        total = outlier
+        for c in range(classes):
+            beside = v - levels[c] - (levels[c] * f if multiplies else f)
+            members[k, c] = scales[c] * np.exp(-0.5 * beside * beside / variances[c])
+            total += members[k, c]
+        for c in range(classes):
+            members[k, c] /= total
+            r = members[k, c]
+            sums[0, c] += r
+            sums[1, c] += r * v
+            sums[2, c] += r * v * v
+            sums[3, c] += r * f
+            sums[4, c] += r * f * f
+            sums[5, c] += r * v * f
+
+
+@compiled()
+def _add_normal(
+    values: Array,
+    design: Array,
+    members: Array,
+    levels: Array,
+    amplitudes: Array,
+    variances: Array,
+    normal: Array,
+    right: Array,
+) -> None:
+    """Add the normal equations of the field: the lower triangle, and the right side."""
+    classes, terms = levels.size, right.size
+    for k in range(values.size):
+        weight, pull = 0.0, 0.0
+        for c in range(classes):
+            share = members[k, c] * amplitudes[c] / variances[c]
+            weight += share * amplitudes[c]
+            pull += share * (values[k] - levels[c])
+        for i in range(terms):
+            own = design[k, i]
+            right[i] += own * pull
+            own *= weight
+            for j in range(i + 1):
+                normal[i, j] += own * design[k, j]
