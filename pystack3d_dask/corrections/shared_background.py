@@ -84,7 +84,8 @@ class SharedBackground:
             if self.spec.is_integer
             else {"sample": sample(image)}
         )
-        return {"values": found.values, "places": found.places, **levels}
+        inside = np.array(found.inside)
+        return {"values": found.values, "places": found.places, "inside": inside, **levels}
 
     def finalize(self, summaries: Summaries) -> Arrays:
         """Return the field, and the gray levels that only fill the stack up."""
@@ -97,7 +98,8 @@ class SharedBackground:
             for z, each in slices.items()
         ]
         seen = ~np.isin(values, fill)
-        samples = Samples(values[seen], np.concatenate([np.empty((0, 3)), *places])[seen])
+        inside = float(np.mean([each["inside"] for each in slices.values()])) if slices else 0.0
+        samples = Samples(values[seen], np.concatenate([np.empty((0, 3)), *places])[seen], inside)
         found = find_field(samples, self.spec.shape, MULTIPLIES[self.model])
         return {
             "coefficients": found.coefficients,

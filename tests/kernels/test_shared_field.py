@@ -106,6 +106,14 @@ def test_layers_that_alternate_and_rise_are_the_specimens():
     assert find_field(Samples(values, where), SHAPE).verdict == Verdict.NOT_NEARBY
 
 
+def test_materials_that_are_not_resolved_are_not_judged():
+    where = places()
+    share = 0.05 + 0.9 * where[:, 2]
+    values = 60 + 120 * share + np.random.default_rng(0).normal(0, 20, len(where))
+    inside = 120**2 * np.mean(share * (1 - share))
+    assert find_field(Samples(values, where, inside), SHAPE).verdict == Verdict.UNRESOLVED
+
+
 @pytest.mark.parametrize(
     ("values", "shape"),
     [
@@ -153,6 +161,8 @@ def test_flat_places_avoid_edges_and_what_is_clipped():
     y, x = (found.places * image.shape).T
     assert not ((y < 40) & (x < 40)).any()
     assert np.abs(x - 80).min() > 1
+    noisy = np.random.default_rng(0).normal(100, 4, image.shape)
+    assert flat_places(noisy, 10_000).inside == pytest.approx(16, rel=0.1)
 
 
 @pytest.mark.parametrize("shape", [(1, 1), (3, 200), (2, 2)])

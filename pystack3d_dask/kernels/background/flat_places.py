@@ -23,10 +23,13 @@ class FlatPlaces(NamedTuple):
         Means over cells.
     places : ndarray of float32, shape (places, 2)
         Their middles along y and x, from 0 at one edge of the slice to 1 at the other.
+    inside : float
+        Mean variance of pixels inside cells, flat or not.
     """
 
     values: Array
     places: Array
+    inside: float
 
 
 def flat_places(image: Array, most: int) -> FlatPlaces:
@@ -42,13 +45,24 @@ def flat_places(image: Array, most: int) -> FlatPlaces:
     cell = min(max(min(image.shape) // CELLS, SMALLEST_CELL), LARGEST_CELL)
     means = cell_means(image, cell)
     if min(means.shape) < 2:
-        return FlatPlaces(np.empty(0, np.float32), np.empty((0, 2), np.float32))
+        return FlatPlaces(np.empty(0, np.float32), np.empty((0, 2), np.float32), 0.0)
     steepness = np.hypot(*np.gradient(means))
     is_known = np.isfinite(steepness)
     limit = np.quantile(steepness[is_known], FLAT) if is_known.any() else 0.0
     step = max(1, round((means.size / most) ** 0.5))
     taken = np.zeros(means.shape, bool)
     taken[step // 2 :: step, step // 2 :: step] = True
-    y, x = np.nonzero(taken & is_known & (steepness <= limit))
+    taken &= is_known
+    inside = _variance_inside(image, cell, *np.nonzero(taken))
+    y, x = np.nonzero(taken & (steepness <= limit))
     places = (np.stack([y, x], axis=1) + 0.5) * cell / image.shape
-    return FlatPlaces(means[y, x], places.astype(np.float32))
+    return FlatPlaces(means[y, x], places.astype(np.float32), inside)
+
+
+def _variance_inside(image: Array, cell: int, y: Array, x: Array) -> float:
+    """Return the mean variance of the pixels of some cells."""
+    if not len(y):
+        return 0.0
+    rows = (y * cell)[:, None, None] + np.arange(cell)[:, None]
+    columns = (x * cell)[:, None, None] + np.arange(cell)
+    return float(np.var(image[rows, columns], axis=(1, 2), ddof=1, dtype=np.float64).mean())

@@ -39,6 +39,7 @@ LEAST_NEARBY, VAGUE = 0.5, 0.5  # slope on the field there, and the error that s
 UNSURE, SURELY = 0.6, 5.0  # standard error of a slope that says nothing; what another one must show
 SURE_MEMBER = 0.9  # probability of a class, from which a sample counts as of it
 SMALL_SHARE = 0.08  # of samples: a group that is not asked
+UNRESOLVED = 0.5  # share of the variance that is inside places, above which nothing is told
 NOTICEABLE = 0.01  # of the span of gray levels
 LEAST_FACTOR = 0.3  # that slices are divided by
 
@@ -52,6 +53,7 @@ class Verdict(IntEnum):
     NOT_NEARBY = 3
     NOT_SHARED = 4
     FAINT = 5
+    UNRESOLVED = 6
 
 
 REASONS: Mapping[Verdict, str] = {
@@ -61,6 +63,8 @@ REASONS: Mapping[Verdict, str] = {
     "of one gray level: it may be the specimen's",
     Verdict.NOT_SHARED: "dark and bright parts show different fields, which may be the specimen's",
     Verdict.FAINT: "the field is hardly noticeable",
+    Verdict.UNRESOLVED: "pixels beside each other differ nearly as much as all do: materials "
+    "cannot be told apart",
 }
 """Why nothing is removed."""
 
@@ -75,10 +79,13 @@ class Samples:
         Means of small flat places.
     places : ndarray of float64, shape (samples, 3)
         Along z, y and x, each from 0 to 1.
+    inside : float
+        Variance of pixels inside the places.
     """
 
     values: Array
     places: Array
+    inside: float = 0.0
 
     @property
     def tiles(self) -> Array:
@@ -164,6 +171,8 @@ def find_field(
     span = float(np.ptp(np.quantile(samples.values, [0.005, 0.995]))) if samples.values.size else 0
     if len(samples.values) < FEWEST_SAMPLES or span <= 0 or min(shape[1:]) < SMALLEST:
         return SharedField(NOTHING, verdict=Verdict.TOO_LITTLE)
+    if samples.inside > UNRESOLVED * (samples.inside + samples.values.var()):
+        return SharedField(NOTHING, verdict=Verdict.UNRESOLVED)
     alone = _best(
         [
             ClassMixture.around(levels, span)
@@ -396,6 +405,8 @@ def _shows_nearby(
     expected = mixture.amplitudes[own] * plane
     shown = samples.values - mixture.levels[own] - mixture.amplitudes[own] * (field - plane)
     sure = members.max(axis=1) > SURE_MEMBER
+    if np.count_nonzero(sure) < FEWEST_LEFT:
+        sure[:] = True  # one material, in noise
     y, x = np.minimum((samples.places[:, 1:] * NEAR).astype(int), NEAR - 1).T
     keys = np.stack([samples.places[:, 0], y, x, own], axis=1)[sure]
     _, groups = np.unique(keys, axis=0, return_inverse=True)
