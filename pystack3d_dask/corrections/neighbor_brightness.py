@@ -19,6 +19,7 @@ from pystack3d_dask.core.spec import Region, StackSpec
 from pystack3d_dask.core.stack_fit import Summaries, known
 from pystack3d_dask.core.typing import Array, Arrays
 from pystack3d_dask.kernels.cell_means import cell_means
+from pystack3d_dask.kernels.intensity.gray_range import fill_levels, keep_fill, sample
 from pystack3d_dask.kernels.intensity.pair_lines import NO_LINE, PairLine, pair_line
 from pystack3d_dask.kernels.intensity.slice_gains import Pairs, slice_gains
 from pystack3d_dask.kernels.registration.phase_correlation import register_shift
@@ -90,6 +91,7 @@ class NeighborBrightness:
                 "lines": np.array(lines, np.float64).reshape(-1, len(PairLine._fields)),
                 "mean": np.array(own.mean(dtype=np.float64)),
                 "contrast": np.array(own.std(dtype=np.float64)),
+                "sample": sample(images[-1]),
             }
         return found
 
@@ -113,6 +115,7 @@ class NeighborBrightness:
             "log_gain": np.zeros(count),
             "level": np.zeros(count),
             "reference": np.array(0),
+            "fill": np.array(fill_levels([*summaries.values()], self.spec.source_dtype)),
         }
         if not lines or count < FEWEST_SLICES:
             return fit
@@ -121,6 +124,7 @@ class NeighborBrightness:
         pairs = Pairs(second - np.array(distances), second, log_gain, center_x, center_y, spread)
         found = slice_gains(pairs, count, float(np.nanmean(means)), float(np.nanmedian(contrasts)))
         return {
+            **fit,
             "scale": found.scale,
             "offset": found.offset,
             "jump": found.jump,
@@ -149,13 +153,13 @@ class NeighborBrightness:
             )
 
     def apply(self, block: Block, fitted: Arrays | None) -> Array:
-        """Return the slices of a block, jumps undone."""
+        """Return the slices of a block, jumps undone; fill stays."""
         fit = known(fitted)
         values = block.values.astype(block.spec.arithmetic)
         for k, z in enumerate(block.out.z):
             scale, offset = float(fit["scale"][z]), float(fit["offset"][z])
             if (scale, offset) != (1.0, 0.0):
-                values[k] = values[k] * scale + offset
+                values[k] = keep_fill(values[k] * scale + offset, block.values[k], fit["fill"])
         return values
 
     def reference_outputs(self, fitted: Arrays | None) -> dict[str, Array | Arrays]:

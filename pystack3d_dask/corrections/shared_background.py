@@ -25,7 +25,7 @@ from pystack3d_dask.kernels.background.shared_field import (
     find_field,
     without_field,
 )
-from pystack3d_dask.kernels.intensity.gray_range import all_counted, counted, gray_range, sample
+from pystack3d_dask.kernels.intensity.gray_range import fill_levels, keep_fill, sample
 from pystack3d_dask.kernels.intensity.histograms import count_levels
 
 Model = Literal["auto", "subtract", "divide"]
@@ -90,7 +90,7 @@ class SharedBackground:
     def finalize(self, summaries: Summaries) -> Arrays:
         """Return the field, and the gray levels that only fill the stack up."""
         slices = {z: dict(summary) for z, summary in summaries.items() if "values" in summary}
-        fill = self._fill(slices)
+        fill = fill_levels(slices.values(), self.spec.source_dtype)
         values = np.concatenate([[], *(each["values"] for each in slices.values())])
         depth = self.spec.shape[0]
         places = [
@@ -122,9 +122,7 @@ class SharedBackground:
         for k, z in enumerate(out.z):
             rows = field_row_terms(fit["coefficients"], z, self.spec.shape)
             without_field(block[k], rows[out.slices[1]], bool(fit["multiplies"]), values[k])
-        if len(fit["fill"]):
-            values = np.where(np.isin(block, fit["fill"]), block, values).astype(values.dtype)
-        return values, {}
+        return keep_fill(values, block, fit["fill"]), {}
 
     def remarks(self, fitted: Arrays) -> Iterator[str]:
         """Yield what was found, or why nothing is done."""
@@ -162,10 +160,3 @@ class SharedBackground:
             extent=(0, width, 0, height),
             is_image=True,
         )
-
-    def _fill(self, slices: Mapping[int, Arrays]) -> tuple[float, ...]:
-        """Return the gray levels that only fill the stack up."""
-        if not slices:
-            return ()
-        whole = all_counted(slices.values(), self.spec.source_dtype)
-        return gray_range(whole, lambda: map(counted, slices.values())).fill

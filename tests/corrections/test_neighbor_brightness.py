@@ -105,6 +105,15 @@ def test_bad_slices_change_no_other_one():
     assert (spoilt["scale"][15], spoilt["offset"][15]) == (1, 0)
 
 
+def test_fill_stays():
+    truth = porous()
+    given = brightened(truth, *jumping(24))
+    given[:, :30], given[:, :, -20:] = 0, 0
+    found = correct(STEP, given)
+    np.testing.assert_array_equal(found[given == 0], 0)
+    assert error(found[given > 0], truth[given > 0].astype(float)) < 0.9
+
+
 @pytest.mark.parametrize("shape", [(1, 60, 60), (2, 60, 60), (5, 3, 60), (4, 1, 1), (6, 24, 24)])
 def test_what_cannot_be_judged_is_left_alone(shape):
     stack = np.random.default_rng(0).integers(0, 255, shape).astype(np.uint8)

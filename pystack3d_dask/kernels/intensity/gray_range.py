@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from pystack3d_dask.core.typing import Array, Arrays
+from pystack3d_dask.kernels.backend import namespace
 from pystack3d_dask.kernels.intensity.histograms import added_counts
 from pystack3d_dask.kernels.intensity.quantiles import Limits, ranked
 
@@ -79,8 +80,8 @@ def counted(summary: Arrays) -> Counted:
 
 
 def all_counted(summaries: Collection[Arrays], dtype: np.dtype[Any]) -> Counted:
-    """Return the gray levels of several slices, of an acquisition of some type."""
-    if dtype.kind in "iu":
+    """Return the gray levels of several slices, counted or sampled, of an acquisition of a type."""
+    if all("sample" not in summary for summary in summaries):
         return Counted(*added_counts(summaries, dtype))
     samples = np.concatenate([summary["sample"] for summary in summaries])
     return Counted(*np.unique(samples, return_counts=True))
@@ -116,6 +117,37 @@ def gray_range(whole: Counted, slices: Callable[[], Iterable[Counted]]) -> GrayR
     near = kept.levels[(kept.levels >= low - reach) & (kept.levels <= high + reach)]
     share = 1 - kept.counts.sum() / whole.counts.sum()
     return GrayRange((float(near[0]), float(near[-1])), tuple(fill), float(share))
+
+
+def fill_levels(summaries: Collection[Arrays], dtype: np.dtype[Any]) -> tuple[float, ...]:
+    """Return the gray levels that only fill slices up.
+
+    Parameters
+    ----------
+    summaries : collection of dict
+        What was counted in slices, or a ``sample`` of each.
+    dtype : numpy.dtype
+        Type of the acquisition.
+    """
+    if not summaries:
+        return ()
+    return gray_range(all_counted(summaries, dtype), lambda: map(counted, summaries)).fill
+
+
+def keep_fill(values: Array, given: Array, fill: Array) -> Array:
+    """Return values, but the given ones where these are fill.
+
+    Parameters
+    ----------
+    values, given : ndarray, equal shapes
+        After a correction, and before it; both of NumPy, or both of CuPy.
+    fill : ndarray of float
+        Gray levels that are fill.
+    """
+    xp = namespace(given)
+    for level in fill.tolist():
+        values = xp.where(given == level, given, values).astype(values.dtype)
+    return values
 
 
 def _without(found: Counted, level: float) -> Counted:

@@ -12,11 +12,11 @@ import numpy as np
 
 from pystack3d_dask.core.typing import Array
 
-STEPS = 30
+STEPS, STEPS_OF_LINES = 30, 8
 TIE = 1e-7  # weight, over that of pairs, that ties a slice without a pair to the one before
 PULL = 1e-10  # weight, over that of pairs, that keeps values near 0
 FLOOR = 0.3  # of the median disagreement: smaller ones count as this
-REFERENCES = (11, 25, 51, 101, 201, 401)  # slices of a reference
+REFERENCES = (11, 25, 51, 101, 201)  # slices of a reference
 LENGTH = 3.75  # length of the best reference, times the jumps over the error of a link
 ALLOWED = 2.5  # standard errors by which a longer reference may predict slices worse than the best
 WIDTH = 2.0  # standard deviations beside its reference at which a slice counts a quarter
@@ -216,7 +216,7 @@ def _line_at_zero(seen: Array, place: Array, taken: Array) -> Array:
     known = np.where(taken, seen, np.nan)
     values = np.where(taken, seen, 0.0)
     found, slope = np.nanmedian(known, axis=1), np.zeros(len(seen))
-    for _ in range(STEPS):
+    for _ in range(STEPS_OF_LINES):
         beside = np.abs(known - found[:, None] - slope[:, None] * place)
         scale = WIDTH * CENTRAL * np.nanmedian(beside, axis=1, keepdims=True) + 1e-12
         weights = np.where(taken, 1 / (1 + (np.nan_to_num(beside) / scale) ** 2) ** 2, 0.0)
