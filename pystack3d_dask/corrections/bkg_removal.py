@@ -82,7 +82,7 @@ class BackgroundRemoval(ReportCharts, ReferenceLayout, StackFit):
 method = "classes"              # a smooth field that dark and bright parts share, if there is one
 # model = "auto"                # "subtract" it, or "divide" by it
 # method = "polynomial"         # instead, a polynomial through all pixels:
-# orders = {orders:<21} # largest powers of x, y, z; [1, 2]: a fit for each slice
+# orders = {orders:<20} # largest powers of x, y, z; [1, 2]: a fit for each slice
 # cross_terms = true            # their products too
 # skip_factors = {skips:<14} # every how many pixels in x, y and slices in z is sampled
 # poly_basis = "1 + x + x*y + z**2"   # the terms, in place of orders

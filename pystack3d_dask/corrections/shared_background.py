@@ -156,7 +156,7 @@ class SharedBackground:
             maps=maps,
             x="x, pixels",
             y="y, pixels",
-            value="share of the gray level" if fitted["multiplies"] else "gray levels",
+            value="share" if fitted["multiplies"] else "gray levels",
             extent=(0, width, 0, height),
             is_image=True,
         )
