@@ -98,6 +98,17 @@ def test_a_slice_without_pairs_is_left_alone():
     assert np.isinf(found.error[12])
 
 
+def test_slices_that_were_not_looked_at_do_not_matter():
+    gain = np.ones(400)
+    gain[[205, 209]] = 0.8
+    pairs = pairs_of(gain, np.zeros(400))
+    kept = (pairs.first >= 190) & (pairs.second < 215)
+    some = Pairs(*(getattr(pairs, name)[kept] for name in Pairs.__dataclass_fields__))
+    found = slice_gains(some, 400, MEAN, CONTRAST)
+    assert np.flatnonzero(found.undone).tolist() == [205, 209]
+    np.testing.assert_allclose(found.scale[[205, 209]], 1.25, rtol=2e-3)
+
+
 def test_slow_changes_stay():
     gain = 1 + 0.2 * np.linspace(0, 1, 80)
     gain[40] *= 0.8

@@ -6,14 +6,14 @@ something else, or nothing, moves no other one (Huber, "Robust statistics", 1981
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from pystack3d_dask.core.typing import Array
 
 STEPS, STEPS_OF_LINES = 30, 8
-TIE = 1e-7  # weight, over that of pairs, that ties a slice without a pair to the one before
+TIE = 1e-7  # weight, over that of pairs, that ties groups of slices without pairs between them
 PULL = 1e-10  # weight, over that of pairs, that keeps values near 0
 FLOOR = 0.3  # of the median disagreement: smaller ones count as this
 REFERENCES = (11, 25, 51, 101, 201)  # slices of a reference
@@ -95,8 +95,32 @@ def slice_gains(pairs: Pairs, count: int, mean: float, contrast: float) -> Brigh
     Returns
     -------
     Brightness
-        Slices keep what slow changes there are: they may be the specimen's.
+        Slices keep what slow changes there are: they may be the specimen's. Those that are in no
+        pair are left alone.
     """
+    seen, places = np.unique([pairs.first, pairs.second], return_inverse=True)
+    first, second = places.reshape(2, -1)
+    found = _of_seen(replace(pairs, first=first, second=second), len(seen), mean, contrast)
+
+    def spread_out(values: Array, elsewhere: float) -> Array:
+        whole = np.full(count, elsewhere, values.dtype)
+        whole[seen] = values
+        return whole
+
+    return Brightness(
+        log_gain=spread_out(found.log_gain, 0.0),
+        level=spread_out(found.level, 0.0),
+        jump=spread_out(found.jump, 0.0),
+        error=spread_out(found.error, np.inf),
+        undone=spread_out(found.undone, False),
+        scale=spread_out(found.scale, 1.0),
+        offset=spread_out(found.offset, 0.0),
+        reference=found.reference,
+    )
+
+
+def _of_seen(pairs: Pairs, count: int, mean: float, contrast: float) -> Brightness:
+    """Return the brightness of slices that all are in pairs."""
     weights = (contrast / np.maximum(pairs.spread, 1e-6 * contrast)) ** 2
     log_gain, gain_error = _solved(pairs, pairs.log_gain, weights, count)
     # a slice is gain * (true - mean + level) + mean, so that levels differ by what centers do
@@ -152,15 +176,14 @@ def _solved(pairs: Pairs, differences: Array, weights: Array, count: int) -> tup
 
 
 def _around(pairs: Pairs, beside: Array, count: int) -> Array:
-    """Return the median disagreement of the pairs of each slice; infinite where it has none."""
-    found = np.full(count, np.inf)
+    """Return the median disagreement of the pairs of each slice."""
+    found = np.empty(count)
     slices = np.concatenate([pairs.first, pairs.second])
     order = np.argsort(slices, kind="stable")
     both = np.concatenate([beside, beside])[order]
     edges = np.searchsorted(slices[order], np.arange(count + 1))
     for k in range(count):
-        if edges[k] < edges[k + 1]:
-            found[k] = np.median(both[edges[k] : edges[k + 1]])
+        found[k] = np.median(both[edges[k] : edges[k + 1]])
     return found
 
 
