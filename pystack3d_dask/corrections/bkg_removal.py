@@ -158,6 +158,8 @@ method = "classes"              # a smooth field that dark and bright parts shar
             yield from self._check_local(spec)
         elif self.method == "polynomial":
             yield from self._check_polynomial(spec)
+        else:
+            yield from self._check_ignored()
 
     def source(self, out: Region, spec: StackSpec, fitted: Arrays | None = None) -> Region:
         return self._on(spec).source(out)
@@ -245,6 +247,17 @@ method = "classes"              # a smooth field that dark and bright parts shar
         yield from wrong
         if all(problem.severity == "warning" for problem in wrong):
             yield from self._check_samples(spec)
+
+    def _check_ignored(self) -> Iterator[Problem]:
+        """Yield a warning for what "classes" finds by itself."""
+        for name in ("orders", "poly_basis", "threshold_min", "threshold_max"):
+            if getattr(self, name) is not None:
+                yield Problem(
+                    f"{self.name}.{name}",
+                    "ignored: method = 'classes' finds the order of the field and the materials "
+                    "by itself; method = 'polynomial' takes it",
+                    "warning",
+                )
 
     def _check_basis(self) -> Iterator[Problem]:
         orders = list(self.orders or ())

@@ -111,6 +111,17 @@ def test_blocks_do_not_matter():
     np.testing.assert_array_equal(correct(STEP, given, blocks=blocks), whole)
 
 
+def test_parameters_of_other_methods_are_told_to_be_ignored():
+    step = BackgroundRemoval(method="classes", orders=(2, 2, 0), threshold_min=3)
+    problems = [*step.check(spec_of(as_uint8(porous())))]
+    assert [problem.path for problem in problems] == [
+        "bkg_removal.orders",
+        "bkg_removal.threshold_min",
+    ]
+    assert {problem.severity for problem in problems} == {"warning"}
+    assert not [*STEP.check(spec_of(as_uint8(porous())))]
+
+
 @pytest.mark.parametrize("shape", [(1, 1, 1), (3, 5, 70), (2, 70, 70), (20, 64, 64)])
 def test_small_stacks_are_left_alone(shape):
     given = np.random.default_rng(0).integers(0, 255, shape).astype(np.uint8)

@@ -128,6 +128,23 @@ def test_where_too_little_is_seen_nothing_is_found(values, shape):
     assert find_field(Samples(values, places(len(values))), shape).verdict == Verdict.TOO_LITTLE
 
 
+@pytest.mark.parametrize("level", [0.0, -40.0])
+def test_gray_levels_may_be_0_or_less(level):
+    where = places()
+    values = classes(where) - DARK + level
+    assert find_field(Samples(values, where), SHAPE).verdict != Verdict.FOUND
+    found = find_field(Samples(values + bowl(where, 10), where), SHAPE)
+    assert found.verdict == Verdict.FOUND
+    assert not found.multiplies
+
+
+def test_samples_of_one_corner_are_not_judged():
+    where = places()
+    where[:, 1:] *= 0.2
+    values = classes(where) + 25 * (where[:, 0] - 0.5)
+    assert find_field(Samples(values, where), SHAPE).verdict == Verdict.NOT_SHARED
+
+
 @pytest.mark.parametrize("multiplies", [False, True])
 def test_a_field_is_taken_from_slices(multiplies):
     rng = np.random.default_rng(0)

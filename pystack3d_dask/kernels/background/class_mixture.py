@@ -20,6 +20,7 @@ from pystack3d_dask.kernels.jit import compiled
 OUTLIERS = 0.02  # share of samples that belong to no class
 FLATTEST = 0.01  # of the span of gray levels: least standard deviation of a class
 RIDGE = 1e-6  # of the weights, added to the normal equations
+NOTHING = 1e-200  # where all weights are 0
 
 
 @dataclass(frozen=True)
@@ -137,7 +138,8 @@ class ClassMixture:
         )
         normal += np.tril(normal, -1).T
         ridge = RIDGE * (members.sum(axis=0) * self.amplitudes**2 / self.variances).sum()
-        return replace(self, coefficients=np.linalg.solve(normal + ridge * np.eye(terms), right))
+        normal += max(ridge, NOTHING) * np.eye(terms)
+        return replace(self, coefficients=np.linalg.solve(normal, right))
 
 
 @compiled()

@@ -430,6 +430,8 @@ def _slope(field: Array, shown: Array, weights: Array, tiles: Array) -> tuple[fl
         return float((x * y / w).sum() / max((x * x / w).sum(), 1e-9))
 
     numbers = np.unique(tiles)
+    if len(numbers) < 2:
+        return 0.0, np.inf
     folds = np.array([slope(tiles != tile) for tile in numbers])
     error = np.sqrt((len(numbers) - 1) * folds.var())
     return slope(np.ones(len(tiles), bool)), float(error)
