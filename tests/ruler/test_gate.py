@@ -35,7 +35,7 @@ def test_clean_stacks_stay_clean(case):
 
 
 @pytest.mark.parametrize(
-    "case", ["porous: long stripes", slow("porous: multiplicative 40"), slow("porous: drift")]
+    "case", ["porous: long stripes", slow("porous: vignetting"), slow("porous: drift")]
 )
 def test_defects_shrink(case):
     score = score_of(case)
