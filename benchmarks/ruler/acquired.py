@@ -15,7 +15,7 @@ WHITE = 255.0
 
 
 class Specimen(Protocol):
-    """What a perfect microscope sees, as a function of the position.
+    """The view of a perfect microscope, as a function of the position.
 
     Attributes
     ----------
@@ -47,7 +47,7 @@ class Specimen(Protocol):
 
 @dataclass(frozen=True)
 class Acquired:
-    """What a microscope delivers, and the truth.
+    """Slices that a microscope delivers, and the truth.
 
     Arrays are (slices, rows, columns), in the frame of the acquisition, unless they say otherwise.
     Slice k shows the specimen at depth ``depths[k]``, moved by ``shifts[k]``: its pixel (y, x)
@@ -93,13 +93,13 @@ class Acquired:
 
     @property
     def defect(self) -> Array:
-        """What the defects changed, in gray levels, with rounding and clipping."""
+        """Changes that the defects made, in gray levels, with rounding and clipping."""
         return np.asarray(self.slices - self.clean - self.noise, np.float32)
 
 
 @dataclass(frozen=True)
 class Corrected:
-    """What a program made of an acquisition.
+    """The result of a program on an acquisition.
 
     Parameters
     ----------

@@ -65,7 +65,7 @@ class Aligned:
 
     @cached_property
     def sound(self) -> Array:
-        """Which slices are a slice or more away from every bad one, or all if none is; bool."""
+        """Slices that are a slice or more away from every bad one, or all if none is; bool."""
         places = _places(self.depths, self.acquired.depths)
         bad = np.array(self.acquired.bad, float)
         found = np.all(abs(places[:, None] - bad) > 1 - 1e-6, axis=1)
@@ -87,7 +87,7 @@ class Aligned:
 
     @cached_property
     def residual(self) -> Array:
-        """What is wrong after the linear fit that makes it smallest: a + b * images - truth."""
+        """Errors after the linear fit that makes them smallest: a + b * images - truth."""
         slope, level = line(self.images, self.truth)
         return np.float32(slope) * self.images + np.float32(level) - self.truth
 
@@ -98,7 +98,7 @@ class Aligned:
 
     @cached_property
     def reference(self) -> Array:
-        """What a perfect program returns that interpolates linearly: truth and `noise`."""
+        """The result of a perfect program that interpolates linearly: truth and `noise`."""
         return self.truth + self.noise
 
     @cached_property

@@ -81,7 +81,7 @@ class Drift:
 
 @dataclass(frozen=True)
 class Case:
-    """What is acquired, and what goes wrong.
+    """A stack that is acquired, and its defects.
 
     Parameters
     ----------
@@ -242,7 +242,7 @@ RECIPES: dict[str, dict[str, Case]] = {
     "noisy": {name: EVERY[name] for name in ("drift", "bad slices in drift")},
     "curtained": {},
 }
-"""What happens to stacks of each texture, besides nothing and noise."""
+"""Recipes for stacks of each texture, besides nothing and noise."""
 
 
 def _cases() -> Iterator[Case]:

@@ -1,4 +1,4 @@
-"""What a user would make of a result: pores, their transport, or cells.
+"""Segmentations that a user would make of a result: pores, their transport, or cells.
 
 One fixed protocol, applied to the result and to the reference (the truth with the noise). All
 figures compare the two, so that what the protocol itself gets wrong does not count.

@@ -1,4 +1,4 @@
-"""What differs from slice to slice or is missing: brightness, focus, the scan, lost pixels."""
+"""Defects that differ from slice to slice: brightness, focus, the scan, lost pixels."""
 
 from __future__ import annotations
 

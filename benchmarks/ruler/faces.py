@@ -1,4 +1,4 @@
-"""What a microscope has before it, and what every defect is."""
+"""Faces that a microscope has before it, and the interface of every defect."""
 
 from __future__ import annotations
 

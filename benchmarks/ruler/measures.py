@@ -1,4 +1,4 @@
-"""How far a result is from the truth, and what became of noise, edges, defects and structure.
+"""Distance of a result from the truth, and what became of noise, edges, defects and structure.
 
 An rms error alone rewards smoothing: a Gaussian lowers it without any correction. So each error
 stands beside figures that smoothing makes worse.
@@ -38,7 +38,7 @@ LEVEL = 5.0
 
 @dataclass(frozen=True)
 class Measures:
-    """What a result is worth, after one shift and one linear gray-level fit of the whole stack.
+    """Worth of a result, after one shift and one linear gray-level fit of the whole stack.
 
     T is the truth, R the reference (truth and noise, interpolated linearly), I the result. D is the
     injected defect and C the slices without defect and noise, both moved as the result's slices

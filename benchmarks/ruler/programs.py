@@ -48,7 +48,7 @@ ALONE: Mapping[str, tuple[str, ...]] = {
 """Corrections that are tried alone, and their steps."""
 
 ALL = "all"
-"""What a program mends that is a whole chain."""
+"""Name for the defects that a whole chain mends."""
 
 OURS_ONLY: Mapping[str, tuple[str, ...]] = {
     "bkg_removal": ("method",),

@@ -1,4 +1,4 @@
-"""What a program is worth on a stack, and on several of them."""
+"""Scores of programs on stacks."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ class Score:
 
     @property
     def is_worse(self) -> bool:
-        """Whether the result is further from the truth than its input."""
+        """True where the result is further from the truth than its input."""
         return self.value("rms") > self.value("rms", of_input=True) + ROUNDING
 
     def value(self, name: str, *, of_input: bool = False) -> float:

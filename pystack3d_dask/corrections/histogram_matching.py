@@ -74,7 +74,7 @@ class HistogramMatching:
 
     @property
     def fit_rounds(self) -> int:
-        """How often the stack must be seen."""
+        """Number of times that the stack must be seen."""
         # integers are counted value by value, so that their range needs no round of its own
         return 1 if self.spec.is_integer or self.range_bins is not None else 2
 

@@ -53,7 +53,7 @@ class NeighborBrightness:
 
     @property
     def fit_rounds(self) -> int:
-        """How often the stack must be seen."""
+        """Number of times that the stack must be seen."""
         return 1
 
     def scratch_bytes(self, region: Region) -> int:

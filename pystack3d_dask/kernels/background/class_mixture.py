@@ -63,7 +63,7 @@ class ClassMixture:
 
     @property
     def amplitudes(self) -> Array:
-        """How much of the field each class shows, shape (classes,)."""
+        """Factors of the field in each class, shape (classes,)."""
         return self.levels if self.multiplies else np.ones(len(self.levels))
 
     def deviations(self, values: Array, field: Array) -> Array:

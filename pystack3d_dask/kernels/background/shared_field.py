@@ -45,7 +45,7 @@ LEAST_FACTOR = 0.3  # that slices are divided by
 
 
 class Verdict(IntEnum):
-    """What became of the search for a field."""
+    """Outcome of the search for a field."""
 
     FOUND = 0
     TOO_LITTLE = 1

@@ -1,4 +1,4 @@
-"""How the gray levels of one slice follow from those of another that shows nearly the same.
+"""Lines from the gray levels of one slice to those of another that shows nearly the same.
 
 A slice that got brighter by a gain and an offset lies on a straight line over its neighbor, pixel
 by pixel; what really changed from one to the other lies beside the line, and is weighted down. The

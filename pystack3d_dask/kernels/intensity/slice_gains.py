@@ -50,7 +50,7 @@ class Pairs:
 
 @dataclass(frozen=True)
 class Brightness:
-    """What is wrong with the brightness of slices, and what is done about it.
+    """Errors of the brightness of slices, and what undoes them.
 
     Parameters
     ----------
