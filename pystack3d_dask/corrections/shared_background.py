@@ -16,7 +16,7 @@ from pystack3d_dask.core.charts import Chart, Maps
 from pystack3d_dask.core.spec import EMPTY, Region, StackSpec
 from pystack3d_dask.core.stack_fit import Summaries, known
 from pystack3d_dask.core.typing import Array, Arrays
-from pystack3d_dask.kernels.background.flat_places import flat_places
+from pystack3d_dask.kernels.background.flat_places import FlatPlaces, flat_places
 from pystack3d_dask.kernels.background.shared_field import (
     REASONS,
     Samples,
@@ -91,15 +91,12 @@ class SharedBackground:
         """Return the field, and the gray levels that only fill the stack up."""
         slices = {z: dict(summary) for z, summary in summaries.items() if "values" in summary}
         fill = fill_levels(slices.values(), self.spec.source_dtype)
-        values = np.concatenate([[], *(each["values"] for each in slices.values())])
         depth = self.spec.shape[0]
-        places = [
-            np.column_stack([np.full(len(each["values"]), (z + 0.5) / depth), each["places"]])
+        seen = {
+            (z + 0.5) / depth: FlatPlaces(each["values"], each["places"], float(each["inside"]))
             for z, each in slices.items()
-        ]
-        seen = ~np.isin(values, fill)
-        inside = float(np.mean([each["inside"] for each in slices.values()])) if slices else 0.0
-        samples = Samples(values[seen], np.concatenate([np.empty((0, 3)), *places])[seen], inside)
+        }
+        samples = Samples.of_slices(seen, fill)
         found = find_field(samples, self.spec.shape, MULTIPLIES[self.model])
         return {
             "coefficients": found.coefficients,

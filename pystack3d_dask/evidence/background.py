@@ -7,12 +7,7 @@ specimen, such as a porosity that changes over the image, does neither.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
-import numpy as np
-
 from pystack3d_dask.core.finding import Finding
-from pystack3d_dask.core.typing import Array
 from pystack3d_dask.evidence.sample import Sample
 from pystack3d_dask.kernels.background.flat_places import flat_places
 from pystack3d_dask.kernels.background.shared_field import REASONS, Samples, Verdict, find_field
@@ -25,7 +20,9 @@ def look_for_background(sample: Sample) -> Finding:
     images = [image for image in sample.overviews if image.size and image.std()]
     if not images:
         return Finding(False, "not tested: nothing is seen")
-    found = find_field(_samples(images), (len(images), *images[0].shape))
+    count = len(images)
+    seen = {(k + 0.5) / count: flat_places(image, CELLS // count) for k, image in enumerate(images)}
+    found = find_field(Samples.of_slices(seen), (count, *images[0].shape))
     if found.verdict != Verdict.FOUND:
         return Finding(False, REASONS[found.verdict])
     return Finding(
@@ -33,13 +30,3 @@ def look_for_background(sample: Sample) -> Finding:
         f"a smooth field that dark and bright parts share explains {found.explained:.0%} +- "
         f"{found.error:.0%} of the slow variation",
     )
-
-
-def _samples(images: Sequence[Array]) -> Samples:
-    """Return samples of slices that are taken for evenly spaced."""
-    seen = [flat_places(image, CELLS // len(images)) for image in images]
-    depths = [np.full(len(each.values), (k + 0.5) / len(images)) for k, each in enumerate(seen)]
-    places = np.concatenate([each.places for each in seen])
-    values = np.concatenate([each.values for each in seen]).astype(np.float64)
-    inside = float(np.mean([each.inside for each in seen]))
-    return Samples(values, np.column_stack([np.concatenate(depths), places]), inside)

@@ -14,6 +14,7 @@ import numpy as np
 
 from pystack3d_dask.core.typing import Array, Triple
 from pystack3d_dask.kernels.background.class_mixture import ClassMixture
+from pystack3d_dask.kernels.background.flat_places import FlatPlaces
 from pystack3d_dask.kernels.jit import compiled
 
 Term = tuple[int, int, int]
@@ -86,6 +87,25 @@ class Samples:
     values: Array
     places: Array
     inside: float = 0.0
+
+    @classmethod
+    def of_slices(cls, seen: Mapping[float, FlatPlaces], fill: Sequence[float] = ()) -> Samples:
+        """Return the flat places of slices.
+
+        Parameters
+        ----------
+        seen : mapping of float to FlatPlaces
+            By the place of the slice along z, from 0 to 1.
+        fill : sequence of float
+            Gray levels that only fill slices up, and do not count.
+        """
+        values = np.concatenate([np.empty(0), *(each.values for each in seen.values())])
+        places = [
+            np.column_stack([np.full(len(each.values), z), each.places]) for z, each in seen.items()
+        ]
+        counted = ~np.isin(values, fill)
+        inside = float(np.mean([each.inside for each in seen.values()])) if seen else 0.0
+        return cls(values[counted], np.concatenate([np.empty((0, 3)), *places])[counted], inside)
 
     @property
     def tiles(self) -> Array:
