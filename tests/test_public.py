@@ -16,7 +16,9 @@ import pystack3d_dask as ps
 from pystack3d_dask.core.registry import registry
 
 SCRIPT = """\
-import numpy as np
+from typing import Any
+
+from numpy.typing import NDArray
 import pystack3d_dask as ps
 
 stack = ps.open_stack("my_stack")
@@ -24,7 +26,7 @@ background = ps.BackgroundRemoval(orders=(1, 2, 1), skip_factors=(4, 4, 4))
 flat = ps.correct(stack, background, fit=ps.fit(stack, background))
 stripes = [ps.Gabor(noise_level=20, sigma=(1, 30)), ps.Dirac(noise_level=1)]
 clean = ps.to_source_type(ps.correct(flat, ps.Destriping(filters=stripes, maxit=50)))
-values: np.ndarray = clean.values
+values: NDArray[Any] = clean.values
 """
 MISTAKES = {
     "noise_levle=20": ("noise_level=20", '"noise_levle" for "Gabor"'),

@@ -149,7 +149,7 @@ class Real:
         return np.asarray(
             ndimage.affine_transform(
                 (1 - share) * lower + share * upper,
-                np.ones(2),
+                np.eye(2),
                 offset=(top + y, left + x),
                 output_shape=self.shape[1:],
                 order=3,
