@@ -18,22 +18,19 @@ from pystack3d_dask.core.charts import Chart, Lines
 from pystack3d_dask.core.spec import Region, StackSpec
 from pystack3d_dask.core.stack_fit import Summaries, known
 from pystack3d_dask.core.typing import Array, Arrays
-from pystack3d_dask.kernels.cell_means import cell_means
 from pystack3d_dask.kernels.intensity.gray_range import fill_levels, keep_fill, sample
 from pystack3d_dask.kernels.intensity.pair_lines import NO_LINE, PairLine, pair_line
 from pystack3d_dask.kernels.intensity.slice_gains import Pairs, slice_gains
-from pystack3d_dask.kernels.registration.phase_correlation import register_shift
+from pystack3d_dask.kernels.registration.overlay import (
+    SCRATCH_BYTES,
+    CellView,
+    cell_size,
+    overlaid,
+)
 
-CELLS = 200  # cells along the shorter side that a slice is seen by
-LARGEST_CELL = 8  # pixels
-SMALLEST_CELL = 2
 FEWEST_SLICES = 4  # of which one can be told to jump
-SMALLEST = 12  # cells along a side that are registered
-MANY = 2 * 80  # cells along a side of which half will do
 COMPARED = 10_000  # cells of a pair at most: every n-th is taken
 NEAR = 12  # slices on each side from which a preview estimates what it shows
-SCRATCH_BYTES = 40  # of a cell
-Pair = tuple[Array, Array]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,7 +63,8 @@ class NeighborBrightness:
 
     def summary_scratch_bytes(self, out: Region) -> int:
         """Return what comparing allocates: cells of two slices, and their spectra."""
-        return SCRATCH_BYTES * (out.shape[1] // self._cell) * (out.shape[2] // self._cell)
+        cell = cell_size(self.spec.shape[1:])
+        return SCRATCH_BYTES * (out.shape[1] // cell) * (out.shape[2] // cell)
 
     def estimate_slices(self, shown: Collection[int]) -> set[int]:
         """Return the slices shown and those around them."""
@@ -79,14 +77,11 @@ class NeighborBrightness:
         for z in block.out.z:
             last = z - block.source.start[0]
             images = block.values[max(last - self.neighbors, 0) : last + 1]
-            cells = [cell_means(image, self._cell) for image in images]
-            thin = [_thinned(each) for each in cells]
-            lines = [
-                self._compare((images[k], images[-1]), (cells[k], cells[-1]), (thin[k], thin[-1]))
-                for k in reversed(range(len(images) - 1))
-            ]
-            is_known = np.isfinite(cells[-1])
-            own = cells[-1][is_known] if is_known.any() else np.array([np.nan])
+            views = [CellView.of(image) for image in images]
+            lines = [_compared(view, views[-1]) for view in reversed(views[:-1])]
+            cells = views[-1].cells
+            is_known = np.isfinite(cells)
+            own = cells[is_known] if is_known.any() else np.array([np.nan])
             found[z] = {
                 "lines": np.array(lines, np.float64).reshape(-1, len(PairLine._fields)),
                 "mean": np.array(own.mean(dtype=np.float64)),
@@ -182,38 +177,14 @@ class NeighborBrightness:
             flags=dict.fromkeys(undone, "its brightness jumps"),
         )
 
-    @property
-    def _cell(self) -> int:
-        """Pixels along a side of a cell."""
-        return min(max(min(self.spec.shape[1:]) // CELLS, SMALLEST_CELL), LARGEST_CELL)
 
-    def _compare(self, images: Pair, cells: Pair, thin: Pair) -> PairLine:
-        """Return the line from a slice to a later one, laid upon it to whole pixels."""
-        if min(thin[0].shape) < SMALLEST or not (thin[0].any() and thin[1].any()):
-            return NO_LINE
-        cell = self._cell * (images[0].shape[0] // self._cell // thin[0].shape[0])
-        shift = np.rint(register_shift(*thin)[:2, 2][::-1] * cell).astype(int)
-        if shift.any():
-            cells = self._laid_upon(images, *shift.tolist())
-        skip = int(np.ceil(np.sqrt(cells[0].size / COMPARED)))
-        return pair_line(cells[0][::skip, ::skip], cells[1][::skip, ::skip])
-
-    def _laid_upon(self, images: Pair, dy: int, dx: int) -> Pair:
-        """Return the cells of what two slices share, the second one shifted."""
-        first = cell_means(images[0], self._cell, max(0, -dy), max(0, -dx))
-        second = cell_means(images[1], self._cell, max(0, dy), max(0, dx))
-        rows, columns = (min(pair) for pair in zip(first.shape, second.shape, strict=True))
-        return first[:rows, :columns], second[:rows, :columns]
-
-
-def _thinned(cells: Array) -> Array:
-    """Return cells for a registration: all known, and half of them along each side if many."""
-    is_known = np.isfinite(cells)
-    if not is_known.any():
-        return np.zeros(cells.shape, np.float32)
-    mean = cells[is_known].mean(dtype=np.float64).astype(np.float32)
-    filled = np.where(is_known, cells, mean) - mean
-    return cell_means(filled, 2) if min(cells.shape) >= MANY else filled
+def _compared(first: CellView, second: CellView) -> PairLine:
+    """Return the line from a slice to a later one, laid upon it."""
+    shared = overlaid(first, second)
+    if shared is None:
+        return NO_LINE
+    skip = int(np.ceil(np.sqrt(shared[0].size / COMPARED)))
+    return pair_line(shared[0][::skip, ::skip], shared[1][::skip, ::skip])
 
 
 def _undone(fitted: Arrays) -> Array:
