@@ -17,6 +17,8 @@ from .corrections.registration_transformation import (
     RegistrationTransformation as RegistrationTransformation,
 )
 from .corrections.resampling import Resampling as Resampling
+from .corrections.slice_check import SliceCheck as SliceCheck
+from .corrections.slice_repair import SliceRepair as SliceRepair
 from .errors import AccessError as AccessError
 from .errors import DamageError as DamageError
 from .errors import DeviceError as DeviceError

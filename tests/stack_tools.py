@@ -10,7 +10,7 @@ from scipy import ndimage
 from pystack3d_dask.core.chain import Chain, Gather, Work
 from pystack3d_dask.core.spec import Region, StackSpec
 from pystack3d_dask.core.stack_fit import Summaries, fitted_in_rounds, stack_fit
-from pystack3d_dask.core.step import Step
+from pystack3d_dask.core.step import Fits, Step
 from pystack3d_dask.core.typing import Array, Arrays
 from pystack3d_dask.engine.block import run_block
 
@@ -39,11 +39,15 @@ def fit(step: Step, images: Array, spec: StackSpec) -> Arrays:
 
 
 def correct(
-    step: Step, images: Array, spec: StackSpec | None = None, blocks: list[Region] | None = None
+    step: Step,
+    images: Array,
+    spec: StackSpec | None = None,
+    blocks: list[Region] | None = None,
+    fits: Fits | None = None,
 ) -> Array:
-    """Return what a step makes of a stack, cast as its output spec says."""
+    """Return what a step makes of a stack, cast as its output spec says; it may need ``fits``."""
     spec = spec or spec_of(images)
-    chain = Chain((step,), spec)
+    chain = Chain((step,), spec, fits or {})
     if step.fit_scope == "stack":
         chain = chain.with_fits({step.name: fit(step, images, spec)})
     out = chain.levels[1]

@@ -15,6 +15,7 @@ from pystack3d_dask.errors import Problem
 from pystack3d_dask.pipeline import Pipeline
 
 Images = np.ndarray[Any, np.dtype[Any]]
+SOLID, PORE = 160.0, 70.0  # gray levels
 
 STEPS: Mapping[str, Mapping[str, Any]] = {
     "cropping": {"area": [3, 60, 5, 48]},
@@ -54,6 +55,24 @@ def images(
     scale = 1.0 if np.dtype(dtype).itemsize == 1 or limits is None else 200.0
     scaled = values * scale
     return (scaled if limits is None else np.clip(scaled, 0, limits.max)).astype(dtype)
+
+
+def porous(slices: int = 24, side: int = 120, seed: int = 0, moves: Images | None = None) -> Images:
+    """Return gray levels of a specimen that gets more porous from slice to slice, uint8."""
+    rng = np.random.default_rng(seed)
+    margin = 20
+    noise = rng.normal(size=(slices, side + 2 * margin, side + 2 * margin))
+    field = ndimage.gaussian_filter(noise, (3, 5, 5))
+    field /= field.std()
+    level = np.linspace(-1.2, 0.0, slices)[:, None, None]
+    levels = np.where(field < level, PORE, SOLID)
+    levels = ndimage.gaussian_filter(levels, (0, 1, 1)) + rng.normal(0, 3, levels.shape)
+    moves = np.zeros((slices, 2), int) if moves is None else moves
+    parts = [
+        image[margin + dy : margin + dy + side, margin + dx : margin + dx + side]
+        for image, (dy, dx) in zip(levels, moves, strict=True)
+    ]
+    return np.rint(np.clip(parts, 0, 255)).astype(np.uint8)
 
 
 def write_slices(directory: Path, stack: Images, positions: Sequence[float] | None = None) -> None:

@@ -63,6 +63,17 @@ class OutOfFocus:
 
 
 @dataclass(frozen=True)
+class NoiseAdded:
+    """A slice with more noise, of so many gray levels."""
+
+    sigma: float
+
+    def spoil(self, stack: Array, k: int, rng: Rng) -> Array:
+        """Return the slice with noise added."""
+        return np.asarray(stack[k] + rng.normal(0, self.sigma, stack.shape[1:]))
+
+
+@dataclass(frozen=True)
 class Duplicated:
     """The slice before once more."""
 

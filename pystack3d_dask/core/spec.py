@@ -145,6 +145,8 @@ class StackSpec:
         the unit of ``proportions``. Along z it counts only where ``z`` is unknown.
     label : str
         Name of the channel for plots and viewers, where its directory has none.
+    bad : tuple of int
+        Slices that were found bad, ascending: they take no part in fits of the whole stack.
     is_bound : bool
         True while a fit that is still to come decides the shape; ``shape`` is then
         the largest possible.
@@ -162,6 +164,7 @@ class StackSpec:
     proportions: tuple[float, float, float] | None = None
     offset: tuple[float, float, float] = (0.0, 0.0, 0.0)
     label: str = "image"
+    bad: tuple[int, ...] = ()
     is_bound: bool = False
 
     @property
@@ -204,6 +207,7 @@ class StackSpec:
             names=None if self.names is None else self.names[kept],
             origin=(self.origin[0] + region.start[1], self.origin[1] + region.start[2]),
             offset=self._offset_from(region.start[0]),
+            bad=tuple(z - kept.start for z in self.bad if kept.start <= z < kept.stop),
         )
 
     def _offset_from(self, start: int) -> tuple[float, float, float]:
@@ -219,7 +223,18 @@ class StackSpec:
             z=_picked(self.z, slices),
             z_metadata=_picked(self.z_metadata, slices),
             names=_picked(self.names, slices),
+            bad=tuple(k for k, z in enumerate(slices) if z in self.bad),
         )
+
+    def share_between(self, before: int, z: int, after: int) -> float:
+        """Return how far slice ``z`` is from one to another, 0 to 1, in micrometers if known."""
+        places: Sequence[float] = self.z or range(self.shape[0])
+        if places[before] == places[after]:
+            places = range(self.shape[0])
+        if before == after:
+            return 0.0
+        share = (places[z] - places[before]) / (places[after] - places[before])
+        return min(max(share, 0.0), 1.0)
 
     def listed(self, slices: Array | Sequence[int]) -> str:
         """Return the names of some slices, the first few, for messages."""

@@ -36,6 +36,15 @@ class StackFit(Step):
         """
         return None
 
+    @property
+    def fits_bad_slices(self) -> bool:
+        """Whether `finalize` gets the summaries of bad slices, too.
+
+        They would draw a fit that slices share, so that by default it does not. A step that finds
+        something for each slice by itself, and is not misled by others, wants them.
+        """
+        return False
+
     @abstractmethod
     def summarize(self, block: Block, partial: Arrays | None = None) -> dict[int, Arrays]:
         """Return small arrays per slice of ``block.out``, from which the fit is finished.
@@ -56,7 +65,7 @@ class StackFit(Step):
 
         ``summaries`` may load its values when they are asked for: go through it slice
         by slice, in order, and do not hold all of it. In an estimate only those of
-        `estimate_slices` are there.
+        `estimate_slices` are there; those of ``spec.bad`` only if the step `fits_bad_slices`.
         """
 
     def fit_rounds(self, spec: StackSpec) -> int:
@@ -124,8 +133,48 @@ def fitted_in_rounds(
     """
     partial: Arrays | None = None
     for number in range(step.fit_rounds(spec)):
-        partial = step.finalize(look(number, partial), spec, partial)
+        partial = finished(step, look(number, partial), spec, partial)
     return known(partial)
+
+
+def finished(
+    step: StackFit, summaries: Summaries, spec: StackSpec, partial: Arrays | None
+) -> Arrays:
+    """Return the fit of a step to good slices, or the partial one that the next round needs.
+
+    All slices count where none is good: what is bad cannot be told then.
+    """
+    good = GoodSlices(summaries, frozenset(spec.bad))
+    return step.finalize(summaries if step.fits_bad_slices or not good else good, spec, partial)
+
+
+class GoodSlices(Mapping[int, Arrays]):
+    """Summaries without those of bad slices; loaded when they are asked for.
+
+    Parameters
+    ----------
+    summaries : mapping
+        Those of all slices.
+    bad : frozenset of int
+        The bad slices.
+    """
+
+    def __init__(self, summaries: Summaries, bad: frozenset[int]) -> None:
+        self._summaries, self._bad = summaries, bad
+
+    def __getitem__(self, z: int) -> Arrays:
+        """Return the summary of a good slice."""
+        if z in self._bad:
+            raise KeyError(z)
+        return self._summaries[z]
+
+    def __iter__(self) -> Iterator[int]:
+        """Yield the good slices, in the order of the summaries."""
+        return (z for z in self._summaries if z not in self._bad)
+
+    def __len__(self) -> int:
+        """Return the number of good slices."""
+        return sum(1 for _ in self)
 
 
 def every(slices: Sequence[int], most: int = SAMPLED) -> Sequence[int]:

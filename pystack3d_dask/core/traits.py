@@ -1,4 +1,4 @@
-"""Optional abilities of corrections: charts for the report, files of PyStack3D."""
+"""Optional abilities of corrections: charts, verdicts on slices, files of PyStack3D."""
 
 from __future__ import annotations
 
@@ -23,6 +23,20 @@ class ReportCharts(ABC):
 
         Parameters are those of `ReferenceLayout.reference_outputs`. Of a run that was interrupted,
         slices may be NaN and figures missing.
+        """
+
+
+class FindsBadSlices(ABC):
+    """A correction whose fit tells slices that are bad by what they show."""
+
+    @abstractmethod
+    def bad_content(self, fitted: Arrays) -> dict[int, str]:
+        """Return the bad slices, ascending, and why they are bad.
+
+        Parameters
+        ----------
+        fitted : dict of ndarray
+            What `finalize` returned.
         """
 
 

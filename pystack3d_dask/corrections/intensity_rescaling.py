@@ -90,6 +90,10 @@ method = "neighbors"            # slices are compared pixel by pixel, and jumps 
     def fit_scope(self) -> FitScope:
         return "stack"
 
+    @property
+    def fits_bad_slices(self) -> bool:
+        return self.method == "neighbors"  # where slices that are unlike others mislead none
+
     def check(self, spec: StackSpec) -> Iterator[Problem]:
         if not 1 <= self.neighbors <= MOST_NEIGHBORS:
             yield Problem(

@@ -81,6 +81,10 @@ factors_range = [0.8, 1.2]
                 f"found {[low, high]}",
             )
 
+    @property
+    def fits_bad_slices(self) -> bool:
+        return True  # each slice has a factor, and a median decides what all come to
+
     def summary_source(self, out: Region, spec: StackSpec) -> Region:
         return area_region(self.area, spec).with_z(out.start[0], out.stop[0])
 

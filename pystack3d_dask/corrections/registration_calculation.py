@@ -147,6 +147,10 @@ method = "phase"                # for TRANSLATION; or "stackreg", slower and les
         return self.channel
 
     @property
+    def fits_bad_slices(self) -> bool:
+        return True  # each slice has a place
+
+    @property
     def needs(self) -> tuple[str, ...]:
         return ()  # pixels pass through, with or without the fit
 

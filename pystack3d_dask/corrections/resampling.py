@@ -166,12 +166,14 @@ z_source = {z_source:<20} # what tells z: "names", "metadata", "coordinates", or
         if not found:
             return spec.computed()
         z = tuple(float(each) for each in found["z"])
+        made_of_bad = np.isin(found["below"], spec.bad) | np.isin(found["above"], spec.bad)
         return replace(
             spec.computed(),
             shape=(len(z), *spec.shape[1:]),
             z=z,
             z_metadata=None,
             names=tuple(output_name(self.policy, k, each) for k, each in enumerate(z)),
+            bad=tuple(np.flatnonzero(made_of_bad).tolist()),
         )
 
     def source(self, out: Region, spec: StackSpec, fitted: Arrays | None = None) -> Region:

@@ -13,14 +13,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pystack3d_dask.core.chain import Work
+from pystack3d_dask.core.chain import Chain, Work
 from pystack3d_dask.core.formatting import listed_below
 from pystack3d_dask.core.gpu_policy import GpuUse
 from pystack3d_dask.core.plan import Pass, Plan
 from pystack3d_dask.core.planner import fit_rounds
 from pystack3d_dask.core.provenance import provenance
 from pystack3d_dask.core.spec import shown_names
-from pystack3d_dask.core.stack_fit import stack_fit
+from pystack3d_dask.core.stack_fit import finished, stack_fit
 from pystack3d_dask.core.typing import Arrays
 from pystack3d_dask.engine.executors import InProcess, OnClient, Runner
 from pystack3d_dask.engine.repair import DamagedLevelsError, Repairs
@@ -28,6 +28,7 @@ from pystack3d_dask.engine.room import check_disk, check_memory
 from pystack3d_dask.engine.summary import (
     PassSummary,
     RunSummary,
+    bad_content,
     bad_slices,
     is_summarized,
     load_figures,
@@ -145,6 +146,7 @@ def _run(project: Project, client: Client | None, on_block: OnBlock | None) -> R
         seconds=time.perf_counter() - started,
         passes=tuple(passes),
         bad_slices=tuple(bad_slices(project)),
+        bad_content=tuple(bad_content(project)),
         remarks=tuple(remarks(project)),
         notes=tuple(map(str, project.notes)),
     )
@@ -345,25 +347,32 @@ class _PassRun:
             path.unlink()
 
     def _finish(self) -> None:
+        chains = self.plan.chains
         for gather in self.work.gathers:
-            self._finish_fit(gather.index, gather.round)
+            chains = self._finish_fit(chains, gather.index, gather.round)
         self._save_figures()
         for level in self.work.stores:
             if level == len(self.project.steps):
-                about = {"provenance": provenance(self.project.steps)}
+                about = {
+                    "provenance": provenance(self.project.steps),
+                    "bad_content": list(chains[0].levels[-1].bad),
+                }
                 finish_result(self.workspace.result, about, self._windows())
             else:
                 path = self.workspace.level(self.project.steps, level)
                 update_attrs(path, {"complete": True})
 
-    def _finish_fit(self, index: int, round_done: int) -> None:
+    def _finish_fit(
+        self, chains: tuple[Chain, ...], index: int, round_done: int
+    ) -> tuple[Chain, ...]:
+        """Save a fit, and return the chains that know it: it may tell others what to leave out."""
         step = stack_fit(self.project.steps[index])
         found: dict[int, Arrays] = {}
-        for channel, chain in enumerate(self.plan.chains):
+        for channel, chain in enumerate(chains):
             if step.name not in chain.borrowed:
                 summaries = StoredSummaries(self._records(channel), step.name)
                 partial = self.program.partials[channel].get(step.name)
-                found[channel] = step.finalize(summaries, chain.levels[index], partial)
+                found[channel] = finished(step, summaries, chain.levels[index], partial)
         fits = handed_out(found, len(self.plan.channels))
         rounds = fit_rounds(self.plan.chains, index)
         self.workspace.save_fit(
@@ -373,6 +382,9 @@ class _PassRun:
             rounds_done=round_done + 1,
             is_final=round_done + 1 == rounds,
         )
+        if round_done + 1 < rounds:
+            return chains
+        return tuple(c.with_fits({step.name: f}) for c, f in zip(chains, fits, strict=True))
 
     def _save_figures(self) -> None:
         if not self.work.stores:

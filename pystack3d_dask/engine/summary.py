@@ -16,6 +16,7 @@ import numpy as np
 from pystack3d_dask.core.cards import Share, card, pairs, table
 from pystack3d_dask.core.formatting import duration, in_units
 from pystack3d_dask.core.stack_fit import stack_fit
+from pystack3d_dask.core.traits import FindsBadSlices
 from pystack3d_dask.core.typing import Array, Arrays
 from pystack3d_dask.engine.clipped import clipped_remarks
 from pystack3d_dask.io.wrappers.mended import acquisition
@@ -57,6 +58,8 @@ class RunSummary:
         Channel and slice; with the reason and what was done where the slice cannot be read,
         with the number of pixels where NaN and infinity were replaced, and whether the slice
         is blank since no other pixel was valid.
+    bad_content : tuple of dict
+        Channel, slice and reason of the slices that a correction found bad by what they show.
     remarks : tuple of str
         What users should know about the fits, such as slices that had no part in one, and
         about pixels that were clipped.
@@ -69,6 +72,7 @@ class RunSummary:
     seconds: float
     passes: tuple[PassSummary, ...]
     bad_slices: tuple[dict[str, Any], ...] = ()
+    bad_content: tuple[dict[str, Any], ...] = ()
     remarks: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
 
@@ -140,6 +144,22 @@ def _figures(project: Project, level: int) -> Path:
 def bad_slices(project: Project) -> list[dict[str, Any]]:
     """Return what was bad in slices, by channel and name: what `RunSummary` lists."""
     return [*_left_out(project), *_stood_in_for(project), *_repaired(project)]
+
+
+def bad_content(project: Project) -> list[dict[str, Any]]:
+    """Return the slices that are bad by what they show: what `RunSummary` lists."""
+    found: list[dict[str, Any]] = []
+    chains = project.chains(known_work(project)[0])
+    for channel, chain in zip(project.source.channels, chains, strict=True):
+        for step, spec in zip(chain.steps, chain.levels, strict=False):
+            is_its_own = step.name in chain.fits and step.name not in chain.borrowed
+            if isinstance(step, FindsBadSlices) and is_its_own:
+                names = spec.names or tuple(map(str, range(spec.shape[0])))
+                found += [
+                    {"channel": channel, "slice": names[z], "reason": reason}
+                    for z, reason in step.bad_content(chain.fits[step.name]).items()
+                ]
+    return found
 
 
 def bad_slice_note(bad: Mapping[str, Any]) -> str:
@@ -235,6 +255,7 @@ def write_summary(project: Project, summary: RunSummary) -> None:
         "seconds": summary.seconds,
         "passes": [asdict(item) for item in summary.passes],
         "bad_slices": list(summary.bad_slices),
+        "bad_content": list(summary.bad_content),
         "remarks": [*summary.notes, *summary.remarks],
     }
     with replacing(project.workspace.summary) as file:

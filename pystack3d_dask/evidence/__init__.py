@@ -18,6 +18,8 @@ from pystack3d_dask.evidence.stripes import look_for_stripes
 
 __all__ = ["Finding", "Sample", "look", "take_sample"]
 
+LOOKS_EVERYWHERE = Finding(True, "looks for bad slices in the whole stack; no pixel is changed")
+
 
 def look(sample: Sample) -> Mapping[str, Finding]:
     """Return the evidence for the corrections that ``init`` may switch on.
@@ -34,6 +36,7 @@ def look(sample: Sample) -> Mapping[str, Finding]:
     """
     drift = look_for_drift(sample)
     return {
+        "slice_check": LOOKS_EVERYWHERE,
         "bkg_removal": look_for_background(sample),
         "intensity_rescaling": look_for_jumps(sample),
         "registration_calculation": drift,

@@ -11,7 +11,7 @@ import inspect
 import json
 import warnings
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -28,6 +28,7 @@ from pystack3d_dask.core.step import Step
 from pystack3d_dask.core.typing import Arrays, Triple
 from pystack3d_dask.errors import FitRequiredError, ParameterError, StackError
 from pystack3d_dask.io.dtypes import DTYPES
+from pystack3d_dask.io.ome.image import BAD, bad_coordinate
 from pystack3d_dask.io.ome.image import open_result as open_result_at
 from pystack3d_dask.io.source import Source
 from pystack3d_dask.io.sources import open_source
@@ -249,14 +250,16 @@ def correct(stack: xr.DataArray, correction: Step, fit: Fit | None = None) -> xr
     correction : Step
         The correction with its parameters.
     fit : Fit, optional
-        What `fit` found for it, and for `RegistrationTransformation` what it found for
-        `RegistrationCalculation`. Not needed by corrections that see each slice by itself.
+        What `fit` found for it; for `RegistrationTransformation` what it found for
+        `RegistrationCalculation`, for `SliceRepair` what it found for `SliceCheck`. Not needed by
+        corrections that see each slice by itself.
 
     Returns
     -------
     DataArray
         With the dims, coordinates and attributes of the stack; ``map_blocks`` where a slice
-        needs itself only, else ``map_overlap``.
+        needs itself only, else ``map_overlap``. The coordinate ``bad`` along z, where there is
+        one, marks slices that take no part in later fits: `SliceCheck` with its fit makes it.
 
     Raises
     ------
@@ -284,7 +287,7 @@ def correct(stack: xr.DataArray, correction: Step, fit: Fit | None = None) -> xr
         if step.needs:
             raise FitRequiredError(_missing(step))
         return _applied(stack, (step,), None)
-    if fit.correction.name not in step.needs:
+    if fit.correction.name not in (step.name, *step.needs):
         message = f"{_class(step.name)} cannot use a fit of {_class(fit.correction.name)}"
         raise StackError(message)
     if fit.correction.name != step.name:
@@ -346,11 +349,14 @@ def _like(stack: xr.DataArray, data: Any, spec: StackSpec, chain: Chain) -> xr.D
     end, steps = chain.levels[-1], chain.steps
     top, left = (a - b for a, b in zip(end.origin, spec.origin, strict=True))
     kept = {"y": slice(top, top + end.shape[1]), "x": slice(left, left + end.shape[2])}
-    coords = dict(stack.isel(kept).coords)
+    coords: dict[Hashable, Any] = dict(stack.isel(kept).coords)
+    coords.pop(BAD, None)
     if end.shape[0] != spec.shape[0] or end.z != spec.z:
         # what lay beside the slices before says nothing of those that were made
         coords = {name: each for name, each in coords.items() if "z" not in each.dims}
-        coords["z"] = ("z", np.array(end.z), {"long_name": "z", "units": "micrometer"})
+        if end.z is not None:
+            coords["z"] = ("z", np.array(end.z), {"long_name": "z", "units": "micrometer"})
+    coords.update(bad_coordinate(end.bad, end.shape[0]))
     attrs = {**stack.attrs, SOURCE_TYPE: str(spec.source_dtype), **provenance(steps, stack.attrs)}
     return xr.DataArray(data, dims=stack.dims, coords=coords, attrs=attrs, name=stack.name)
 
@@ -401,12 +407,14 @@ def stack_spec(stack: xr.DataArray) -> StackSpec:
         raise StackError(message)
     z, y, x = (_micrometers(stack, axis) for axis in AXES)
     shape = stack.shape[-3:]
+    marked = stack.coords[BAD].values if BAD in stack.coords else np.zeros(0)
     return StackSpec(
         shape=(shape[0], shape[1], shape[2]),
         dtype=stack.dtype,
         source_dtype=_source_type(stack),
         z=None if z is None else tuple(z),
         pixel_size=None if y is None or x is None else (_step(y), _step(x)),
+        bad=tuple(np.flatnonzero(marked).tolist()),
     )
 
 

@@ -153,6 +153,20 @@ def test_picked_slices_keep_their_names_and_positions():
     assert part.origin == (10, 20)
 
 
+def test_bad_slices_are_followed_through_what_is_cut_and_picked():
+    stack = spec(bad=(0, 3, 4))
+    assert stack.cropped(Region((1, 2, 3), (4, 6, 7))).bad == (2,)
+    assert stack.picked((0, 1, 4)).bad == (0, 2)
+
+
+@pytest.mark.parametrize(
+    ("z", "expected"), [(None, 0.5), ((0.0, 0.1, 0.2, 0.6, 0.7), 0.2), ((1.0,) * 5, 0.5)]
+)
+def test_the_way_between_two_slices_is_measured_where_it_is_known(z, expected):
+    assert spec(z=z).share_between(1, 2, 3) == pytest.approx(expected)
+    assert spec(z=z).share_between(2, 2, 2) == 0
+
+
 def test_regions_beyond_a_stack_are_refused():
     Region((0, 0, 0), SHAPE).check_inside(SHAPE)
     with pytest.raises(ValueError, match=r"not inside a stack of shape \(7, 8, 9\)"):

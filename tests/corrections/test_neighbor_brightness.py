@@ -4,32 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from scipy import ndimage
 from stack_tools import correct, fit, spec_of
+from stacks import porous
 
 from pystack3d_dask.core.spec import Region
 from pystack3d_dask.corrections.intensity_rescaling import IntensityRescaling
 
 STEP = IntensityRescaling(method="neighbors")
-SOLID, PORE = 160.0, 70.0
-
-
-def porous(slices=24, side=120, seed=0, moves=None):
-    """Return gray levels of a specimen that gets more porous from slice to slice, uint8."""
-    rng = np.random.default_rng(seed)
-    margin = 20
-    noise = rng.normal(size=(slices, side + 2 * margin, side + 2 * margin))
-    field = ndimage.gaussian_filter(noise, (3, 5, 5))
-    field /= field.std()
-    level = np.linspace(-1.2, 0.0, slices)[:, None, None]
-    levels = np.where(field < level, PORE, SOLID)
-    levels = ndimage.gaussian_filter(levels, (0, 1, 1)) + rng.normal(0, 3, levels.shape)
-    moves = np.zeros((slices, 2), int) if moves is None else moves
-    parts = [
-        image[margin + dy : margin + dy + side, margin + dx : margin + dx + side]
-        for image, (dy, dx) in zip(levels, moves, strict=True)
-    ]
-    return np.rint(np.clip(parts, 0, 255)).astype(np.uint8)
 
 
 def brightened(stack, gain, offset):

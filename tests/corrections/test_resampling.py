@@ -120,6 +120,11 @@ def test_the_output_knows_names_positions_and_shape():
     assert Resampling(dz=0.05).output_spec(spec(names=named(Z), precision="source")).dtype == "u1"
 
 
+def test_what_is_made_of_a_bad_slice_counts_as_bad():
+    step = listed(zpos_out=(Z[0], Z[2], (Z[2] + Z[3]) / 2, Z[4]))
+    assert step.output_spec(spec(bad=(3,))).bad == (2,)
+
+
 def test_only_the_neighbors_are_read():
     step = listed(zpos_out=(0.01, 0.02, 0.09))
     out = replace(spec(), shape=(3, 6, 7)).region

@@ -38,6 +38,7 @@ if TYPE_CHECKING:
 
 DIMS = ("c", *AXES)
 OURS = "pystack3d_dask"
+BAD = "bad"  # the coordinate along z that marks bad slices
 TILE = 512
 Unit = Literal["micrometer", "pixel", "unknown"]
 
@@ -296,6 +297,8 @@ def stored_result(path: Path | str, level: int = 0) -> Stored:
     image: xr.DataArray = xr.open_zarr(path, group=f"scale{level}", chunks=None)["image"]
     found = {name: (name, image[name].values, image[name].attrs) for name in AXES}
     coords = {"c": channel_names(image["c"].values), **found}
+    if level == 0:
+        coords |= bad_coordinate(state.get("bad_content", ()), image.sizes["z"])
     attrs = {**image.attrs, **state.get("provenance", {})}
     blocks = (1, levels[level].slices, *image.shape[2:])
     return Stored(levels[level].image, blocks, coords, attrs)
@@ -312,7 +315,15 @@ def coordinates(channels: Sequence[str], spec: StackSpec) -> dict[str, Any]:
         Any one channel.
     """
     spatial = {axis.name: (axis.name, axis.positions, axis.attributes) for axis in _axes(spec)}
-    return {"c": channel_names(channels), **spatial}
+    return {"c": channel_names(channels), **spatial, **bad_coordinate(spec.bad, spec.shape[0])}
+
+
+def bad_coordinate(slices: Sequence[int], count: int) -> dict[str, Any]:
+    """Return the coordinate that marks bad slices among ``count``; nothing if there are none."""
+    if not slices:
+        return {}
+    marks = np.isin(np.arange(count), slices)
+    return {BAD: ("z", marks, {"long_name": "bad slice"})}
 
 
 def channel_names(names: Iterable[Any]) -> NDArray[np.object_]:

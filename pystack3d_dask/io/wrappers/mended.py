@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from hashlib import sha256
@@ -248,20 +248,11 @@ def _interpolated(source: Mended, channel: int, part: Region) -> Array:
     if before == after:
         return first
     last = source.source.read(channel, part.with_z(after, after + 1))[0]
-    weight = _weight(spec, before, z, after)
+    weight = spec.share_between(before, z, after)
     with np.errstate(invalid="ignore"):  # infinite pixels, which are repaired later
         values = (1 - weight) * first.astype(np.float64) + weight * last.astype(np.float64)
     rounded: Array = np.rint(values) if spec.is_integer else values
     return rounded.astype(spec.dtype)
-
-
-def _weight(spec: StackSpec, before: int, z: int, after: int) -> float:
-    """Return the weight, 0 to 1, of the slice after ``z`` against the one before."""
-    places: Sequence[float] = spec.z or range(spec.shape[0])
-    if places[before] == places[after]:
-        places = range(spec.shape[0])
-    share = (places[z] - places[before]) / (places[after] - places[before])
-    return min(max(share, 0.0), 1.0)
 
 
 def _digest(*parts: object) -> str:

@@ -1,0 +1,1 @@
+"""Slices that show something else than their neighbors, or nothing usable."""
