@@ -89,7 +89,7 @@ class SliceCheck(FindsBadSlices, ReportCharts, StackFit):
     def output_spec(self, spec: StackSpec, fitted: Arrays | None = None) -> StackSpec:
         if fitted is None or spec.precision == "source":
             return spec
-        return replace(spec, bad=tuple({*spec.bad, *bad_slices(fitted)}))
+        return replace(spec, bad=tuple(sorted({*spec.bad, *bad_slices(fitted)})))
 
     def summary_source(self, out: Region, spec: StackSpec) -> Region:
         return out.with_z(max(out.start[0] - COMPARED, 0), out.stop[0])

@@ -12,13 +12,16 @@ from ruler.bad_slices import (
     OutOfFocus,
     ShiftedInside,
 )
-from stack_tools import fit, spec_of
+from stack_tools import correct, fit, spec_of
 from stacks import porous
 
 from pystack3d_dask.core.chain import Chain
 from pystack3d_dask.core.stack_fit import finished
 from pystack3d_dask.corrections.bkg_removal import BackgroundRemoval
+from pystack3d_dask.corrections.clahe import CLAHE
+from pystack3d_dask.corrections.equalization import Equalization
 from pystack3d_dask.corrections.intensity_rescaling import IntensityRescaling
+from pystack3d_dask.corrections.intensity_rescaling_area import IntensityRescalingArea
 from pystack3d_dask.corrections.percentile_clipping import PercentileClipping
 from pystack3d_dask.corrections.slice_check import SliceCheck, bad_slices
 from pystack3d_dask.testing import check_step
@@ -80,6 +83,10 @@ def test_a_porosity_that_changes_makes_no_slice_bad(seed):
 def test_another_specimen_from_some_slice_on_makes_no_slice_bad():
     stack = np.concatenate([porous(12, SIDE, seed=0), porous(12, SIDE, seed=1)])
     assert not found(stack)
+
+
+def test_a_stack_that_does_not_change_along_z_has_no_duplicates():
+    assert not found(np.repeat(porous(1, SIDE), 24, axis=0))
 
 
 def test_a_wide_gap_before_the_last_slice_does_not_make_it_bad():
@@ -165,6 +172,26 @@ def test_bad_slices_take_no_part_in_what_is_fitted_to_the_stack(step):
     assert fits[0].keys() == fits[1].keys()
     for key, value in fits[0].items():
         np.testing.assert_array_equal(value, fits[1][key], err_msg=key)
+
+
+@pytest.mark.parametrize("bad", [(5,), (0, 1, 2, 3), (11,), tuple(range(11))], ids=len)
+@pytest.mark.parametrize(
+    "step",
+    [
+        BackgroundRemoval(method="classes"),
+        BackgroundRemoval(orders=(1, 1, 1), skip_factors=(4, 4, 3), skip_averaging=True),
+        CLAHE(size=(20.0, 20.0, 1.0)),
+        Equalization(),
+        IntensityRescaling(filter_size=3),
+        IntensityRescaling(method="neighbors"),
+        IntensityRescalingArea(),
+        PercentileClipping(),
+    ],
+    ids=lambda step: f"{step.name}-{getattr(step, 'method', '')}",
+)
+def test_every_fit_goes_without_bad_slices_wherever_they_lie(step, bad):
+    stack = porous(12, 80)
+    assert np.isfinite(correct(step, stack, spec_of(stack, bad=bad))).all()
 
 
 def test_a_bad_slice_draws_no_histogram_of_the_slices_around_it():

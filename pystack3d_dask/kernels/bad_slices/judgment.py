@@ -130,7 +130,8 @@ def judge(figures: Sequence[SliceFigures], near: Array, far: Array, equal: Array
     shown = _figures(figures)
     usual = [_usual_change(each.values) for each in shown]
     is_good = np.ones(count, bool)
-    is_copy = equal & (np.array([each.contrast for each in figures]) > 0)
+    is_rare = _median_around(equal.astype(float), AROUND) == 0  # else nothing changes along z
+    is_copy = equal & is_rare & (np.array([each.contrast for each in figures]) > 0)
 
     def verdict(k: int) -> tuple[float, Reason]:
         found = [(DUPLICATE * is_copy[k], Reason.DUPLICATE), (unlike[k], Reason.UNLIKE)]
@@ -161,7 +162,8 @@ def _is_worse(figures: Sequence[SliceFigures], far: Array, reason: Array) -> Arr
     what the slices on both sides do not have in common. Both are shares of a slice's variance.
     """
     is_good = reason == Reason.NONE
-    contrast = np.where(is_good, [each.contrast for each in figures], np.nan)
+    contrast = np.array([each.contrast for each in figures])
+    contrast = np.where(is_good & (contrast > 0), contrast, np.nan)
     detail = np.array([each.detail for each in figures]).reshape(len(reason), 2, -1)
     detail = detail / _median_around(contrast, AROUND)[:, None, None] ** 2
     octaves = np.maximum(np.diff(detail, axis=2, prepend=0), 0)
