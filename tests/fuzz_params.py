@@ -52,6 +52,7 @@ KNOWN: Mapping[str, Mapping[str, st.SearchStrategy[Any]]] = {
     "intensity_rescaling": {
         "method": st.sampled_from(["histogram", "neighbors"]),
         "neighbors": st.integers(1, 5),
+        "anchor": st.sampled_from(["none", "auto"]),
         "nbins": st.integers(2, 300),
         "range_bins": st.tuples(low, high),
         "filter_size": st.integers(-1, 12),

@@ -16,7 +16,7 @@ from pystack3d_dask.core.step import FitScope
 from pystack3d_dask.core.traits import ReferenceLayout, ReportCharts
 from pystack3d_dask.core.typing import Array, Arrays
 from pystack3d_dask.corrections.histogram_matching import ALL_SLICES, HistogramMatching
-from pystack3d_dask.corrections.neighbor_brightness import NeighborBrightness
+from pystack3d_dask.corrections.neighbor_brightness import Anchor, NeighborBrightness
 from pystack3d_dask.corrections.plausible import doubt_range, doubt_window
 from pystack3d_dask.errors import Problem
 from pystack3d_dask.kernels.intensity.histograms import check_bins
@@ -39,6 +39,9 @@ class IntensityRescaling(ReportCharts, ReferenceLayout, StackFit):
         slices pixel by pixel, and undo the jumps of gain and offset that this shows.
     neighbors : int
         With "neighbors": slices on each side that a slice is compared with.
+    anchor : {"none", "auto"}
+        With "neighbors": "auto" also undoes slow changes, where dark and bright parts change
+        together, as they do with a detector that drifts (`kernels.intensity.slow_changes`).
     nbins : int
         With "histogram": bins of the histograms.
     range_bins : tuple of float, optional
@@ -67,6 +70,7 @@ class IntensityRescaling(ReportCharts, ReferenceLayout, StackFit):
     usual_place: ClassVar[int] = 20
     template: ClassVar[str] = """\
 method = "neighbors"            # slices are compared pixel by pixel, and jumps are undone
+anchor = "auto"                 # slow changes, too, where dark and bright parts change together
 # method = "histogram"          # instead: each histogram becomes that of the slices around it
 # filter_size = 10              # slices averaged to make it; -1: all, which also removes what
                                 # really changes along z
@@ -78,6 +82,7 @@ method = "neighbors"            # slices are compared pixel by pixel, and jumps 
 
     method: Literal["histogram", "neighbors"] = "histogram"
     neighbors: int = 3
+    anchor: Anchor = "none"
     nbins: int = 256
     range_bins: tuple[float, float] | None = None
     filter_size: int = USUAL
@@ -155,7 +160,7 @@ method = "neighbors"            # slices are compared pixel by pixel, and jumps 
     def _on(self, spec: StackSpec) -> HistogramMatching | NeighborBrightness:
         """Return the chosen method on a stack."""
         if self.method == "neighbors":
-            return NeighborBrightness(spec=spec, neighbors=self.neighbors)
+            return NeighborBrightness(spec=spec, neighbors=self.neighbors, anchor=self.anchor)
         return HistogramMatching(
             spec=spec,
             nbins=self.nbins,

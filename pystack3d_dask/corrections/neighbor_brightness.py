@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 
@@ -20,7 +21,15 @@ from pystack3d_dask.core.stack_fit import Summaries, known
 from pystack3d_dask.core.typing import Array, Arrays
 from pystack3d_dask.kernels.intensity.gray_range import fill_levels, keep_fill, sample
 from pystack3d_dask.kernels.intensity.pair_lines import NO_LINE, PairLine, pair_line
-from pystack3d_dask.kernels.intensity.slice_gains import Pairs, slice_gains
+from pystack3d_dask.kernels.intensity.slice_gains import Brightness, Pairs, slice_gains
+from pystack3d_dask.kernels.intensity.slow_changes import (
+    Line,
+    Parts,
+    Slow,
+    middle_level,
+    parts_of,
+    slow_change,
+)
 from pystack3d_dask.kernels.registration.overlay import (
     SCRATCH_BYTES,
     CellView,
@@ -28,6 +37,7 @@ from pystack3d_dask.kernels.registration.overlay import (
     overlaid,
 )
 
+Anchor = Literal["none", "auto"]
 FEWEST_SLICES = 4  # of which one can be told to jump
 COMPARED = 10_000  # cells of a pair at most: every n-th is taken
 NEAR = 12  # slices on each side from which a preview estimates what it shows
@@ -43,10 +53,13 @@ class NeighborBrightness:
         The stack.
     neighbors : int
         Slices on each side that a slice is compared with.
+    anchor : {"none", "auto"}
+        Whether slow changes are undone where they are the detector's.
     """
 
     spec: StackSpec
     neighbors: int
+    anchor: Anchor
 
     @property
     def fit_rounds(self) -> int:
@@ -106,10 +119,13 @@ class NeighborBrightness:
             "scale": np.ones(count),
             "offset": np.zeros(count),
             "jump": np.zeros(count),
+            "undone": np.zeros(count, bool),
             "error": np.full(count, np.inf),
             "log_gain": np.zeros(count),
             "level": np.zeros(count),
             "reference": np.array(0),
+            "slow_factor": np.ones(count),
+            "slow_amount": np.zeros(count),
             "fill": np.array(fill_levels([*summaries.values()], self.spec.source_dtype)),
         }
         if not lines or count < FEWEST_SLICES:
@@ -117,21 +133,52 @@ class NeighborBrightness:
         log_gain, center_x, center_y, spread = np.array(lines).T
         second = np.array(seconds)
         pairs = Pairs(second - np.array(distances), second, log_gain, center_x, center_y, spread)
-        found = slice_gains(pairs, count, float(np.nanmean(means)), float(np.nanmedian(contrasts)))
+        contrast, mean = float(np.nanmedian(contrasts)), float(np.nanmean(means))
+        found = slice_gains(pairs, count, mean, contrast)
+        scale, offset, slow = found.scale, found.offset, None
+        if self.anchor == "auto":
+            slow = self._slow(summaries, fit["fill"], found, mean, contrast)
+        if slow is not None:
+            scale, offset = found.lines(mean)
+            scale, offset = scale / slow.factor, (offset - slow.amount) / slow.factor
         return {
             **fit,
-            "scale": found.scale,
-            "offset": found.offset,
+            "scale": scale,
+            "offset": offset,
             "jump": found.jump,
+            "undone": found.undone,
             "error": found.error,
             "log_gain": found.log_gain,
             "level": found.level,
             "reference": np.array(found.reference),
+            "slow_factor": np.ones(count) if slow is None else slow.factor,
+            "slow_amount": np.zeros(count) if slow is None else slow.amount,
         }
+
+    def _slow(
+        self, summaries: Summaries, fill: Array, found: Brightness, mean: float, contrast: float
+    ) -> Slow | None:
+        """Return the slow change that is undone: the detector's, if there is one."""
+        scale, offset = found.lines(mean)
+        # as the slices around each show it, and with what pairs tell of slow changes undone
+        near = Line(np.exp(found.slow_gain), found.slow_level, mean)
+        true = {}
+        for z, summary in summaries.items():
+            if z not in self.spec.bad:
+                values = summary["sample"][1:-1]
+                values = values[~np.isin(values, fill)]
+                true[z] = near.true(scale[z] * values + offset[z], z)
+        threshold = middle_level(np.concatenate([*true.values(), np.zeros(0)]))
+        own = np.full((2, self.spec.shape[0]), np.nan)
+        for z, values in true.items():
+            own[:, z] = parts_of(values, threshold)
+        shown = Parts(*(near.shown(each) for each in own))
+        usual = Parts(*(near.shown(np.nanmedian(each)) for each in own))
+        return slow_change(shown, usual, contrast)
 
     def remarks(self, fitted: Arrays) -> Iterator[str]:
         """Yield how many slices are corrected, and which ones cannot be judged."""
-        undone = _undone(fitted)
+        undone = np.flatnonzero(fitted["undone"])
         alone = np.flatnonzero(~np.isfinite(fitted["error"]))
         if not len(undone):
             yield "the brightness of no slice jumps noticeably: left alone"
@@ -140,6 +187,17 @@ class NeighborBrightness:
                 f"jumps of brightness were undone in {len(undone)} of {self.spec.shape[0]} slices, "
                 f"of {np.median(fitted['jump'][undone]):.2g} gray levels in the median, "
                 f"{fitted['jump'][undone].max():.2g} at most"
+            )
+        factor, amount = fitted["slow_factor"], fitted["slow_amount"]
+        if factor.min() < factor.max() or amount.min() < amount.max():
+            how = (
+                f"by {np.ptp(factor):.0%}"
+                if amount.max() == 0
+                else f"by {np.ptp(amount):.2g} gray levels"
+            )
+            yield (
+                f"brightness changes slowly along z, {how}, in dark and bright parts alike, as it "
+                "does when a detector drifts: undone"
             )
         if len(alone):
             yield (
@@ -163,7 +221,7 @@ class NeighborBrightness:
 
     def charts(self, fitted: Arrays) -> Iterator[Chart]:
         """Yield gains and levels of all slices."""
-        undone = set(_undone(fitted).tolist())
+        undone = set(np.flatnonzero(fitted["undone"]).tolist())
         yield Lines(
             name="gains",
             title="Brightness of slices",
@@ -185,7 +243,3 @@ def _compared(first: CellView, second: CellView) -> PairLine:
         return NO_LINE
     skip = int(np.ceil(np.sqrt(shared[0].size / COMPARED)))
     return pair_line(shared[0][::skip, ::skip], shared[1][::skip, ::skip])
-
-
-def _undone(fitted: Arrays) -> Array:
-    return np.flatnonzero((fitted["scale"] != 1) | (fitted["offset"] != 0))

@@ -5,12 +5,13 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from stack_tools import correct, fit, spec_of
-from stacks import porous
+from stacks import PORE, SOLID, porous
 
 from pystack3d_dask.core.spec import Region
 from pystack3d_dask.corrections.intensity_rescaling import IntensityRescaling
 
 STEP = IntensityRescaling(method="neighbors")
+ANCHORED = IntensityRescaling(method="neighbors", anchor="auto")
 
 
 def brightened(stack, gain, offset):
@@ -69,6 +70,44 @@ def test_slices_that_move_are_compared_where_they_show_the_same():
     truth = porous(moves=moves)
     found = correct(STEP, brightened(truth, *jumping(24)))
     assert error(found, truth.astype(float)) < 0.9
+
+
+def drifting(count=24):
+    """Return a gain that changes slowly."""
+    return 1 + 0.1 * np.sin(np.linspace(0.5, 6, count))
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_a_slow_gain_goes_too_where_it_is_the_detectors(seed):
+    truth = porous(seed=seed, side=200)
+    given = brightened(truth, drifting(), np.zeros(24))
+    assert error(correct(ANCHORED, given), truth.astype(float)) < 0.35 * error(
+        given.astype(float), truth.astype(float)
+    )
+    spec = spec_of(given)
+    assert "a detector drifts: undone" in [*ANCHORED.remarks(fit(ANCHORED, given, spec), spec)][1]
+
+
+def test_a_slow_gain_stays_without_an_anchor():
+    given = brightened(porous(side=200), drifting(), np.zeros(24))
+    found = fit(STEP, given, spec_of(given))
+    np.testing.assert_array_equal(found["slow_factor"], 1)
+    np.testing.assert_array_equal(found["slow_amount"], 0)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_a_porosity_that_changes_is_no_slow_gain(seed):
+    truth = porous(seed=seed, side=200)
+    np.testing.assert_array_equal(correct(ANCHORED, truth), truth)
+
+
+def test_a_material_that_changes_along_z_is_no_slow_gain():
+    truth = porous(side=200).astype(float)
+    share = np.clip((truth - PORE) / (SOLID - PORE), 0, 1)
+    given = np.rint(truth + share * 15 * np.sin(np.linspace(0, 5, 24))[:, None, None])
+    fitted = fit(ANCHORED, given.astype(np.uint8), spec_of(given.astype(np.uint8)))
+    np.testing.assert_array_equal(fitted["slow_factor"], 1)
+    np.testing.assert_array_equal(fitted["slow_amount"], 0)
 
 
 def test_bad_slices_change_no_other_one():

@@ -11,15 +11,15 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from pystack3d_dask.core.typing import Array
+from pystack3d_dask.kernels.intensity.running_lines import running_lines
 
-STEPS, STEPS_OF_LINES = 30, 8
+STEPS = 30
 TIE = 1e-7  # weight, over that of pairs, that ties groups of slices without pairs between them
 PULL = 1e-10  # weight, over that of pairs, that keeps values near 0
 FLOOR = 0.3  # of the median disagreement: smaller ones count as this
 REFERENCES = (11, 25, 51, 101, 201)  # slices of a reference
 LENGTH = 3.75  # length of the best reference, times the jumps over the error of a link
 ALLOWED = 2.5  # standard errors by which a longer reference may predict slices worse than the best
-WIDTH = 2.0  # standard deviations beside its reference at which a slice counts a quarter
 SURE = 4.0  # standard errors of what is undone
 NOTICEABLE = 0.03  # of the contrast: jumps below are left alone where most slices have none
 SMALLEST = 0.01  # of the contrast: jumps below are left alone where most slices have some
@@ -66,6 +66,8 @@ class Brightness:
         Whether a slice is corrected.
     scale, offset : ndarray of float64, shape (slices,)
         A corrected slice is ``scale * slice + offset``; 1 and 0 where it is left alone.
+    slow_gain, slow_level : ndarray of float64, shape (slices,)
+        ``log_gain`` and ``level`` of the slices around.
     reference : int
         Slices that a slice is compared with.
     """
@@ -77,7 +79,21 @@ class Brightness:
     undone: Array
     scale: Array
     offset: Array
+    slow_gain: Array
+    slow_level: Array
     reference: int
+
+    def lines(self, mean: float) -> tuple[Array, Array]:
+        """Return scales and offsets that give each slice the brightness of those around it.
+
+        Parameters
+        ----------
+        mean : float
+            The mean gray level of the stack.
+        """
+        scale = np.exp(self.slow_gain - self.log_gain)
+        shift = np.exp(self.slow_gain) * (self.slow_level - self.level)
+        return scale, mean * (1 - scale) + shift
 
 
 def slice_gains(pairs: Pairs, count: int, mean: float, contrast: float) -> Brightness:
@@ -115,6 +131,8 @@ def slice_gains(pairs: Pairs, count: int, mean: float, contrast: float) -> Brigh
         undone=spread_out(found.undone, False),
         scale=spread_out(found.scale, 1.0),
         offset=spread_out(found.offset, 0.0),
+        slow_gain=spread_out(found.slow_gain, 0.0),
+        slow_level=spread_out(found.slow_level, 0.0),
         reference=found.reference,
     )
 
@@ -136,10 +154,20 @@ def _of_seen(pairs: Pairs, count: int, mean: float, contrast: float) -> Brightne
     slow_gain /= contrast
     jump = np.hypot(contrast * (log_gain - slow_gain), level - slow_level)
     undone = jump > np.maximum(SURE * np.maximum(error, np.median(error)), _least(jump, contrast))
-    scale = np.where(undone, np.exp(slow_gain - log_gain), 1.0)
-    shift = np.exp(slow_gain) * (slow_level - level)
-    offset = np.where(undone, mean * (1 - scale) + shift, 0.0)
-    return Brightness(log_gain, level, jump, error, undone, scale, offset, reference)
+    found = Brightness(
+        log_gain,
+        level,
+        jump,
+        error,
+        undone,
+        scale=np.ones(count),
+        offset=np.zeros(count),
+        slow_gain=slow_gain,
+        slow_level=slow_level,
+        reference=reference,
+    )
+    scale, offset = found.lines(mean)
+    return replace(found, scale=np.where(undone, scale, 1.0), offset=np.where(undone, offset, 0.0))
 
 
 def _least(jump: Array, contrast: float) -> float:
@@ -196,7 +224,9 @@ def _reference_of(gain: Array, level: Array, error: float) -> tuple[Array, Array
     """
     count = len(gain)
     lengths = [length for length in REFERENCES if length < 2 * count - 1]
-    fits = {length: (_lines(gain, length), _lines(level, length)) for length in lengths}
+    fits = {
+        length: (running_lines(gain, length), running_lines(level, length)) for length in lengths
+    }
     fits[count] = (_constants(gain), _constants(level))
     missed = {
         length: np.hypot(gain - own[1], level - other[1]) for length, (own, other) in fits.items()
@@ -222,30 +252,3 @@ def _constants(values: Array) -> tuple[Array, Array]:
     low, high = (count - 2) // 2, (count - 1) // 2
     others = (ranked[low + (rank <= low)] + ranked[high + (rank <= high)]) / 2
     return np.full(count, np.median(values)), others
-
-
-def _lines(values: Array, length: int) -> tuple[Array, Array]:
-    """Return what robust lines through the slices around each say of it, with it and without it."""
-    reach = length // 2
-    padded = np.pad(values, reach, constant_values=np.nan)
-    seen = np.lib.stride_tricks.sliding_window_view(padded, 2 * reach + 1)
-    place = np.arange(-reach, reach + 1.0)
-    others = np.isfinite(seen) & (place != 0)
-    return _line_at_zero(seen, place, np.isfinite(seen)), _line_at_zero(seen, place, others)
-
-
-def _line_at_zero(seen: Array, place: Array, taken: Array) -> Array:
-    """Return robust lines (weights of Geman and McClure) through rows of values, at 0."""
-    known = np.where(taken, seen, np.nan)
-    values = np.where(taken, seen, 0.0)
-    found, slope = np.nanmedian(known, axis=1), np.zeros(len(seen))
-    for _ in range(STEPS_OF_LINES):
-        beside = np.abs(known - found[:, None] - slope[:, None] * place)
-        scale = WIDTH * CENTRAL * np.nanmedian(beside, axis=1, keepdims=True) + 1e-12
-        weights = np.where(taken, 1 / (1 + (np.nan_to_num(beside) / scale) ** 2) ** 2, 0.0)
-        total = weights.sum(axis=1)
-        middle, mean = ((weights * each).sum(axis=1) / total for each in (place, values))
-        off = place - middle[:, None]
-        slope = (weights * off * values).sum(axis=1) / (weights * off**2).sum(axis=1)
-        found = mean - slope * middle
-    return found
