@@ -10,7 +10,7 @@ from collections.abc import Mapping
 
 from pystack3d_dask.core.finding import Finding
 from pystack3d_dask.evidence.background import look_for_background
-from pystack3d_dask.evidence.brightness import look_for_jumps
+from pystack3d_dask.evidence.brightness import look_for_brightness
 from pystack3d_dask.evidence.drift import look_for_drift
 from pystack3d_dask.evidence.sample import Sample, take_sample
 from pystack3d_dask.evidence.spacing import look_for_uneven_spacing
@@ -38,7 +38,7 @@ def look(sample: Sample) -> Mapping[str, Finding]:
     return {
         "slice_check": LOOKS_EVERYWHERE,
         "bkg_removal": look_for_background(sample),
-        "intensity_rescaling": look_for_jumps(sample),
+        "intensity_rescaling": look_for_brightness(sample),
         "registration_calculation": drift,
         "registration_transformation": drift,
         "destriping": look_for_stripes(sample),

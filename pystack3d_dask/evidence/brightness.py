@@ -1,4 +1,4 @@
-"""Evidence for rescaling: gray levels that jump where neighbors show the same."""
+"""Evidence for rescaling: gray levels that jump where neighbors show the same, or drift."""
 
 from __future__ import annotations
 
@@ -6,12 +6,42 @@ import numpy as np
 
 from pystack3d_dask.core.finding import Finding
 from pystack3d_dask.evidence.sample import Pair, Sample
+from pystack3d_dask.kernels.intensity.slow_changes import common_change, middle_level, parts_of
 
-NOTICEABLE = 0.05  # of the contrast, by which levels differ from slice to slice
+NOTICEABLE = 0.05  # of the contrast, by which levels differ from slice to slice, or along z
 FEWEST = 5  # neighbors
 
 
-def look_for_jumps(sample: Sample) -> Finding:
+def look_for_brightness(sample: Sample) -> Finding:
+    """Look for jumps from slice to slice, and for dark and bright parts that drift together."""
+    jumps = _look_for_jumps(sample)
+    if jumps.is_found:
+        return jumps
+    drift = _drift(sample)
+    if drift < NOTICEABLE:
+        return jumps
+    return Finding(
+        True,
+        f"dark and bright parts change together along z, by {drift:.0%} of the contrast (rms)",
+    )
+
+
+def _drift(sample: Sample) -> float:
+    """Return by how much dark and bright parts change together, over the contrast.
+
+    The correction itself looks at all slices, and may leave them alone.
+    """
+    contrast = sample.contrast
+    if len(sample.overviews) < FEWEST or not contrast:
+        return 0.0
+    threshold = middle_level(np.concatenate([image.ravel() for image in sample.overviews]))
+    dark, bright = np.array([parts_of(image.ravel(), threshold) for image in sample.overviews]).T
+    if not np.isfinite(dark).all() or common_change(dark, bright) is None:
+        return 0.0
+    return float(np.std(bright)) / contrast
+
+
+def _look_for_jumps(sample: Sample) -> Finding:
     """Compare the gray levels of neighboring slices, pixel by pixel after alignment.
 
     The median difference of pixels that show the same place ignores what really changes from

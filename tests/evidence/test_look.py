@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from typing import Literal
+
 import numpy as np
 import pytest
 
@@ -11,8 +14,10 @@ from pystack3d_dask.evidence import Sample, look
 CLEAN = dict.fromkeys(("border", "shift", "uneven", "curtaining", "shading", "flicker"), 0.0)
 
 
-def sampled(seed: int = 1, **defects: float) -> Sample:
-    stack = DemoStack((20, 320, 320), seed=seed, texture="cellular", noise=0.011, **CLEAN | defects)
+def sampled(
+    seed: int = 1, texture: Literal["cellular", "porous"] = "cellular", **defects: float
+) -> Sample:
+    stack = DemoStack((20, 320, 320), seed=seed, texture=texture, noise=0.011, **CLEAN | defects)
     slices = np.stack([stack.slice(k) for k in range(20)]).astype(np.float32)
     return Sample((slices,), tuple(slices[::3]), tuple(stack.z))
 
@@ -39,6 +44,25 @@ def test_a_stack_without_defects_asks_for_no_correction():
 )
 def test_a_single_defect_asks_for_its_correction_alone(defect, steps):
     assert found(sampled(**defect)) == steps
+
+
+def test_a_gain_that_drifts_asks_for_rescaling():
+    sample = sampled(texture="porous")
+    gains = np.linspace(0.85, 1.15, len(sample.overviews))
+    drifting = tuple(image * gain for image, gain in zip(sample.overviews, gains, strict=True))
+    finding = look(replace(sample, overviews=drifting))["intensity_rescaling"]
+    assert finding.is_found
+    assert "together along z" in finding.reason
+
+
+def test_a_bright_material_that_changes_alone_does_not():
+    sample = sampled(texture="porous")
+    middle = np.median(sample.overviews[0])
+    changing = tuple(
+        np.where(image > middle, image + 3 * k, image).astype(np.float32)
+        for k, image in enumerate(sample.overviews)
+    )
+    assert not look(replace(sample, overviews=changing))["intensity_rescaling"].is_found
 
 
 def test_the_filter_has_the_angle_of_the_stripes():

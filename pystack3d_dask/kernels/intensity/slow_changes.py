@@ -160,6 +160,17 @@ def slow_change(found: Parts, reference: Parts, contrast: float) -> Slow | None:
     is_smooth = np.quantile(missed, 0.9, axis=1).max() < ROUGH * contrast
     if not is_smooth or np.std(bright) < max(SURE * error, NOTICEABLE * contrast):
         return None
+    return common_change(dark, bright)
+
+
+def common_change(dark: Array, bright: Array) -> Slow | None:
+    """Return the change that dark and bright parts share; None where they change differently.
+
+    Parameters
+    ----------
+    dark, bright : ndarray of float64, shape (slices,)
+        Their gray levels; those of the bright parts change.
+    """
     changes = {"amount": (dark - np.median(dark), bright - np.median(bright))}
     if min(dark.min(), bright.min()) > 0:
         changes["factor"] = (dark / np.median(dark) - 1, bright / np.median(bright) - 1)
@@ -170,5 +181,5 @@ def slow_change(found: Parts, reference: Parts, contrast: float) -> Slow | None:
     way = min(unlike, key=unlike.__getitem__)
     if unlike[way] > ALIKE:
         return None
-    change, none = changes[way][1], np.zeros(count)
+    change, none = changes[way][1], np.zeros(len(bright))
     return Slow(1 + change, none) if way == "factor" else Slow(1 + none, change)
