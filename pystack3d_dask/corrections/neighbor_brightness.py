@@ -172,6 +172,8 @@ class NeighborBrightness:
         own = np.full((2, self.spec.shape[0]), np.nan)
         for z, values in true.items():
             own[:, z] = parts_of(values, threshold)
+        if not np.isfinite(own).any():
+            return None
         shown = Parts(*(near.shown(each) for each in own))
         usual = Parts(*(near.shown(np.nanmedian(each)) for each in own))
         return slow_change(shown, usual, contrast)

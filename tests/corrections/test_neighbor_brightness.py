@@ -134,12 +134,20 @@ def test_fill_stays():
     assert error(found[given > 0], truth[given > 0].astype(float)) < 0.9
 
 
+@pytest.mark.parametrize("step", [STEP, ANCHORED], ids=["none", "auto"])
 @pytest.mark.parametrize("shape", [(1, 60, 60), (2, 60, 60), (5, 3, 60), (4, 1, 1), (6, 24, 24)])
-def test_what_cannot_be_judged_is_left_alone(shape):
+def test_what_cannot_be_judged_is_left_alone(shape, step):
     stack = np.random.default_rng(0).integers(0, 255, shape).astype(np.uint8)
-    np.testing.assert_array_equal(correct(STEP, stack), stack)
-    (*_, remark) = STEP.remarks(fit(STEP, stack, spec_of(stack)), spec_of(stack))
+    np.testing.assert_array_equal(correct(step, stack), stack)
+    (*_, remark) = step.remarks(fit(step, stack, spec_of(stack)), spec_of(stack))
     assert "left alone" in remark
+
+
+@pytest.mark.parametrize("step", [STEP, ANCHORED], ids=["none", "auto"])
+def test_a_pattern_that_hardly_varies_is_left_alone(step):
+    stack = np.full((20, 60, 60), 100, np.uint8)
+    stack[:, 20:22, 30:33] = 140  # less than a part of a slice that tells its level
+    np.testing.assert_array_equal(correct(step, stack), stack)
 
 
 @pytest.mark.parametrize("dtype", ["uint16", "int16", "float32"])
