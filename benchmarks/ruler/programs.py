@@ -50,9 +50,12 @@ ALONE: Mapping[str, tuple[str, ...]] = {
 ALL = "all"
 """Name for the defects that a whole chain mends."""
 
+OUR_STEPS = ("slice_check", "slice_repair")
+"""Corrections that PyStack3D does not have."""
+
 OURS_ONLY: Mapping[str, tuple[str, ...]] = {
     "bkg_removal": ("method",),
-    "intensity_rescaling": ("method",),
+    "intensity_rescaling": ("method", "anchor"),
     "registration_calculation": ("method",),
 }
 """Parameters of the README that PyStack3D does not know."""
@@ -213,11 +216,12 @@ def read_ours(project: Path, seconds: float) -> Corrected:
 def reference_params(steps: Sequence[str]) -> dict[str, Any]:
     """Return the parameters of the README for some steps, as PyStack3D takes them."""
     found = readme_params()
+    steps = [step for step in steps if step not in OUR_STEPS]
     tables = {step: {**found[step], **THEIRS_ONLY.get(step, {})} for step in steps}
     for step, table in tables.items():
         for name in OURS_ONLY.get(step, ()):
             del table[name]
-    return {"channels": found["channels"], "process_steps": list(steps), **tables}
+    return {"channels": found["channels"], "process_steps": steps, **tables}
 
 
 def correct_by_reference(project: Path, steps: Sequence[str] | None = None) -> float:

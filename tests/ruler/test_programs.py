@@ -11,7 +11,7 @@ import pytest
 from ruler import peers
 from ruler.acquired import Acquired, Corrected
 from ruler.peers import PEERS, MissingPeer
-from ruler.programs import PROGRAMS, readme_params, reference_params, write_slices
+from ruler.programs import OUR_STEPS, PROGRAMS, readme_params, reference_params, write_slices
 from scipy import ndimage
 
 from pystack3d_dask.demo import VOXEL_SIZE, DemoStack
@@ -130,7 +130,8 @@ def test_a_correction_alone_is_made_even_where_init_leaves_it_off(name, tmp_path
 def test_the_chain_of_the_readme_runs_without_its_cropping(name, tmp_path):
     acquired = demo(shift=2.0, flicker=0.1, curtaining=0.05, uneven=0.6)
     corrected = run(name, acquired, tmp_path)
-    assert corrected.steps == tuple(readme_params()["process_steps"])
+    known = [each for each in readme_params()["process_steps"] if each not in OUR_STEPS]
+    assert corrected.steps == tuple(readme_params()["process_steps"] if name == "README" else known)
     assert "cropping" not in corrected.steps
     assert "destriping" in corrected.steps
 
