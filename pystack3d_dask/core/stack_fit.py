@@ -38,7 +38,7 @@ class StackFit(Step):
 
     @property
     def fits_bad_slices(self) -> bool:
-        """Whether `finalize` gets the summaries of bad slices, too.
+        """True if `finalize` gets the summaries of bad slices, too.
 
         They would draw a fit that slices share, so that by default it does not. A step that finds
         something for each slice by itself, and is not misled by others, wants them.
@@ -180,6 +180,12 @@ class GoodSlices(Mapping[int, Arrays]):
 def every(slices: Sequence[int], most: int = SAMPLED) -> Sequence[int]:
     """Return every n-th of some slices, n the smallest that leaves ``most`` or fewer."""
     return slices[:: max(1, -(-len(slices) // most))]
+
+
+def around(shown: Collection[int], reach: int, spec: StackSpec) -> set[int]:
+    """Return the slices that are shown, and those up to ``reach`` before and after them."""
+    near = (k for z in shown for k in range(z - reach, z + reach + 1))
+    return {k for k in near if 0 <= k < spec.shape[0]}
 
 
 def known(fitted: Arrays | None) -> Arrays:

@@ -17,7 +17,7 @@ import numpy as np
 from pystack3d_dask.core.block import Block
 from pystack3d_dask.core.charts import Chart, Lines
 from pystack3d_dask.core.spec import Region, StackSpec
-from pystack3d_dask.core.stack_fit import Summaries, known
+from pystack3d_dask.core.stack_fit import Summaries, around, known
 from pystack3d_dask.core.typing import Array, Arrays
 from pystack3d_dask.kernels.intensity.gray_range import fill_levels, keep_fill, sample
 from pystack3d_dask.kernels.intensity.pair_lines import NO_LINE, PairLine, pair_line
@@ -31,9 +31,8 @@ from pystack3d_dask.kernels.intensity.slow_changes import (
     slow_change,
 )
 from pystack3d_dask.kernels.registration.overlay import (
-    SCRATCH_BYTES,
     CellView,
-    cell_size,
+    comparing_bytes,
     overlaid,
 )
 
@@ -76,13 +75,11 @@ class NeighborBrightness:
 
     def summary_scratch_bytes(self, out: Region) -> int:
         """Return what comparing allocates: cells of two slices, and their spectra."""
-        cell = cell_size(self.spec.shape[1:])
-        return SCRATCH_BYTES * (out.shape[1] // cell) * (out.shape[2] // cell)
+        return comparing_bytes(out.shape[1:])
 
     def estimate_slices(self, shown: Collection[int]) -> set[int]:
         """Return the slices shown and those around them."""
-        near = (k for z in shown for k in range(z - NEAR, z + NEAR + 1))
-        return {k for k in near if 0 <= k < self.spec.shape[0]}
+        return around(shown, NEAR, self.spec)
 
     def summarize(self, block: Block, partial: Arrays | None) -> dict[int, Arrays]:
         """Return how slices lie on those before them, gray level by gray level."""

@@ -13,7 +13,7 @@ from pystack3d_dask.core.area import Area, area_region, check_area
 from pystack3d_dask.core.block import Block
 from pystack3d_dask.core.charts import Chart, Lines, outlying
 from pystack3d_dask.core.spec import Region, StackSpec
-from pystack3d_dask.core.stack_fit import StackFit, Summaries, known
+from pystack3d_dask.core.stack_fit import StackFit, Summaries, around, known
 from pystack3d_dask.core.step import FitScope
 from pystack3d_dask.core.traits import ReferenceLayout, ReportCharts
 from pystack3d_dask.core.typing import Array, Arrays
@@ -194,8 +194,7 @@ method = "phase"                # for TRANSLATION; or "stackreg", slower and les
         """Return those shown and their neighbors: they lie on each other as they will, but
         the stack that they lie in has not moved.
         """
-        near = (k for z in shown for k in range(z - NEAR, z + NEAR + 1))
-        return {k for k in near if 0 <= k < spec.shape[0]}
+        return around(shown, NEAR, spec)
 
     def summarize(self, block: Block, partial: Arrays | None = None) -> dict[int, Arrays]:
         parts = [part.relative_to(block.source).slices[1:] for part in self._blocks(block.spec)]

@@ -11,7 +11,7 @@ import numpy as np
 from pystack3d_dask.core.block import Block
 from pystack3d_dask.core.charts import Chart, Lines
 from pystack3d_dask.core.spec import Region, StackSpec
-from pystack3d_dask.core.stack_fit import StackFit, Summaries
+from pystack3d_dask.core.stack_fit import StackFit, Summaries, around
 from pystack3d_dask.core.step import FitScope
 from pystack3d_dask.core.traits import FindsBadSlices, ReportCharts
 from pystack3d_dask.core.typing import Array, Arrays
@@ -20,9 +20,9 @@ from pystack3d_dask.kernels.bad_slices.slice_figures import STEPS, SliceFigures,
 from pystack3d_dask.kernels.bad_slices.tiles import tile_edges
 from pystack3d_dask.kernels.bad_slices.unlikeness import unlikeness
 from pystack3d_dask.kernels.registration.overlay import (
-    SCRATCH_BYTES,
     CellView,
     cell_size,
+    comparing_bytes,
     overlaid,
 )
 
@@ -95,13 +95,11 @@ class SliceCheck(FindsBadSlices, ReportCharts, StackFit):
         return out.with_z(max(out.start[0] - COMPARED, 0), out.stop[0])
 
     def summary_scratch_bytes(self, out: Region, spec: StackSpec) -> int:
-        cell = cell_size(spec.shape[1:])
-        return SCRATCH_BYTES * (out.shape[1] // cell) * (out.shape[2] // cell)
+        return comparing_bytes(out.shape[1:])
 
     def estimate_slices(self, shown: Collection[int], spec: StackSpec) -> set[int]:
         """Return the slices shown and those around them."""
-        near = (k for z in shown for k in range(z - AROUND, z + AROUND + 1))
-        return {k for k in near if 0 <= k < spec.shape[0]}
+        return around(shown, AROUND, spec)
 
     def summarize(self, block: Block, partial: Arrays | None = None) -> dict[int, Arrays]:
         found = {}

@@ -51,6 +51,12 @@ def cell_size(shape: tuple[int, ...]) -> int:
     return min(max(min(shape) // CELLS, SMALLEST_CELL), LARGEST_CELL)
 
 
+def comparing_bytes(shape: tuple[int, ...]) -> int:
+    """Return what comparing two slices of ``shape`` allocates: their cells, and spectra of them."""
+    size = cell_size(shape)
+    return SCRATCH_BYTES * (shape[0] // size) * (shape[1] // size)
+
+
 def overlaid(first: CellView, second: CellView) -> tuple[Array, Array] | None:
     """Return the cells of what two slices share.
 
