@@ -18,6 +18,7 @@ from distributed import Client
 from processes import Process, kill_all, started, wait_for, wait_until
 
 from pystack3d_dask.cluster.tls import Certificates
+from pystack3d_dask.engine.workers import worker_info
 
 needs_openssl = pytest.mark.skipif(
     shutil.which("openssl") is None,
@@ -104,7 +105,7 @@ class Cluster:
     def worker(self, name: str) -> int:
         """Return the process of a worker."""
         pids = self.client.run(os.getpid)
-        info = self.client.scheduler_info(n_workers=-1)["workers"]
+        info = worker_info(self.client)
         return next(pid for address, pid in pids.items() if info[address]["name"] == name)
 
     def end(self, *names: str) -> None:

@@ -195,7 +195,7 @@ def workers_of(place: Place) -> Workers | None:
 
     check_place(place)
     if place.scheduler or place.scheduler_file:
-        from pystack3d_dask.engine.executors import seen_workers
+        from pystack3d_dask.engine.workers import seen_workers
 
         with _remote(place, place.scheduler) as client:
             return seen_workers(client)

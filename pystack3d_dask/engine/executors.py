@@ -19,6 +19,7 @@ from pystack3d_dask.core.gpu_policy import GPU, GpuUse
 from pystack3d_dask.core.spec import shown_names
 from pystack3d_dask.engine.placement import PATIENCE, Lane, Lanes, Watch, Workers
 from pystack3d_dask.engine.task import Program, Receipt, run_task, run_tasks
+from pystack3d_dask.engine.workers import seen_workers
 from pystack3d_dask.errors import RunError, WorkersDiedError, WorkersStarvedError
 from pystack3d_dask.kernels.backend import has_gpu
 
@@ -97,11 +98,6 @@ class OnClient:
                 GPU,
                 ", ".join(missing),
             )
-
-
-def seen_workers(client: Client) -> Workers:
-    """Return the workers that the scheduler knows now."""
-    return Workers.of(client.scheduler_info(n_workers=-1)["workers"])
 
 
 @dataclass(frozen=True)

@@ -38,6 +38,7 @@ from pystack3d_dask.engine.summary import (
 )
 from pystack3d_dask.engine.task import Program, Receipt, level_dtype, result_dtype
 from pystack3d_dask.engine.versions import check_versions
+from pystack3d_dask.engine.workers import worker_info
 from pystack3d_dask.errors import DamageError, PixelError, RunError, StackError, explain
 from pystack3d_dask.io.ome.image import create_result, finish_result, is_intact
 from pystack3d_dask.io.work import create_level, remove_store, update_attrs
@@ -192,7 +193,7 @@ def _run_passes(
         if not summaries:
             check_disk(project, plan)
         if client is not None:
-            check_memory(plan, client.scheduler_info(n_workers=-1)["workers"])
+            check_memory(plan, worker_info(client))
         count = len(summaries) + len(plan.passes)
         part = _PassRun(project, plan, len(summaries) + 1, count)
         try:

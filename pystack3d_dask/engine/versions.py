@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from pystack3d_dask.core.formatting import listed
+from pystack3d_dask.engine.workers import worker_info
 from pystack3d_dask.errors import VersionError
 
 if TYPE_CHECKING:
@@ -35,7 +36,7 @@ def check_versions(client: Client) -> None:
         When workers have another version of this package, or none.
     """
     told: Mapping[str, Any] = client.get_versions(packages=[OURS, *OTHERS[1:]])
-    names = client.scheduler_info(n_workers=-1)["workers"]
+    names = worker_info(client)
     workers = {
         str(names.get(address, {}).get("name", address)): found["packages"]
         for address, found in told["workers"].items()

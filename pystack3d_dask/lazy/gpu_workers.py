@@ -15,8 +15,8 @@ from distributed import Client, Future, TimeoutError, get_worker, wait, worker_c
 
 from pystack3d_dask.core.gpu_policy import GPU
 from pystack3d_dask.engine.block import Place
-from pystack3d_dask.engine.executors import seen_workers
 from pystack3d_dask.engine.placement import PATIENCE, Watch
+from pystack3d_dask.engine.workers import seen_workers
 from pystack3d_dask.kernels.backend import compute_on_gpu, has_gpu
 
 Result = TypeVar("Result")

@@ -19,6 +19,7 @@ from distributed.security import Security
 
 from pystack3d_dask.cluster.local import local_client, remote_client
 from pystack3d_dask.cluster.tls import Certificates, exposure, is_loopback, own_address
+from pystack3d_dask.engine.workers import worker_info
 from pystack3d_dask.errors import AccessError, StackError
 
 EVERYWHERE = "0.0.0.0"
@@ -122,7 +123,7 @@ class TestCertificates:
 def test_an_open_cluster_lets_in_those_with_a_certificate_alone(certificates, foreign):
     with local_client(1, host=EVERYWHERE, certificates=certificates) as client:
         address = client.scheduler.address
-        workers = client.scheduler_info(n_workers=-1)["workers"]
+        workers = worker_info(client)
         nannies = [worker["nanny"] for worker in workers.values()]
         assert address.startswith("tls://")
         assert client.submit(sum, [1, 2]).result() == 3

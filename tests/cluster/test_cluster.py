@@ -12,6 +12,7 @@ import pytest
 
 from pystack3d_dask.cluster import local as cluster
 from pystack3d_dask.cluster.local import local_client, remote_client
+from pystack3d_dask.engine.workers import worker_info
 from pystack3d_dask.errors import StackError
 
 
@@ -26,7 +27,7 @@ def _environment() -> dict[str, str]:
 
 def test_local_workers_are_single_threaded_processes_on_loopback():
     with local_client(2) as client:
-        addresses = [client.scheduler.address, *client.scheduler_info(n_workers=-1)["workers"]]
+        addresses = [client.scheduler.address, *worker_info(client)]
         assert {urlsplit(address).hostname for address in addresses} == {"127.0.0.1"}
         assert urlsplit(client.dashboard_link).hostname == "127.0.0.1"
         listening = client.run_on_scheduler(_listening)
@@ -72,7 +73,7 @@ def _gpu() -> str | None:
 
 def test_a_gpu_has_a_local_worker_of_its_own_that_carries_the_label():
     with local_client(2, 3, gpus=("7",)) as client:
-        workers = client.scheduler_info(n_workers=-1)["workers"]
+        workers = worker_info(client)
         seen = client.run(_gpu)
     host = socket.gethostname()
     found = {

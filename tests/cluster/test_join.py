@@ -32,6 +32,7 @@ from processes import (
 
 from pystack3d_dask.cluster import local as cluster
 from pystack3d_dask.cluster.join import join
+from pystack3d_dask.engine.workers import worker_info
 from pystack3d_dask.errors import AccessError
 
 cloudpickle.register_pickle_by_value(sys.modules[__name__])  # workers do not see the tests
@@ -88,7 +89,7 @@ def joined(tmp_path_factory) -> Iterator[Client]:
 
 
 def by_name(client: Client) -> dict[str, dict]:
-    info = client.scheduler_info(n_workers=-1)["workers"]
+    info = worker_info(client)
     return {worker["name"]: worker | {"address": address} for address, worker in info.items()}
 
 

@@ -27,9 +27,9 @@ from processes import started
 from stacks import images, make_project
 
 from pystack3d_dask.cluster.local import local_client
-from pystack3d_dask.engine.executors import seen_workers
 from pystack3d_dask.engine.run import BlockDone
 from pystack3d_dask.engine.task import run_tasks
+from pystack3d_dask.engine.workers import seen_workers
 from pystack3d_dask.errors import RunError
 from pystack3d_dask.kernels.backend import has_gpu
 from pystack3d_dask.pipeline import Pipeline

@@ -20,7 +20,7 @@ from processes import wait_for
 
 import pystack3d_dask as ps
 from pystack3d_dask.cluster.local import local_client
-from pystack3d_dask.engine.executors import seen_workers
+from pystack3d_dask.engine.workers import seen_workers
 from pystack3d_dask.lazy import gpu_workers
 from pystack3d_dask.lazy.gpu_workers import on_gpu_worker
 
