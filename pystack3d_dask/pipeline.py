@@ -47,6 +47,9 @@ class Pipeline:
         What stays on disk between passes after a run that was completed.
     bad_slices : {"fail", "keep", "drop", "interpolate"}
         What happens to slices that cannot be read.
+    bad_content : {"keep", "drop", "interpolate"}
+        What happens to slices that `SliceCheck` finds bad; other values than "keep" add
+        `SliceCheck`, where it is not listed, and `SliceRepair`.
     fingerprint : {"times", "content"}
         How changed slices are noticed: by size and time of their files, or by their bytes.
     samples : {"luminance", "channels"}, optional
@@ -92,6 +95,7 @@ class Pipeline:
         precision: Precision = "float32",
         keep: Sequence[Keep] = KEEP_ALL,
         bad_slices: Literal["fail", "keep", "drop", "interpolate"] = "fail",
+        bad_content: Literal["keep", "drop", "interpolate"] = "keep",
         fingerprint: Literal["times", "content"] = "times",
         samples: Literal["luminance", "channels"] | None = None,
         voxel_size: Sequence[float] | None = None,
@@ -107,6 +111,7 @@ class Pipeline:
             "precision": (precision, "float32"),
             "keep": (keep, KEEP_ALL),
             "bad_slices": (bad_slices, "fail"),
+            "bad_content": (bad_content, "keep"),
             "fingerprint": (fingerprint, "times"),
             "samples": (samples, None),
             "voxel_size": (voxel_size, None),

@@ -25,6 +25,7 @@ from pystack3d_dask.core.spec import StackSpec
 from pystack3d_dask.core.step import Step
 from pystack3d_dask.errors import ParameterError, Problem
 from pystack3d_dask.io.source import Source
+from pystack3d_dask.project.bad_content import with_bad_content
 from pystack3d_dask.project.project import Project, check_steps
 from pystack3d_dask.project.record import Workspace
 from pystack3d_dask.project.settings import Settings
@@ -137,8 +138,15 @@ def make_project(
     tables = _tables(cleaned, problems) if corrections is None else _only_tables(cleaned)
     top = {key: value for key, value in cleaned.items() if key not in tables}
     settings, wrong = _settings(top, problems)
+
+    def make(name: str, set_here: dict[str, Any]) -> Step | None:
+        made = _build_steps([name], {name: tables.get(name, {}) | set_here}, problems)
+        return made[0] if made else None
+
     names = _selected(top.get("process_steps"), steps, problems)
     built = _build_steps(names, tables, problems) if corrections is None else [*corrections]
+    if steps is None:
+        built = with_bad_content(built, settings.bad_content, make, problems)
     directory = _directory(beside, settings.project_dir, problems)
     source = found = None
     if directory is not None and not wrong & WHERE:

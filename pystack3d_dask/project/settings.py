@@ -8,6 +8,7 @@ from pydantic import BaseModel, ConfigDict, NonNegativeInt
 
 from pystack3d_dask.core.gpu_policy import GpuUse
 from pystack3d_dask.core.typing import Precision
+from pystack3d_dask.project.bad_content import BadContent
 from pystack3d_dask.project.project import KEEP_ALL, Keep
 
 
@@ -26,6 +27,7 @@ class Settings(BaseModel):
     precision: Precision = "float32"
     keep: tuple[Keep, ...] = KEEP_ALL
     bad_slices: Literal["fail", "keep", "drop", "interpolate"] = "fail"
+    bad_content: BadContent = "keep"
     fingerprint: Literal["times", "content"] = "times"
     samples: Literal["luminance", "channels"] | None = None
     voxel_size: tuple[float, ...] | None = None

@@ -38,6 +38,7 @@ process_steps = [
 # precision = "float32"         # "source" truncates after each step, as PyStack3D does
 # keep = ["ingested", "intermediates"]   # what stays on disk after a run
 # bad_slices = "fail"           # slices that cannot be read; "keep": blank, "interpolate", "drop"
+# bad_content = "keep"          # slices that show something wrong; "interpolate", "drop"
 # gpu = "prefer"                # what GPU workers do; "only", "share" with CPUs, "off"
 # voxel_size = [0.01, 0.01, 0.02]   # x, y (and z) in µm, in place of what the images tell
 # fingerprint = "times"         # what tells that slices changed: size and time, or their "content"
