@@ -220,7 +220,8 @@ def wild_tables(draw: st.DrawFn) -> tuple[Tables, dict[str, Any]]:
             tables[name][key] = _changed(draw, draw(PLAUSIBLE[name][key]))
         else:
             keys = ["channels", "process_steps", "nproc", "project_dir", "samples", "bad_slices"]
-            key = draw(st.sampled_from([*SETTINGS, *keys, "history", "dirname", "other"]))
+            keys += ["bad_content", "history", "dirname", "other"]
+            key = draw(st.sampled_from([*SETTINGS, *keys]))
             settings[key] = draw(junk)
     return tables, settings
 
