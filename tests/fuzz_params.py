@@ -33,6 +33,7 @@ KNOWN: Mapping[str, Mapping[str, st.SearchStrategy[Any]]] = {
     "cropping": {"area": area},
     "cropping_final": {"area": area},
     "bkg_removal": {
+        "outside": st.sampled_from(["keep", "correct"]),
         "orders": st.lists(st.integers(0, 4), min_size=2, max_size=3),
         "cross_terms": st.booleans(),
         "poly_basis": st.sampled_from(bases),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from math import prod
@@ -13,7 +13,7 @@ import numpy as np
 from pystack3d_dask.core.block import Block
 from pystack3d_dask.core.charts import Chart
 from pystack3d_dask.core.spec import Region, StackSpec
-from pystack3d_dask.core.stack_fit import StackFit, Summaries, every
+from pystack3d_dask.core.stack_fit import StackFit, Summaries, every, known
 from pystack3d_dask.core.step import FitScope
 from pystack3d_dask.core.traits import ReferenceLayout, ReportCharts
 from pystack3d_dask.core.typing import Array, Arrays
@@ -24,8 +24,10 @@ from pystack3d_dask.corrections.shared_background import Model, SharedBackground
 from pystack3d_dask.errors import Problem
 from pystack3d_dask.kernels.background.polynomial import Basis, BasisError
 from pystack3d_dask.kernels.background.robust_fit import WeightFunction
+from pystack3d_dask.kernels.intensity.gray_range import fill_levels, gray_levels, keep_fill
 from pystack3d_dask.kernels.intensity.masks import check_thresholds, limits
 
+LEVELS = "level_"  # what summaries hold of gray levels has names that begin with it
 WIDEST = 1e9  # voxels of a window: more than any stack has
 
 
@@ -55,8 +57,12 @@ class BackgroundRemoval(ReportCharts, ReferenceLayout, StackFit):
     skip_averaging : bool
         Samples are the means of the pixels of a cell instead of its first pixel.
     threshold_min, threshold_max : float, optional
-        Pixels outside take no part in the fit and stay unchanged. Inclusive; of an acquisition of
-        integers, values are judged clipped and truncated to its type.
+        Pixels outside take no part in the fit. Inclusive; of an acquisition of integers, values
+        are judged clipped and truncated to its type.
+    outside : {"keep", "correct"}
+        Whether pixels outside the thresholds stay unchanged, as with PyStack3D, or are corrected
+        like the others: a background lies on all materials. Then fill, an extreme gray level that
+        only fills slices up, stays.
     weight_func : {"HuberT", "Hampel", "None"}
         How outliers are weighted down.
     preserve_avg : bool
@@ -86,8 +92,9 @@ method = "classes"              # a smooth field that dark and bright parts shar
 # cross_terms = true            # their products too
 # skip_factors = {skips:<14} # every how many pixels in x, y and slices in z is sampled
 # poly_basis = "1 + x + x*y + z**2"   # the terms, in place of orders
-# threshold_min = 2             # pixels outside the thresholds take no part, and stay
+# threshold_min = 2             # pixels outside the thresholds take no part in the fit
 # threshold_max = 250
+# outside = "correct"           # but are corrected, too; or "keep": they stay
 # weight_func = "HuberT"        # or "Hampel", "None"
 # preserve_avg = true           # keep the mean, not the constant of the polynomial
 # method = "local"              # instead, the mean over a window around each pixel:
@@ -106,6 +113,7 @@ method = "classes"              # a smooth field that dark and bright parts shar
     skip_averaging: bool = False
     threshold_min: float | None = None
     threshold_max: float | None = None
+    outside: Literal["keep", "correct"] = "keep"
     weight_func: WeightFunction = "HuberT"
     preserve_avg: bool = False
     max_samples: int | None = 10_000_000
@@ -165,7 +173,8 @@ method = "classes"              # a smooth field that dark and bright parts shar
         return self._on(spec).source(out)
 
     def scratch_bytes(self, region: Region, spec: StackSpec) -> int:
-        return self._on(spec).scratch_bytes(region)
+        copy = region.size * (spec.arithmetic.itemsize + 1) if self._corrects_all else 0
+        return self._on(spec).scratch_bytes(region) + copy
 
     def summary_source(self, out: Region, spec: StackSpec) -> Region:
         return self._on(spec).summary_source(out)
@@ -179,16 +188,29 @@ method = "classes"              # a smooth field that dark and bright parts shar
 
     def summarize(self, block: Block, partial: Arrays | None = None) -> dict[int, Arrays]:
         method = self._on(block.spec)
-        found = {z: method.summarize(image, z) for z, image in block.images()}
-        return {z: summary for z, summary in found.items() if summary is not None}
+        found: dict[int, Arrays] = {}
+        for z, image in block.images():
+            summary = method.summarize(image, z)
+            if summary is not None:
+                found[z] = summary | (self._levels(image, block.spec) if self._corrects_all else {})
+        return found
 
     def finalize(
         self, summaries: Summaries, spec: StackSpec, partial: Arrays | None = None
     ) -> Arrays:
-        return self._on(spec).finalize(summaries)
+        fit = self._on(spec).finalize(summaries)
+        if self._corrects_all:
+            fit["fill"] = self._fill(summaries.values(), spec)
+        return fit
 
     def apply(self, block: Block, fitted: Arrays | None = None) -> tuple[Array, Arrays]:
-        return self._on(block.spec).apply(block.values, block.source, block.out, fitted)
+        method = self._on(block.spec)
+        values, figures = method.apply(block.values, block.source, block.out, fitted)
+        if self._corrects_all:
+            given = block.values[block.out.relative_to(block.source).slices]
+            for k, image in enumerate(given):
+                values[k] = keep_fill(values[k], image, self._fill_of(k, block, fitted))
+        return values, figures
 
     def reference_outputs(
         self, figures: Arrays, spec: StackSpec, fitted: Arrays | None = None
@@ -209,6 +231,30 @@ method = "classes"              # a smooth field that dark and bright parts shar
         if self.method == "classes":
             yield from (f"{self.name}: {text}" for text in self._shared(spec).remarks(fitted))
 
+    @property
+    def _corrects_all(self) -> bool:
+        """Whether pixels outside the thresholds, but for fill, are corrected here."""
+        return self.outside == "correct" and self.method != "classes"
+
+    def _levels(self, image: Array, spec: StackSpec) -> Arrays:
+        found = gray_levels(image, spec.source_dtype, is_integer=spec.is_integer)
+        return {LEVELS + key: values for key, values in found.items()}
+
+    def _fill(self, found: Iterable[Arrays], spec: StackSpec) -> Array:
+        """Return the gray levels that only fill up the slices that summaries are of."""
+        levels = [
+            {key.removeprefix(LEVELS): each[key] for key in each if key.startswith(LEVELS)}
+            for each in found
+        ]
+        return np.array(fill_levels(levels, spec.source_dtype), np.float64)
+
+    def _fill_of(self, index: int, block: Block, fitted: Arrays | None) -> Array:
+        """Return the gray levels that are fill, in the stack or in a slice with its own fit."""
+        if not self.is_per_slice:
+            return known(fitted)["fill"]
+        whole = block.values[index]  # what is cut off later decides nothing
+        return self._fill([self._levels(whole, block.spec)], block.spec)
+
     def _shared(self, spec: StackSpec) -> SharedBackground:
         return SharedBackground(spec=spec, model=self.model)
 
@@ -218,7 +264,13 @@ method = "classes"              # a smooth field that dark and bright parts shar
             return self._shared(spec)
         low, high = limits(self.threshold_min, self.threshold_max, spec.source_dtype)
         if self.method == "local":
-            return LocalBackground(spec=spec, window=self._window(spec), low=low, high=high)
+            return LocalBackground(
+                spec=spec,
+                window=self._window(spec),
+                low=low,
+                high=high,
+                corrects_all=self._corrects_all,
+            )
         return PolynomialBackground(
             spec=spec,
             basis=self.basis,
@@ -229,6 +281,7 @@ method = "classes"              # a smooth field that dark and bright parts shar
             weights=self.weight_func,
             per_slice=self.is_per_slice,
             preserve_avg=self.preserve_avg,
+            corrects_all=self._corrects_all,
         )
 
     def skips(self, spec: StackSpec) -> tuple[int, int, int]:

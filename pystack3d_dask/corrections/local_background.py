@@ -105,12 +105,15 @@ class LocalBackground:
         The window.
     low, high : float
         Thresholds, inclusive.
+    corrects_all : bool
+        Pixels beyond them are corrected, too, where some within lie in their window.
     """
 
     spec: StackSpec
     window: Window
     low: float
     high: float
+    corrects_all: bool
 
     def source(self, out: Region) -> Region:
         """Return the region that ``out`` needs."""
@@ -120,7 +123,7 @@ class LocalBackground:
         """Return what is allocated beside the output: sums over cells, or background and copies."""
         bytes_out = self.spec.arithmetic.itemsize
         masked = self.low > -np.inf or self.high < np.inf
-        copies = region.size * (4 + bytes_out + (bytes_out + 1 if masked else 0))
+        copies = region.size * (4 + bytes_out + (bytes_out + 2 if masked else 0))
         source, (_, cell_y, cell_x) = self.window.source(region).shape, self.window.cell
         cells = -(-source[1] // cell_y) * -(-source[2] // cell_x)
         # smoothing along z holds the sums twice, and twice again the slices that are left
@@ -151,6 +154,8 @@ class LocalBackground:
         values = block[out.relative_to(source).slices].astype(self.spec.arithmetic)
         corrected = values - background + values.dtype.type(known(fitted)["level"])
         mask = within(values, self.low, self.high)
+        if mask is not None and self.corrects_all:
+            mask = ~np.isnan(background)
         return corrected if mask is None else np.where(mask, corrected, values), {}
 
 
@@ -173,7 +178,7 @@ def local_mean(
     Returns
     -------
     ndarray of float32, shape ``out.shape``
-        0 where no pixel of the window counts.
+        NaN where no pixel of the window counts.
     """
     _, cell_y, cell_x = window.cell
     sums = np.stack([cell_sums(image, cell_y, cell_x, low, high) for image in block], axis=1)
@@ -229,4 +234,4 @@ def _interpolate(
             u = weight_x[x]
             n = totals[left[x]] * (1.0 - u) + totals[right[x]] * u
             d = counts[left[x]] * (1.0 - u) + counts[right[x]] * u
-            out[y, x] = n / d if d > 0 else 0.0
+            out[y, x] = n / d if d > 0 else np.nan

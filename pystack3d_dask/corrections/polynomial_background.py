@@ -59,6 +59,8 @@ class PolynomialBackground:
         Each slice has a fit of its own.
     preserve_avg : bool
         Keep the mean over the samples, instead of leaving out the constant term.
+    corrects_all : bool
+        Pixels beyond the thresholds are corrected, too.
     """
 
     spec: StackSpec
@@ -70,6 +72,7 @@ class PolynomialBackground:
     weights: WeightFunction
     per_slice: bool
     preserve_avg: bool
+    corrects_all: bool
 
     def source(self, out: Region) -> Region:
         """Return the region that ``out`` needs: itself."""
@@ -263,11 +266,12 @@ class PolynomialBackground:
         )
         xp = namespace(block)
         subtract = subtract_plane if xp is np else subtract_plane_on_arrays
+        low, high = (-np.inf, np.inf) if self.corrects_all else (self.low, self.high)
         values: Array = xp.empty(block.shape, self.spec.arithmetic)
         for k, image in enumerate(block):
             plane = np.ascontiguousarray(plane_coefficients(self.basis, coefficients[k], z[k]))
             plane[0, 0] -= offsets[k]
-            subtract(image, plane, y, x, self.low, self.high, values[k])
+            subtract(image, plane, y, x, low, high, values[k])
         return values
 
 

@@ -25,8 +25,7 @@ from pystack3d_dask.kernels.background.shared_field import (
     find_field,
     without_field,
 )
-from pystack3d_dask.kernels.intensity.gray_range import fill_levels, keep_fill, sample
-from pystack3d_dask.kernels.intensity.histograms import count_levels
+from pystack3d_dask.kernels.intensity.gray_range import fill_levels, gray_levels, keep_fill
 
 Model = Literal["auto", "subtract", "divide"]
 
@@ -79,12 +78,8 @@ class SharedBackground:
         if z not in self.sampled:
             return None
         found = flat_places(image, CELLS // len(self.sampled))
-        levels = (
-            count_levels(image, self.spec.source_dtype)
-            if self.spec.is_integer
-            else {"sample": sample(image)}
-        )
         inside = np.array(found.inside)
+        levels = gray_levels(image, self.spec.source_dtype, is_integer=self.spec.is_integer)
         return {"values": found.values, "places": found.places, "inside": inside, **levels}
 
     def finalize(self, summaries: Summaries) -> Arrays:

@@ -50,6 +50,20 @@ def test_masked_pixels_stay_as_they_are():
     assert np.any(found[~masked] != images[~masked])
 
 
+def test_masked_pixels_are_corrected_on_request_where_others_lie_in_their_window():
+    background = smooth_background()
+    images = (100 + background).astype(np.float32)
+    images[:, 10:14, 10:14] = 900 + background[:, 10:14, 10:14]  # within the window of others
+    images[:, :, 30:] = 900
+    window = {"size": (12, 12, 3), "threshold_max": 400}
+    kept = correct(local(**window), images)
+    found = correct(local(**window, outside="correct"), images)
+    object_ = found[2:-2, 10:14, 10:14]
+    assert object_.std() < 0.2 * images[2:-2, 10:14, 10:14].std()
+    np.testing.assert_array_equal(found[images < 400], kept[images < 400])
+    np.testing.assert_array_equal(found[:, :, 37:], 900)  # nothing to judge by
+
+
 @pytest.mark.parametrize("dtype", ["uint8", "uint16", "float32"])
 def test_a_constant_stack_stays_the_same(dtype):
     images = np.full(SHAPE, 117, dtype)

@@ -82,6 +82,30 @@ def test_pixels_outside_the_thresholds_stay_and_take_no_part(orders, precision):
     np.testing.assert_array_equal(other[~outside], found[~outside])
 
 
+@pytest.mark.parametrize("orders", [(1, 1), (1, 1, 1)])
+@pytest.mark.parametrize("dtype", ["uint8", "float32"])
+def test_pixels_outside_the_thresholds_are_corrected_on_request_and_fill_is_not(orders, dtype):
+    rng = np.random.default_rng(0)
+    x = coordinates()[2]
+    truth = np.where(rng.random(SHAPE) < 0.3, 60, 180) + rng.normal(0, 2, SHAPE)
+    images = np.rint(truth + 20 * x).astype(dtype)
+    images[:, :, :6] = 0  # a border
+    step = BackgroundRemoval(
+        orders=orders, skip_factors=(2, 2, 2), threshold_min=120, outside="correct"
+    )
+    found = correct(step, images, spec_of(images))
+    np.testing.assert_array_equal(found[:, :, :6], 0)
+    inside = np.s_[:, :, 6:]
+    dark = truth[inside] < 120
+    slopes = [
+        np.polyfit(np.broadcast_to(x[..., 6:], dark.shape)[part], (found - truth)[inside][part], 1)[
+            0
+        ]
+        for part in (dark, ~dark)
+    ]
+    assert np.abs(slopes).max() < 1.5
+
+
 def cell_means(images, skips, low, high):
     """Return the masked mean of each cell, and the mean coordinates of its voxels."""
     starts = [range(0, n, s) for n, s in zip(images.shape, skips, strict=True)]

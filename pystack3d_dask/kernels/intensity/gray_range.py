@@ -14,7 +14,7 @@ import numpy as np
 
 from pystack3d_dask.core.typing import Array, Arrays
 from pystack3d_dask.kernels.backend import namespace
-from pystack3d_dask.kernels.intensity.histograms import added_counts
+from pystack3d_dask.kernels.intensity.histograms import added_counts, count_levels
 from pystack3d_dask.kernels.intensity.quantiles import Limits, ranked
 
 TAILS = (0.005, 0.995)  # quantiles of what is not fill
@@ -65,14 +65,23 @@ def sample(image: Array) -> Array:
     return np.concatenate([[image.min()], values[places], [image.max()]])
 
 
-def counted(summary: Arrays) -> Counted:
-    """Return the gray levels of a slice.
+def gray_levels(image: Array, dtype: np.dtype[Any], *, is_integer: bool) -> Arrays:
+    """Return the gray levels of a slice: counted where they are integers, else a `sample`.
 
     Parameters
     ----------
-    summary : dict of ndarray
-        What `histograms.count_levels` counted, or a ``sample`` of floats.
+    image : ndarray, shape (rows, columns)
+        The slice.
+    dtype : numpy.dtype
+        Type of the acquisition.
+    is_integer : bool
+        Whether all values are integers of that type.
     """
+    return count_levels(image, dtype) if is_integer else {"sample": sample(image)}
+
+
+def counted(summary: Arrays) -> Counted:
+    """Return the gray levels of a slice from what `gray_levels` found."""
     if "sample" in summary:
         return Counted(*np.unique(summary["sample"], return_counts=True))
     counts = summary["counts"]
