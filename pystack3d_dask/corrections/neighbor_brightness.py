@@ -38,7 +38,6 @@ from pystack3d_dask.kernels.registration.overlay import (
 
 Anchor = Literal["none", "auto"]
 FEWEST_SLICES = 4  # of which one can be told to jump
-COMPARED = 10_000  # cells of a pair at most: every n-th is taken
 NEAR = 12  # slices on each side from which a preview estimates what it shows
 
 
@@ -238,7 +237,4 @@ class NeighborBrightness:
 def _compared(first: CellView, second: CellView) -> PairLine:
     """Return the line from a slice to a later one, laid upon it."""
     shared = overlaid(first, second)
-    if shared is None:
-        return NO_LINE
-    skip = int(np.ceil(np.sqrt(shared[0].size / COMPARED)))
-    return pair_line(shared[0][::skip, ::skip], shared[1][::skip, ::skip])
+    return NO_LINE if shared is None else pair_line(*shared)

@@ -43,12 +43,22 @@ def test_the_line_back_is_the_same_line():
 
 
 def test_no_contrast_is_lost_from_slice_to_slice():
-    levels = two_phases()
+    levels = two_phases((160, 180))
     slices = [seen(levels, 12, seed) for seed in range(40)]
     gains = [pair_line(a, b).log_gain for a, b in pairwise(slices)]
     assert np.exp(np.sum(gains)) == pytest.approx(1, abs=0.04)
     regressed = [np.polyfit(a.ravel(), b.ravel(), 1)[0] for a, b in pairwise(slices)]
     assert np.prod(regressed) < 0.5
+
+
+def test_no_contrast_is_lost_where_pores_get_smaller_from_slice_to_slice():
+    y, x = np.mgrid[-12:12:240j, -12:12:240j]
+    distance = np.hypot(y % 8 - 4, x % 8 - 4)  # from the middles of nine pores
+    radii = np.linspace(3.0, 2.0, 20)
+    faces = [60 + 110 / (1 + np.exp(-8 * (distance - radius))) for radius in radii]
+    slices = [seen(face, 3, seed) for seed, face in enumerate(faces)]
+    gains = [pair_line(a, b).log_gain for a, b in pairwise(slices)]
+    assert np.exp(np.sum(gains)) == pytest.approx(1, abs=0.05)
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,10 @@ by pixel; what really changed from one to the other lies beside the line, and is
 line is symmetric, since both slices have noise: its slope is the ratio of the standard deviations
 (Sprent and Dolby, "The geometric mean functional relationship", Biometrics 36, 1980). Regression
 of one slice on the other would lose contrast with every link from slice to slice.
+
+Only flat places count. Where a material's share changes along z, its edges move one way from slice
+to slice, and cells that they cross get brighter or darker all together; so contrast would seem to
+change, by little in each link, and by much along the stack.
 """
 
 from __future__ import annotations
@@ -12,11 +16,15 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from pystack3d_dask.core.typing import Array
 from pystack3d_dask.kernels.jit import compiled
 
 FEWEST = 400  # cells that two slices share
+FLATTEST = 0.4  # of them count: those at which gray levels of both change least
+FEWEST_FLAT = 100
+MOST_FLAT = 10_000  # at most: every n-th is taken of more
 ALIKE = 0.3  # correlation of the cells, from which slices show the same
 STEPS = 12
 WIDTH = 2.0  # standard deviations beside the line at which a cell counts a quarter
@@ -57,13 +65,34 @@ def pair_line(one: Array, other: Array) -> PairLine:
     Returns
     -------
     PairLine
-        `NO_LINE` where fewer than `FEWEST` cells are known in both, or these are not `ALIKE`.
+        `NO_LINE` where fewer than `FEWEST` cells are known in both, fewer than `FEWEST_FLAT` of
+        them with their neighbors, or the flat ones are not `ALIKE`.
     """
-    both = np.isfinite(one) & np.isfinite(other)
-    if np.count_nonzero(both) < FEWEST:
+    if np.count_nonzero(np.isfinite(one) & np.isfinite(other)) < FEWEST:
         return NO_LINE
-    found = _line(one[both].astype(np.float64), other[both].astype(np.float64))
-    return PairLine(*found)
+    flat = np.flatnonzero(_are_flat(one, other))
+    if len(flat) < FEWEST_FLAT:
+        return NO_LINE
+    taken = flat[:: -(-len(flat) // MOST_FLAT)]
+    return PairLine(*_line(*(each.ravel()[taken].astype(np.float64) for each in (one, other))))
+
+
+def _are_flat(one: Array, other: Array) -> NDArray[np.bool_]:
+    """Return where gray levels change least in both slices, of the cells with known neighbors."""
+    steepness = _steepness(one) + _steepness(other)
+    known = steepness[np.isfinite(steepness)]
+    limit = np.quantile(known, FLATTEST) if known.size else np.nan
+    return np.asarray(steepness <= limit)
+
+
+def _steepness(cells: Array) -> Array:
+    """Return how much gray levels change around each cell; NaN at the border."""
+    found = np.full(cells.shape, np.nan, np.float32)
+    down = cells[2:, 1:-1] - cells[:-2, 1:-1]
+    right = cells[1:-1, 2:] - cells[1:-1, :-2]
+    found[1:-1, 1:-1] = np.hypot(down, right)
+    found[~np.isfinite(cells)] = np.nan
+    return found
 
 
 @compiled()
