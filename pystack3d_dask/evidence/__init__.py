@@ -34,11 +34,11 @@ def look(sample: Sample) -> Mapping[str, Finding]:
     dict of str to Finding
         By the name of the correction.
     """
-    drift = look_for_drift(sample)
+    drift, brightness = look_for_drift(sample), look_for_brightness(sample)
     return {
         "slice_check": LOOKS_EVERYWHERE,
-        "bkg_removal": look_for_background(sample),
-        "intensity_rescaling": look_for_brightness(sample),
+        "bkg_removal": look_for_background(sample, brightness_changes=brightness.is_found),
+        "intensity_rescaling": brightness,
         "registration_calculation": drift,
         "registration_transformation": drift,
         "destriping": look_for_stripes(sample),

@@ -13,10 +13,23 @@ from pystack3d_dask.kernels.background.flat_places import flat_places
 from pystack3d_dask.kernels.background.shared_field import REASONS, Samples, Verdict, find_field
 
 CELLS = 12_000  # that are looked at
+HIDDEN = (
+    "what changes from slice to slice may hide one: looks again in the run, once that is undone, "
+    "and changes nothing if there is none"
+)
 
 
-def look_for_background(sample: Sample) -> Finding:
-    """Look for a field that the classes of gray levels of some slices share."""
+def look_for_background(sample: Sample, *, brightness_changes: bool = False) -> Finding:
+    """Look for a field that the classes of gray levels of some slices share.
+
+    Parameters
+    ----------
+    sample : Sample
+        Some slices of the stack.
+    brightness_changes : bool
+        Whether slices differ in brightness. Then classes are blurred here, and where none is
+        found the test is left to the correction, which sees slices of one brightness.
+    """
     images = [image for image in sample.overviews if image.size and image.std()]
     if not images:
         return Finding(False, "not tested: nothing is seen")
@@ -24,7 +37,8 @@ def look_for_background(sample: Sample) -> Finding:
     seen = {(k + 0.5) / count: flat_places(image, CELLS // count) for k, image in enumerate(images)}
     found = find_field(Samples.of_slices(seen), (count, *images[0].shape))
     if found.verdict != Verdict.FOUND:
-        return Finding(False, REASONS[found.verdict])
+        is_hidden = brightness_changes and found.verdict != Verdict.TOO_LITTLE
+        return Finding(is_hidden, HIDDEN if is_hidden else REASONS[found.verdict])
     return Finding(
         True,
         f"a smooth field that dark and bright parts share explains {found.explained:.0%} +- "

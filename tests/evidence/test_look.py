@@ -36,7 +36,6 @@ def test_a_stack_without_defects_asks_for_no_correction():
 @pytest.mark.parametrize(
     ("defect", "steps"),
     [
-        ({"flicker": 0.06}, {"intensity_rescaling"}),
         ({"shift": 3.0}, {"registration_calculation", "registration_transformation"}),
         ({"curtaining": 0.04}, {"destriping"}),
         ({"uneven": 0.5}, {"resampling"}),
@@ -44,6 +43,13 @@ def test_a_stack_without_defects_asks_for_no_correction():
 )
 def test_a_single_defect_asks_for_its_correction_alone(defect, steps):
     assert found(sampled(**defect)) == steps
+
+
+def test_where_brightness_jumps_the_run_decides_about_a_background():
+    looked = look(sampled(flicker=0.06))
+    on = {name for name, finding in looked.items() if finding.is_found}
+    assert on == {"slice_check", "intensity_rescaling", "bkg_removal"}
+    assert "looks again in the run" in looked["bkg_removal"].reason
 
 
 def test_a_gain_that_drifts_asks_for_rescaling():
