@@ -233,10 +233,11 @@ method = "classes"              # a smooth field that dark and bright parts shar
 
     @property
     def _corrects_all(self) -> bool:
-        """Whether pixels outside the thresholds, but for fill, are corrected here."""
+        """True if pixels outside the thresholds, but for fill, are corrected here."""
         return self.outside == "correct" and self.method != "classes"
 
     def _levels(self, image: Array, spec: StackSpec) -> Arrays:
+        """Return the gray levels of a slice, under names of their own."""
         found = gray_levels(image, spec.source_dtype, is_integer=spec.is_integer)
         return {LEVELS + key: values for key, values in found.items()}
 
