@@ -81,8 +81,10 @@ def _are_flat(one: Array, other: Array) -> NDArray[np.bool_]:
     """Return where gray levels change least in both slices, of the cells with known neighbors."""
     steepness = _steepness(one) + _steepness(other)
     known = steepness[np.isfinite(steepness)]
-    limit = np.quantile(known, FLATTEST) if known.size else np.nan
-    return np.asarray(steepness <= limit)
+    if not known.size:
+        return np.zeros(one.shape, bool)
+    rank = int(FLATTEST * (known.size - 1))
+    return np.asarray(steepness <= np.partition(known, rank)[rank])
 
 
 def _steepness(cells: Array) -> Array:
