@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from pystack3d_dask.preview.preview import Preview
     from pystack3d_dask.preview.sweep import Sweep
     from pystack3d_dask.preview.widget import PreviewWidget
+    from pystack3d_dask.project.bad_content import BadContent
 
 
 class Pipeline:
@@ -95,7 +96,7 @@ class Pipeline:
         precision: Precision = "float32",
         keep: Sequence[Keep] = KEEP_ALL,
         bad_slices: Literal["fail", "keep", "drop", "interpolate"] = "fail",
-        bad_content: Literal["keep", "drop", "interpolate"] = "keep",
+        bad_content: BadContent = "keep",
         fingerprint: Literal["times", "content"] = "times",
         samples: Literal["luminance", "channels"] | None = None,
         voxel_size: Sequence[float] | None = None,
