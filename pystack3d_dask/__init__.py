@@ -8,7 +8,6 @@ with the first name that is used.
 
 import sys
 from importlib import import_module
-from typing import Any
 
 import lazy_loader
 
@@ -20,7 +19,7 @@ def _add_accessor() -> None:
         import_module("pystack3d_dask.lazy.accessor")
 
 
-def __getattr__(name: str) -> Any:
+def __getattr__(name: str) -> object:
     if name == "__version__":
         from importlib.metadata import version
 
