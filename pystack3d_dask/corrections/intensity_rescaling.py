@@ -78,7 +78,7 @@ anchor = "auto"                 # slow changes, too, where dark and bright parts
 # range_bins = [0, 255]         # by default the stack's, without fill values and outliers
 """
     nanoseconds: ClassVar[float] = 3.0
-    version: ClassVar[int] = 3
+    version: ClassVar[int] = 4
 
     method: Literal["histogram", "neighbors"] = "histogram"
     neighbors: int = 3

@@ -134,6 +134,13 @@ def test_fill_stays():
     assert error(found[given > 0], truth[given > 0].astype(float)) < 0.9
 
 
+def test_a_material_without_noise_is_no_fill():
+    truth = porous()
+    truth[truth < (PORE + SOLID) / 2] = PORE
+    given = brightened(truth, np.where(np.arange(24) % 7 == 3, 0.8, 1), np.zeros(24))
+    np.testing.assert_allclose(correct(STEP, given), truth, atol=1)
+
+
 @pytest.mark.parametrize("step", [STEP, ANCHORED], ids=["none", "auto"])
 @pytest.mark.parametrize("shape", [(1, 60, 60), (2, 60, 60), (5, 3, 60), (4, 1, 1), (6, 24, 24)])
 def test_what_cannot_be_judged_is_left_alone(shape, step):

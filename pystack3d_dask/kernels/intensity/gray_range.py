@@ -118,7 +118,7 @@ def gray_range(whole: Counted, slices: Callable[[], Iterable[Counted]]) -> GrayR
     for end in (0, -1):
         level = float(kept.levels[end])
         rest = _without(kept, level)
-        if _is_isolated(level, kept, rest) and _is_fill(level, slices()):
+        if _is_isolated(level, kept, rest) and _is_fill(level, end, slices()):
             fill.append(level)
             kept = rest
     low, high = _tails(kept)
@@ -181,16 +181,22 @@ def _is_isolated(level: float, found: Counted, rest: Counted) -> bool:
     return bool(near > 0 and not low - near <= level <= high + near and own > CROWDED * beside)
 
 
-def _is_fill(level: float, slices: Iterable[Counted]) -> bool:
-    """Return whether a level fills slices up that show something else beside it.
+def _is_fill(level: float, end: int, slices: Iterable[Counted]) -> bool:
+    """Return whether a level at an end, 0 or -1, fills slices up that show something else.
 
-    Of a noiseless image of two levels neither is fill.
+    Of a noiseless image of two levels neither is fill. Nor is a material without noise whose
+    brightness changes: fill has the same level in all slices.
     """
     filled, textured = 0, 0
     for each in slices:
-        own = each.counts[each.levels == level].sum()
-        rest = _without(each, level)
-        if own > LEAST_SHARE * each.counts.sum() and rest.counts.any():
+        own = float(each.levels[each.counts > 0][end])
+        rest = _without(each, own)
+        crowd = each.counts.sum() - rest.counts.sum()
+        if crowd <= LEAST_SHARE * each.counts.sum() or not rest.counts.any():
+            continue
+        if own == level:
             filled += 1
             textured += int(np.count_nonzero(rest.counts) > 2)
+        elif _is_isolated(own, each, rest):
+            return False
     return 2 * textured > filled
