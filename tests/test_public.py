@@ -100,19 +100,20 @@ def test_filters_in_python_are_those_of_a_parameter_file():
     np.testing.assert_array_equal(found, expected)
 
 
-def type_check(directory: Path, script: str) -> subprocess.CompletedProcess[str]:
+def type_check(script: Path, text: str) -> subprocess.CompletedProcess[str]:
     """Check a user's script as strictly as mypy can; most libraries are not looked into."""
-    (directory / "script.py").write_text(script)
-    settings = Path(__file__).parents[1] / "pyproject.toml"
-    command = [sys.executable, "-m", "mypy", "--config-file", settings, "--strict", "script.py"]
+    script.write_text(text)
+    directory, settings = script.parent, Path(__file__).parents[1] / "pyproject.toml"
+    command = [sys.executable, "-m", "mypy", "--config-file", settings, "--strict", script.name]
     return subprocess.run(command, cwd=directory, capture_output=True, text=True, check=False)
 
 
 def test_a_script_of_a_user_can_be_type_checked(tmp_path):
-    done = type_check(tmp_path, SCRIPT)
+    done = type_check(tmp_path / "script.py", SCRIPT)
     assert done.returncode == 0, done.stdout
-    for wrong, (right, expected) in MISTAKES.items():
+    for k, (wrong, (right, expected)) in enumerate(MISTAKES.items()):
         assert right in SCRIPT
-        done = type_check(tmp_path, SCRIPT.replace(right, wrong))
+        # each has a file of its own: mypy takes one of the same size and second for unchanged
+        done = type_check(tmp_path / f"mistake_{k}.py", SCRIPT.replace(right, wrong))
         assert done.returncode == 1
         assert expected in done.stdout, wrong
