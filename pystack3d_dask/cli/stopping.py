@@ -19,6 +19,7 @@ from typing import Any
 INTERRUPTED = 130  # exit status
 STOPPED = "interrupted: what was finished stays valid, the same command continues"
 PATIENCE = 4.0  # seconds that a command may take to put things in order
+RETRY = 0.02  # seconds until an interrupt that was lost comes again
 STDERR = 2
 CLEAR_LINE, SHOW_CURSOR = "\r\x1b[K", "\x1b[?25h"
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
@@ -29,6 +30,7 @@ class _Signals:
 
     orderly = 0  # how many contexts it is in that have something to put in order
     is_ending = False  # it was told to
+    was_lost = False  # the interrupt came where it cannot be passed on
 
 
 def listen() -> None:
@@ -81,12 +83,29 @@ def orderly() -> Iterator[None]:
 
 
 def _end_or_interrupt(*_: Any) -> None:
-    if _Signals.is_ending or not _Signals.orderly:
+    if (_Signals.is_ending and not _Signals.was_lost) or not _Signals.orderly:
         _end()
-    _Signals.is_ending = True
-    sys.unraisablehook = lambda _: None  # an interrupt may come where it cannot be passed on
-    threading.Thread(target=_end_later, daemon=True).start()
+    if not _Signals.is_ending:
+        threading.Thread(target=_end_later, daemon=True).start()
+    _Signals.is_ending, _Signals.was_lost = True, False
+    sys.unraisablehook = _interrupt_again
     raise KeyboardInterrupt
+
+
+def _interrupt_again(unraisable: Any) -> None:
+    """Interrupt once more, a little later: where an object is collected, nothing is passed on."""
+    if issubclass(unraisable.exc_type, KeyboardInterrupt):
+        _Signals.was_lost = True
+        threading.Thread(target=_interrupt_later, daemon=True).start()
+
+
+def _interrupt_later() -> None:
+    time.sleep(RETRY)
+    main = threading.main_thread().ident
+    if sys.platform == "win32" or main is None:
+        signal.raise_signal(signal.SIGINT)
+    else:
+        signal.pthread_kill(main, signal.SIGINT)  # which wakes it, if it waits
 
 
 def _end_later() -> None:

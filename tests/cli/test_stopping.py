@@ -145,6 +145,28 @@ main()
     assert (done.returncode, done.stderr) == (0, "")
 
 
+def test_an_interrupt_that_cannot_be_passed_on_comes_again():
+    script = """\
+import os, signal, threading
+from pystack3d_dask.cli.stopping import orderly, stoppable
+
+class Collected:
+    def __del__(self):
+        os.kill(os.getpid(), signal.SIGINT)
+
+with stoppable(), orderly():
+    Collected()
+    try:
+        threading.Event().wait(60)
+    except KeyboardInterrupt:
+        print("interrupted")
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, "interrupted\n", "")
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("command", COMMANDS)
 def test_ctrl_c_at_any_time_ends_a_command_and_the_next_one_goes_on(project, tmp_path, command):
