@@ -80,7 +80,9 @@ KNOWN: Mapping[str, Mapping[str, st.SearchStrategy[Any]]] = {
         "box_size_averaging": st.integers(1, 12),
         "mode": st.sampled_from(["constant", "edge", "symmetric", "reflect", "wrap"]),
         "cropping": st.booleans(),
-        "interpolation": st.sampled_from(["bilinear", "bilinear", "spline"]),
+        "interpolation": st.sampled_from(
+            ["bilinear", "linear", "catmull-rom", "cubic", "lanczos3", "whole", "spline"]
+        ),
         "nb_blocks": blocks,
     },
     "destriping": {

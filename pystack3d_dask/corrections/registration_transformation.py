@@ -29,6 +29,7 @@ from pystack3d_dask.kernels.registration.affine import (
     without_trend,
 )
 from pystack3d_dask.kernels.registration.inscribed_rectangle import largest_rectangle
+from pystack3d_dask.kernels.registration.interpolation import Mode, Scheme
 from pystack3d_dask.kernels.registration.stackreg import transform
 from pystack3d_dask.kernels.registration.warp import (
     clear_outside_piecewise,
@@ -36,7 +37,6 @@ from pystack3d_dask.kernels.registration.warp import (
     warp_affine,
     warp_piecewise,
 )
-from pystack3d_dask.kernels.registration.warp_arrays import Mode
 
 CALCULATION = RegistrationCalculation.name
 FARTHEST = 1e4  # pixels that a slice may drift against the one before
@@ -61,9 +61,12 @@ class RegistrationTransformation(ReportCharts, ReferenceLayout, Step):
         with or without these repeated, or the slice again.
     cropping : bool
         Keep the largest rectangle that every slice reaches.
-    interpolation : {"bilinear", "spline"}
-        Between pixels; "spline" is StackReg's own, cubic, for one block and mode
-        "constant".
+    interpolation : {"bilinear", "linear", "catmull-rom", "cubic", "lanczos3", "whole", "spline"}
+        Between pixels. "linear" and "bilinear" are the same; it blurs, and blurs most the
+        slices that are moved by half a pixel; "catmull-rom", "cubic" and "lanczos3" keep edges as
+        sharp as they are, and more of the noise; "whole" moves by whole pixels and changes no
+        value; see `kernels.registration.interpolation`. "spline" is StackReg's own, cubic, for one
+        block and mode "constant".
     nb_blocks : tuple of int, optional
         For parameter files of PyStack3D, which repeat it: that of registration_calculation.
 
@@ -87,6 +90,7 @@ class RegistrationTransformation(ReportCharts, ReferenceLayout, Step):
 # subpixel = false              # leave out movements of less than a pixel
 # mode = "constant"             # beyond the image; "edge", "symmetric", "reflect", "wrap"
 cropping = true                 # keep what every slice covers
+interpolation = "cubic"         # or "linear" (blurs), "catmull-rom", "lanczos3", "whole" pixels
 """
     only_moves: ClassVar[bool] = True
     nanoseconds: ClassVar[float] = 8.0
@@ -96,12 +100,12 @@ cropping = true                 # keep what every slice covers
     box_size_averaging: int | None = None
     mode: Mode = "constant"
     cropping: bool = False
-    interpolation: Literal["bilinear", "spline"] = "bilinear"
+    interpolation: Scheme | Literal["bilinear", "spline"] = "bilinear"
     nb_blocks: tuple[int, int] | None = None
 
     @property
     def devices(self) -> tuple[str, ...]:
-        return ("cpu", "gpu") if self.interpolation == "bilinear" else ("cpu",)
+        return ("cpu",) if self.interpolation == "spline" else ("cpu", "gpu")
 
     @property
     def needs(self) -> tuple[str, ...]:
@@ -189,7 +193,10 @@ cropping = true                 # keep what every slice covers
         return spec.region.with_z(out.start[0], out.stop[0])
 
     def scratch_bytes(self, region: Region, spec: StackSpec) -> int:
-        return 8 * spec.shape[1] * spec.shape[2] if self.interpolation == "spline" else 0
+        pixels = spec.shape[1] * spec.shape[2]
+        if self.interpolation == "cubic":
+            return 2 * spec.arithmetic.itemsize * pixels
+        return 8 * pixels if self.interpolation == "spline" else 0
 
     def apply(self, block: Block, fitted: Arrays | None = None) -> tuple[Array, Arrays]:
         fit = known(fitted)
@@ -242,14 +249,21 @@ cropping = true                 # keep what every slice covers
 
     def _warp(self, image: Array, z: int, fit: Arrays, kept: Region, warped: Array) -> None:
         corner = kept.start[1:]
-        if "points" in fit:
-            places = fit["xs"], fit["ys"], fit["points"][z]
-            warp_piecewise(image, *places, self.mode, warped, corner)
-        elif self.interpolation == "spline":
+        if self.interpolation == "spline":
             _, rows, columns = kept.slices
             warped[:] = transform(image, fit["matrices"][z, 0])[rows, columns]
+        elif "points" in fit:
+            places = fit["xs"], fit["ys"], fit["points"][z]
+            warp_piecewise(image, *places, self.mode, warped, corner, self._scheme)
         else:
-            warp_affine(image, fit["matrices"][z, 0], self.mode, warped, corner)
+            matrix = fit["matrices"][z, 0]
+            warp_affine(image, matrix, self.mode, warped, corner, self._scheme)
+
+    @property
+    def _scheme(self) -> Scheme:
+        if self.interpolation == "bilinear" or self.interpolation == "spline":
+            return "linear"
+        return self.interpolation
 
     def _kept(self, spec: StackSpec, fitted: Arrays) -> Region:
         """Return the part of the image that is left."""

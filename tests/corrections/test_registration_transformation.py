@@ -201,6 +201,32 @@ def test_a_crop_between_gives_what_a_crop_behind_gives(grid):
     np.testing.assert_allclose(between[common], behind[common], atol=1e-2)
 
 
+@pytest.mark.parametrize("interpolation", ["catmull-rom", "cubic", "lanczos3"])
+@pytest.mark.parametrize("grid", [(1, 1), (2, 2)])
+def test_wider_interpolation_is_nearer_to_the_truth(interpolation, grid):
+    poses = [np.eye(3), turned(1.0, (30, 30), (1.3, -0.6))]
+    images = posed(poses, SHAPE)
+    blocks = grid[0] * grid[1]
+    fit = fit_of(np.repeat(np.array(poses)[:, None], blocks, axis=1), grid)
+    inner = (1, slice(6, -6), slice(6, -6))
+    linear, wide = (
+        np.abs(transformed(fit, images=images, interpolation=each)[inner] - images[0][inner[1:]])
+        for each in ("linear", interpolation)
+    )
+    assert wide.mean() < 0.8 * linear.mean()
+
+
+def test_whole_pixels_keep_their_values():
+    found = transformed(fit_of_shifts(SHIFTS * 1.05), interpolation="whole")
+    np.testing.assert_array_equal(found, shifted(shifts=SHIFTS))
+
+
+def test_bilinear_is_linear():
+    fit = fit_of(np.array([np.eye(3), turned(1.0, (30, 30), (1.3, -0.6))])[:, None])
+    found = transformed(fit, images=IMAGES[:2], interpolation="linear")
+    np.testing.assert_array_equal(found, transformed(fit, images=IMAGES[:2]))
+
+
 def test_splines_are_an_alternative():
     poses = [np.eye(3), turned(1.0, (30, 30), (1.3, -0.6))]
     images = posed(poses, SHAPE)

@@ -110,7 +110,7 @@ def test_every_table_has_the_parameters_that_are_documented(make_project):
         "transformation": "TRANSLATION",
         "method": "phase",
     }
-    assert found["registration_transformation"] == {"cropping": True}
+    assert found["registration_transformation"] == {"cropping": True, "interpolation": "cubic"}
     gabor = {"name": "Gabor", "noise_level": 1, "sigma": [1, 30], "theta": 0}
     assert found["destriping"] == {"filters": [gabor], "maxit": 100, "cvg_threshold": 1e-2}
     policy = "slice_{slice_nb}_z={z_coord}um.tif"

@@ -1,4 +1,4 @@
-"""Resampling a slice under a transformation, bilinearly."""
+"""Resampling a slice under a transformation."""
 
 from __future__ import annotations
 
@@ -7,20 +7,35 @@ import numpy as np
 from pystack3d_dask.core.typing import Array
 from pystack3d_dask.kernels.backend import namespace
 from pystack3d_dask.kernels.jit import compiled
-from pystack3d_dask.kernels.registration.warp_arrays import (
+from pystack3d_dask.kernels.registration.interpolation import (
     CLOSE,
     FAR,
+    MODES,
+    SCHEMES,
     Mode,
+    Scheme,
+    between_four,
+    is_inside,
+    spline_coefficients,
+    taps,
+    value_at,
+    weigh,
+)
+from pystack3d_dask.kernels.registration.warp_arrays import (
     warp_affine_on_arrays,
     warp_piecewise_on_arrays,
 )
 
 ROUNDING = 1e-9  # of the mean: deviations up to this are those of a constant image
-MODES: dict[Mode, int] = {"constant": 0, "edge": 1, "symmetric": 2, "reflect": 3, "wrap": 4}
 
 
 def warp_affine(
-    image: Array, matrix: Array, mode: Mode, out: Array, corner: tuple[int, int]
+    image: Array,
+    matrix: Array,
+    mode: Mode,
+    out: Array,
+    corner: tuple[int, int],
+    scheme: Scheme = "linear",
 ) -> None:
     """Resample an image under one transformation.
 
@@ -38,17 +53,28 @@ def warp_affine(
         Of the same kind as the image. Filled with a part of the output.
     corner : tuple of int
         Row and column, in the output, of that part.
+    scheme : {"linear", "catmull-rom", "cubic", "lanczos3", "whole"}
+        What lies between pixels, see `kernels.registration.interpolation`.
     """
     matrix = _rounded(matrix)
+    is_shift = bool((matrix[:2, :2] == np.eye(2)).all())
+    if is_shift and scheme == "whole":
+        # the same whole shift for all pixels, whatever their sums round to
+        matrix[:2, 2] = np.floor(matrix[:2, 2] + 0.5)
+    if is_shift and not (matrix[:2, 2] % 1).any():
+        scheme = "linear"  # all schemes copy pixels, this one without looking around
     if namespace(image) is not np:
-        warp_affine_on_arrays(image, matrix, mode, out, corner)
+        warp_affine_on_arrays(image, matrix, mode, out, corner, scheme)
         return
+    if scheme == "cubic":
+        image = spline_coefficients(image, mode, out.dtype)
     dx, dy = matrix[:2, 2]
-    reach = FAR * min(image.shape)
-    if (matrix[:2, :2] == np.eye(2)).all() and max(abs(dx), abs(dy)) < reach:
+    if not is_shift or max(abs(dx), abs(dy)) >= FAR * min(image.shape):
+        _warp_affine(image, matrix, MODES[mode], SCHEMES[scheme], out, *corner)
+    elif scheme == "linear":
         _warp_shift(image, dy, dx, MODES[mode], out, *corner)
     else:
-        _warp_affine(image, matrix, MODES[mode], out, *corner)
+        _warp_shift_wide(image, dy, dx, MODES[mode], SCHEMES[scheme], out, *corner)
 
 
 def warp_piecewise(
@@ -59,6 +85,7 @@ def warp_piecewise(
     mode: Mode,
     out: Array,
     corner: tuple[int, int],
+    scheme: Scheme = "linear",
 ) -> None:
     """Resample an image under a transformation that is affine in triangles.
 
@@ -72,13 +99,15 @@ def warp_piecewise(
     points : ndarray, shape (len(ys), len(xs), 2)
         Where each control point lies in the input, as (x, y). Each cell of the grid is
         two triangles, cut from its top right to its bottom left corner.
-    mode, out, corner
+    mode, out, corner, scheme
         As for `warp_affine`.
     """
     if namespace(image) is not np:
-        warp_piecewise_on_arrays(image, xs, ys, points, mode, out, corner)
+        warp_piecewise_on_arrays(image, xs, ys, points, mode, out, corner, scheme)
         return
-    _warp_piecewise(image, xs, ys, points, MODES[mode], out, *corner)
+    if scheme == "cubic":
+        image = spline_coefficients(image, mode, out.dtype)
+    _warp_piecewise(image, xs, ys, points, MODES[mode], SCHEMES[scheme], out, *corner)
 
 
 def aligned_correlation(reference: Array, image: Array, matrix: Array) -> float:
@@ -125,51 +154,10 @@ def _rounded(matrix: Array) -> Array:
 
 
 @compiled()
-def _folded(k: int, count: int, mode: int) -> int:
-    """Return the index of the pixel that stands for one outside."""
-    if 0 <= k < count:
-        return k
-    if mode == 4:
-        return k % count
-    if mode == 2:
-        k %= 2 * count
-        return k if k < count else 2 * count - 1 - k
-    if mode == 3 and count > 1:
-        k %= 2 * count - 2
-        return k if k < count else 2 * count - 2 - k
-    return 0 if k < 0 else count - 1
-
-
-@compiled()
-def _is_inside(y: float, x: float, rows: int, columns: int) -> bool:
-    return -CLOSE <= y <= rows - 1 + CLOSE and -CLOSE <= x <= columns - 1 + CLOSE
-
-
-@compiled()
 def _whole(position: float) -> float:
     """Return a coordinate that is whole but for rounding made whole."""
     whole = np.rint(position)
     return float(whole) if abs(position - whole) < CLOSE else position
-
-
-@compiled()
-def _sample(image: Array, y: float, x: float, mode: int) -> float:
-    rows, columns = image.shape
-    if mode == 0 and not _is_inside(y, x, rows, columns):
-        return 0.0
-    # a coordinate far outside need not fit into an integer
-    y = min(max(y, -FAR * rows), FAR * rows)
-    x = min(max(x, -FAR * columns), FAR * columns)
-    top, left = int(np.floor(y)), int(np.floor(x))
-    v, u = y - top, x - left
-    bottom, right = top + 1, left + 1
-    if top < 0 or left < 0 or bottom >= rows or right >= columns:
-        top, bottom = _folded(top, rows, mode), _folded(bottom, rows, mode)
-        left, right = _folded(left, columns, mode), _folded(right, columns, mode)
-    upper = (1 - u) * image[top, left] + u * image[top, right]
-    lower = (1 - u) * image[bottom, left] + u * image[bottom, right]
-    value: float = (1 - v) * upper + v * lower
-    return value
 
 
 @compiled()
@@ -188,7 +176,7 @@ def _warp_shift(
         is_inside = 0 <= y < rows - 1
         edge = first if is_inside else stop
         for column in range(left, edge):
-            line[column - left] = _sample(image, row + dy, column + dx, mode)
+            line[column - left] = between_four(image, row + dy, column + dx, mode)
         if is_inside:
             upper, lower = image[y], image[y + 1]
             for column in range(first, last):
@@ -197,16 +185,55 @@ def _warp_shift(
                 other = (1 - u) * lower[k] + u * lower[k + 1]
                 line[column - left] = (1 - v) * one + v * other
             for column in range(last, stop):
-                line[column - left] = _sample(image, row + dy, column + dx, mode)
+                line[column - left] = between_four(image, row + dy, column + dx, mode)
 
 
 @compiled()
-def _warp_affine(image: Array, matrix: Array, mode: int, out: Array, top: int, left: int) -> None:
+def _warp_shift_wide(
+    image: Array, dy: float, dx: float, mode: int, scheme: int, out: Array, top: int, left: int
+) -> None:
+    """Fill ``out`` as `_warp_affine` does, along columns and then along rows."""
+    rows, columns = image.shape
+    count = taps(scheme)
+    before, after = count // 2 - 1, count // 2
+    below, beside = int(np.floor(dy)), int(np.floor(dx))
+    down, across = np.empty(count, out.dtype), np.empty(count, out.dtype)
+    weigh(scheme, dy - below, down)
+    weigh(scheme, dx - beside, across)
+    stop = left + out.shape[1]
+    first = min(max(left, before - beside), stop)
+    last = max(min(stop, columns - after - beside), first)
+    mixed = np.empty(last - first + count - 1, out.dtype)
+    for row in range(top, top + out.shape[0]):
+        line, y = out[row - top], row + below
+        has_rows = before <= y < rows - after
+        edge = first if has_rows else stop
+        for column in range(left, edge):
+            line[column - left] = value_at(image, row + dy, column + dx, mode, scheme)
+        if has_rows:
+            mixed[:] = 0
+            start = first + beside - before
+            for j in range(count):
+                pixels = image[y - before + j, start : start + mixed.size]
+                for k in range(mixed.size):
+                    mixed[k] += down[j] * pixels[k]
+            line[first - left : last - left] = 0
+            for i in range(count):
+                for k in range(last - first):
+                    line[first - left + k] += across[i] * mixed[k + i]
+            for column in range(last, stop):
+                line[column - left] = value_at(image, row + dy, column + dx, mode, scheme)
+
+
+@compiled()
+def _warp_affine(
+    image: Array, matrix: Array, mode: int, scheme: int, out: Array, top: int, left: int
+) -> None:
     for row in range(top, top + out.shape[0]):
         for column in range(left, left + out.shape[1]):
             x = matrix[0, 0] * column + matrix[0, 1] * row + matrix[0, 2]
             y = matrix[1, 0] * column + matrix[1, 1] * row + matrix[1, 2]
-            out[row - top, column - left] = _sample(image, y, x, mode)
+            out[row - top, column - left] = value_at(image, y, x, mode, scheme)
 
 
 @compiled()
@@ -216,6 +243,7 @@ def _warp_piecewise(
     ys: Array,
     points: Array,
     mode: int,
+    scheme: int,
     out: Array,
     top: int,
     left: int,
@@ -224,7 +252,8 @@ def _warp_piecewise(
         for column in range(left, left + out.shape[1]):
             x, y = _piecewise(xs, ys, points, row, column)
             # sums of shares of corners fall short of whole shifts, and of gray levels then
-            out[row - top, column - left] = _sample(image, _whole(y), _whole(x), mode)
+            place = _whole(y), _whole(x)
+            out[row - top, column - left] = value_at(image, *place, mode, scheme)
 
 
 @compiled()
@@ -265,7 +294,7 @@ def _sums(
             y = matrix[1, 0] * column + matrix[1, 1] * row + matrix[1, 2]
             if 0 <= x <= columns - 1 and 0 <= y <= rows - 1:
                 one = np.float64(reference[row, column]) - middle
-                other = _sample(image, y, x, 1) - image_middle
+                other = between_four(image, y, x, 1) - image_middle
                 count += 1
                 a += one
                 b += other
@@ -308,4 +337,4 @@ def clear_outside_piecewise(valid: Array, xs: Array, ys: Array, points: Array) -
         for column in range(columns):
             if valid[row, column]:
                 x, y = _piecewise(xs, ys, points, row, column)
-                valid[row, column] = _is_inside(y, x, rows, columns)
+                valid[row, column] = is_inside(y, x, rows, columns)

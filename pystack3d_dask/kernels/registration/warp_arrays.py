@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
 from pystack3d_dask.core.typing import Array
 from pystack3d_dask.kernels.backend import namespace
-
-Mode = Literal["constant", "edge", "symmetric", "reflect", "wrap"]
-
-FAR = 9.0  # sizes of the image: how far outside a coordinate may lie
-CLOSE = 1e-6  # pixels: nearer to a whole shift, or to the edge of the image, counts as there
+from pystack3d_dask.kernels.registration.interpolation import CLOSE, Mode, Scheme
+from pystack3d_dask.kernels.registration.interpolation_arrays import values_at
 
 
 def warp_affine_on_arrays(
-    image: Any, matrix: Array, mode: Mode, out: Any, corner: tuple[int, int]
+    image: Any,
+    matrix: Array,
+    mode: Mode,
+    out: Any,
+    corner: tuple[int, int],
+    scheme: Scheme = "linear",
 ) -> None:
     """Resample an image under one transformation, like `warp.warp_affine`.
 
@@ -26,7 +28,7 @@ def warp_affine_on_arrays(
         Of numpy or cupy.
     matrix : ndarray of float64, shape (3, 3)
         Of numpy.
-    mode, out, corner
+    mode, out, corner, scheme
         As there; ``out`` is of the same kind as the image.
     """
     row, column = _positions(out, corner)
@@ -34,7 +36,7 @@ def warp_affine_on_arrays(
     y, x = yy * row + y0, xx * column + x0
     # without a turn both stay a row and a column, which is a quarter of the memory
     y, x = (y + yx * column if yx else y), (x + xy * row if xy else x)
-    out[:] = _sample(image, y, x, mode)
+    out[:] = values_at(image, y, x, mode, scheme, out.dtype)
 
 
 def warp_piecewise_on_arrays(
@@ -45,6 +47,7 @@ def warp_piecewise_on_arrays(
     mode: Mode,
     out: Any,
     corner: tuple[int, int],
+    scheme: Scheme = "linear",
 ) -> None:
     """Resample an image, as `pystack3d_dask.kernels.registration.warp.warp_piecewise` does.
 
@@ -54,7 +57,7 @@ def warp_piecewise_on_arrays(
         Of numpy or cupy.
     xs, ys, points : ndarray
         Of numpy, as there.
-    mode, out, corner
+    mode, out, corner, scheme
         As there; ``out`` is of the same kind as the image.
     """
     xp = namespace(image)
@@ -71,7 +74,7 @@ def warp_piecewise_on_arrays(
     found = xp.where(is_upper[..., None], upper, lower)
     whole = xp.rint(found)
     found = xp.where(xp.abs(found - whole) < CLOSE, whole, found)
-    out[:] = _sample(image, found[..., 1], found[..., 0], mode)
+    out[:] = values_at(image, found[..., 1], found[..., 0], mode, scheme, out.dtype)
 
 
 def _positions(out: Any, corner: tuple[int, int]) -> tuple[Any, Any]:
@@ -90,30 +93,3 @@ def _cells(positions: Any, edges: Array) -> tuple[Any, Any]:
     there = xp.asarray(edges)
     cell = (xp.searchsorted(there, positions, side="right") - 1).clip(0, len(edges) - 2)
     return cell, (positions - there[cell]) / (there[cell + 1] - there[cell])
-
-
-def _sample(image: Any, y: Any, x: Any, mode: Mode) -> Any:
-    xp, (rows, columns) = namespace(image), image.shape
-    is_outside = (y < -CLOSE) | (y > rows - 1 + CLOSE) | (x < -CLOSE) | (x > columns - 1 + CLOSE)
-    y, x = y.clip(-FAR * rows, FAR * rows), x.clip(-FAR * columns, FAR * columns)
-    top, left = xp.floor(y), xp.floor(x)
-    v, u = y - top, x - left
-    first_row, next_row = (_folded(k.astype(np.int64), rows, mode) for k in (top, top + 1))
-    first, following = (_folded(k.astype(np.int64), columns, mode) for k in (left, left + 1))
-    upper = (1 - u) * image[first_row, first] + u * image[first_row, following]
-    lower = (1 - u) * image[next_row, first] + u * image[next_row, following]
-    value = (1 - v) * upper + v * lower
-    return xp.where(is_outside, 0.0, value) if mode == "constant" else value
-
-
-def _folded(k: Any, count: int, mode: Mode) -> Any:
-    """Return the indices of the pixels that stand for those outside."""
-    if mode == "wrap":
-        return k % count
-    if mode == "symmetric":
-        k = k % (2 * count)
-        return namespace(k).minimum(k, 2 * count - 1 - k)
-    if mode == "reflect" and count > 1:
-        k = k % (2 * count - 2)
-        return namespace(k).minimum(k, 2 * count - 2 - k)
-    return k.clip(0, count - 1)
