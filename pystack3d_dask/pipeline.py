@@ -44,6 +44,9 @@ class Pipeline:
     precision : {"float32", "source"}
         Whether values stay float32 between corrections, or are truncated to the type of the
         acquisition after each, as PyStack3D does.
+    dither : bool
+        Whether noise of one gray level is added before the result is rounded to integers: where
+        contrast was raised, by less than two, no gray levels stay empty then; means are exact.
     keep : sequence of {"ingested", "intermediates"}
         What stays on disk between passes after a run that was completed.
     bad_slices : {"fail", "keep", "drop", "interpolate"}
@@ -94,6 +97,7 @@ class Pipeline:
         ind_min: int = 0,
         ind_max: int | None = None,
         precision: Precision = "float32",
+        dither: bool = False,
         keep: Sequence[Keep] = KEEP_ALL,
         bad_slices: Literal["fail", "keep", "drop", "interpolate"] = "fail",
         bad_content: BadContent = "keep",
@@ -110,6 +114,7 @@ class Pipeline:
             "ind_min": (ind_min, 0),
             "ind_max": (ind_max, None),
             "precision": (precision, "float32"),
+            "dither": (dither, False),
             "keep": (keep, KEEP_ALL),
             "bad_slices": (bad_slices, "fail"),
             "bad_content": (bad_content, "keep"),

@@ -44,6 +44,11 @@ def short(value: float, digits: int = 3) -> str:
     return f"{value:.0f}" if "e+" in rounded and abs(value) < 1e9 else rounded
 
 
+def percent(share: float) -> str:
+    """Return a share as percent, with two digits where it is small."""
+    return f"{100 * share:.2g} %" if share < 0.1 else f"{100 * share:.0f} %"
+
+
 def duration(seconds: float) -> str:
     """Return a time for people to read, in seconds, minutes or hours."""
     if seconds < 90:

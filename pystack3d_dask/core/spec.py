@@ -127,6 +127,8 @@ class StackSpec:
     precision : {"float32", "source"}
         Whether values stay float32 between steps, or are truncated to
         ``source_dtype`` after each one.
+    dither : bool
+        Whether noise of a gray level is added before values are rounded in the end.
     z : tuple of float, optional
         Position of each slice in micrometers; None when unknown.
     z_metadata : tuple of float, optional
@@ -156,6 +158,7 @@ class StackSpec:
     dtype: np.dtype[Any]
     source_dtype: np.dtype[Any]
     precision: Precision = "float32"
+    dither: bool = False
     z: tuple[float, ...] | None = None
     z_metadata: tuple[float, ...] | None = None
     names: tuple[str, ...] | None = None

@@ -20,9 +20,11 @@ from pystack3d_dask.core.spec import Region
 from pystack3d_dask.core.stack_fit import stack_fit
 from pystack3d_dask.core.typing import Array, Arrays
 from pystack3d_dask.engine.clipping import clipping
+from pystack3d_dask.engine.empty_levels import empty_levels
 from pystack3d_dask.errors import StackError
 from pystack3d_dask.kernels.backend import NoRoomError, Send, namespace, to_host
 from pystack3d_dask.kernels.casting import cast, cast_measured, repair
+from pystack3d_dask.kernels.dither import dithered
 
 LOG = logging.getLogger("pystack3d_dask")
 Result = TypeVar("Result")
@@ -87,7 +89,9 @@ def run_block(
             frame = block if level == work.end else chain.levels[level].region
             for z in wanted[level].owned:
                 image = stream.take(level, frame.with_z(z, z + 1))[0]
-                emit(level, z, deliver(stream.stored(level, z, image)))
+                image = deliver(stream.stored(level, z, image))
+                stream.measure_levels(level, z, image)
+                emit(level, z, image)
         for gather in work.gathers:
             found = _summarize(stream, gather, wanted[gather.index].owned, partials or {})
             report.summaries[chain.steps[gather.index].name].update(found)
@@ -161,7 +165,12 @@ class _Stream:
         spec, dtype = self.chain.levels[level], self.chain.result_dtype
         if not self.work.finishes or level != self.work.end or spec.dtype == dtype:
             return image
-        cast = partial(cast_measured, dtype=dtype, precision=spec.precision)
+
+        def cast(image: Any) -> tuple[Any, Array, Array]:
+            if spec.dither and dtype.kind in "iu":
+                image = dithered(image, z, self._region.start[1:])
+            return cast_measured(image, dtype, spec.precision)
+
         if namespace(image) is np:
             stored, before, after = cast(image)
         else:
@@ -171,6 +180,11 @@ class _Stream:
             own["cast"] = after
             own |= clipping(image, stored, before, spec.precision)
         return stored
+
+    def measure_levels(self, level: int, z: int, image: Any) -> None:
+        """Note how a slice of the result uses the gray levels of its type."""
+        if self.work.finishes and level == self.work.end and level in self._measured:
+            self.figures[level][z] |= empty_levels(image)
 
     def forget(self, rest: Region) -> None:
         """Drop the slices that the ``rest`` of the block does not need."""
@@ -288,6 +302,7 @@ class _Stream:
                 own = {name: array[offset] for name, array in figures.items()}
                 image, own["raw"], own["cast"] = cast_measured(raw, spec.dtype, spec.precision)
                 own |= clipping(raw, image, own["raw"], spec.precision)
+                own |= empty_levels(image) if level == 0 else {}
                 self.figures.setdefault(level, {})[z] = own
             else:
                 image = cast(raw, spec.dtype, spec.precision)

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from pystack3d_dask.core.chain import Chain
+from pystack3d_dask.core.formatting import percent
 from pystack3d_dask.core.typing import Array, Arrays
 
 LEAST = 0.001  # of the pixels of the stack: less is noise
@@ -62,13 +63,9 @@ def _remark(
         f"{_origin(chain, level, end, limit, figures)}: values "
         f"{('below', 'above')[end]} the range of {limits.dtype} were clipped by the "
         f"{'final cast' if spec.precision == 'float32' else 'cast after the step'}: "
-        f"{_percent(total)} of the pixels are at {limit} that were not, in {where}; the most, "
-        f"{_percent(float(shares[worst]))}, in {spec.listed([worst])}"
+        f"{percent(total)} of the pixels are at {limit} that were not, in {where}; the most, "
+        f"{percent(float(shares[worst]))}, in {spec.listed([worst])}"
     )
-
-
-def _percent(share: float) -> str:
-    return f"{100 * share:.2g} %" if share < 0.1 else f"{100 * share:.0f} %"
 
 
 def _origin(chain: Chain, level: int, end: int, limit: int, figures: Sequence[Arrays]) -> str:

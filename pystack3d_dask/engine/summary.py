@@ -19,6 +19,7 @@ from pystack3d_dask.core.stack_fit import stack_fit
 from pystack3d_dask.core.traits import FindsBadSlices
 from pystack3d_dask.core.typing import Array, Arrays
 from pystack3d_dask.engine.clipped import clipped_remarks
+from pystack3d_dask.engine.empty_levels import empty_remarks
 from pystack3d_dask.io.wrappers.mended import acquisition
 from pystack3d_dask.io.zarr.arrays import load_arrays, save_arrays
 from pystack3d_dask.io.zarr.chunk import replacing
@@ -222,7 +223,8 @@ def remarks(project: Project) -> list[str]:
                 texts = stack_fit(step).remarks(chain.fits[step.name], spec)
                 found.update(dict.fromkeys(where + text for text in texts))
         own = [{name: values[index] for name, values in known.items()} for known in figures]
-        found.update(dict.fromkeys(where + text for text in clipped_remarks(chain, own)))
+        for remarks in (clipped_remarks, empty_remarks):
+            found.update(dict.fromkeys(where + text for text in remarks(chain, own)))
     return list(found)
 
 
@@ -250,6 +252,7 @@ def write_summary(project: Project, summary: RunSummary) -> None:
         },
         "parameters": dict(project.parameters or {}),
         "precision": project.precision,
+        "dither": project.dither,
         "steps": [{"name": step.name, **step.parameters()} for step in project.steps],
         "result": str(summary.result.name),
         "seconds": summary.seconds,

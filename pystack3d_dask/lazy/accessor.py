@@ -36,8 +36,8 @@ class Stack3D:
 
         return correct(self._stack, correction, fit)
 
-    def to_source_type(self) -> xr.DataArray:
+    def to_source_type(self, *, dither: bool = False) -> xr.DataArray:
         """Round and clip to the type of the acquisition; see `pystack3d_dask.to_source_type`."""
         from pystack3d_dask.lazy.corrections import to_source_type
 
-        return to_source_type(self._stack)
+        return to_source_type(self._stack, dither=dither)

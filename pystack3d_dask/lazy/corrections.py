@@ -33,7 +33,9 @@ from pystack3d_dask.io.ome.image import open_result as open_result_at
 from pystack3d_dask.io.source import Source
 from pystack3d_dask.io.sources import open_source
 from pystack3d_dask.io.wrappers.scaled import Scaled, check_voxel_size
+from pystack3d_dask.kernels.backend import namespace
 from pystack3d_dask.kernels.casting import cast
+from pystack3d_dask.kernels.dither import dithered
 from pystack3d_dask.lazy.arrays import correct_array, fit_chain, lazy_source
 from pystack3d_dask.project.config import build_step, checked_step
 from pystack3d_dask.project.project import borrowed_fits, check_steps, handed_out
@@ -168,13 +170,15 @@ def open_result(directory: str | Path, level: int = 0) -> xr.DataArray:
     return open_result_at(Path(directory) / "process" / "result.zarr", level)
 
 
-def to_source_type(stack: xr.DataArray) -> xr.DataArray:
+def to_source_type(stack: xr.DataArray, *, dither: bool = False) -> xr.DataArray:
     """Round and clip corrected values to the type of the acquisition.
 
     Parameters
     ----------
     stack : DataArray
         What `correct` returned; it stays as it is.
+    dither : bool
+        Whether noise of one gray level is added before values are rounded to integers.
 
     Returns
     -------
@@ -182,7 +186,19 @@ def to_source_type(stack: xr.DataArray) -> xr.DataArray:
         Lazy; halves are rounded to even numbers, as NumPy does.
     """
     dtype = _source_type(stack)
-    return stack.copy(data=da.asarray(stack.data).map_blocks(cast, dtype, "float32", dtype=dtype))
+    values = da.asarray(stack.data)
+    if dither and dtype.kind in "iu" and values.dtype.kind == "f":
+        values = values.map_blocks(_dithered, dtype=values.dtype)
+    return stack.copy(data=values.map_blocks(cast, dtype, "float32", dtype=dtype))
+
+
+def _dithered(block: Any, block_info: Any = None) -> Any:
+    """Return a block of a stack, of one or several channels, with noise in every slice."""
+    *_, first, top, left = (start for start, _ in block_info[0]["array-location"])
+    out = namespace(block).empty_like(block)
+    for place in np.ndindex(block.shape[:-2]):
+        out[place] = dithered(block[place], first + place[-1], (top, left))
+    return out
 
 
 def fit(stack: xr.DataArray, correction: Step) -> Fit:

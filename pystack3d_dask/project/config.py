@@ -158,12 +158,16 @@ def make_project(
         source, found = mended_slices(source, settings, workspace, problems)
         checked = _checked(built, source, settings, unread)
     problems += checked
+    if settings.dither and settings.precision == "source":
+        message = 'true is for precision = "float32"; "source" truncates after each correction'
+        problems.append(Problem("dither", message))
     if _errors(problems) or source is None or directory is None:
         raise _refusal(_errors(problems), origin, directory)
     project = Project(
         source=source,
         steps=tuple(built),
         precision=settings.precision,
+        dither=settings.dither,
         directory=directory,
         keep=settings.keep,
         workers=settings.nproc,

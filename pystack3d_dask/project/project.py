@@ -35,6 +35,8 @@ class Project:
     precision : {"float32", "source"}
         Whether values stay float32 between steps, or are truncated to the type of the
         acquisition after each, as PyStack3D does.
+    dither : bool
+        Whether noise of a gray level is added before the result is rounded to integers.
     directory : Path, optional
         The project; results go to ``process`` in it. Without one it can be planned
         and used lazily, not run.
@@ -65,6 +67,7 @@ class Project:
     source: Source
     steps: tuple[Step, ...]
     precision: Precision = "float32"
+    dither: bool = False
     directory: Path | None = None
     keep: tuple[Keep, ...] = KEEP_ALL
     workers: int | None = None
@@ -95,7 +98,7 @@ class Project:
         given = self.voxel_size
         if given is not None:  # the same slices lie elsewhere where others before them are gone
             given = (*given, *(self.source.specs[0].z or ())[:1])
-        return Tokens(self.source.fingerprint, self.precision, self.steps, given)
+        return Tokens(self.source.fingerprint, self.precision, self.steps, given, self.dither)
 
     def chains(self, fits: Mapping[str, Sequence[Arrays]] | None = None) -> tuple[Chain, ...]:
         """Return the chain of each channel, with the fits given per step and channel."""
@@ -103,7 +106,7 @@ class Project:
         return tuple(
             Chain(
                 self.steps,
-                replace(spec, precision=self.precision),
+                replace(spec, precision=self.precision, dither=self.dither),
                 {name: by_channel[index] for name, by_channel in fits.items()},
                 borrowed_fits(self.steps, self.source.channels, index),
             )

@@ -69,6 +69,8 @@ class Tokens:
         Precision of the chain.
     steps : tuple of Step
         The chain.
+    dither : bool
+        Whether noise is added before the result is rounded; it decides only that.
     voxel_size : tuple of float, optional
         The size of voxels, if one was given, and where the first slice lies, if that is known.
         It decides the values of steps that measure in micrometers, and the result, which tells
@@ -79,6 +81,7 @@ class Tokens:
     precision: Precision
     steps: tuple[Step, ...]
     voxel_size: tuple[float, ...] | None = None
+    dither: bool = False
 
     @cached_property
     def levels(self) -> tuple[str, ...]:
@@ -88,6 +91,8 @@ class Tokens:
             tokens.append(digest(tokens[-1], self._step(step)))
         if self.voxel_size is not None:
             tokens[-1] = digest(tokens[-1], self.voxel_size)
+        if self.dither:
+            tokens[-1] = digest(tokens[-1], "dither")
         return tuple(tokens)
 
     def fit(self, index: int) -> str:

@@ -25,6 +25,7 @@ class Settings(BaseModel):
     project_dir: str | None = None
     history: tuple[str, ...] = ()
     precision: Precision = "float32"
+    dither: bool = False
     keep: tuple[Keep, ...] = KEEP_ALL
     bad_slices: Literal["fail", "keep", "drop", "interpolate"] = "fail"
     bad_content: BadContent = "keep"

@@ -36,6 +36,7 @@ process_steps = [
 
 # nproc = 4                     # worker processes; by default one for each core allowed
 # precision = "float32"         # "source" truncates after each step, as PyStack3D does
+# dither = false                # true: noise of one gray level, so that rounding leaves no gaps
 # keep = ["ingested", "intermediates"]   # what stays on disk after a run
 # bad_slices = "fail"           # slices that cannot be read; "keep": blank, "interpolate", "drop"
 # bad_content = "keep"          # slices that show something wrong; "interpolate", "drop"
