@@ -20,6 +20,7 @@ from pystack3d_dask.errors import Problem
 from pystack3d_dask.kernels.backend import namespace
 from pystack3d_dask.kernels.destriping.noise_model import Filter
 from pystack3d_dask.kernels.destriping.wavelets import WaveletDecomposition, remove_stripes
+from pystack3d_dask.kernels.intensity.gray_range import fill_of_slice, filled_up, keep_fill
 
 if TYPE_CHECKING:
     from pystack3d_dask.kernels.destriping.vsnr import Solution
@@ -66,7 +67,9 @@ class Destriping(ReportCharts, Step):
 
     Notes
     -----
-    A slice of a single gray level is not changed. VSNR keeps the mean of a slice.
+    A slice of a single gray level is not changed. VSNR keeps the mean of a slice. What only fills a
+    slice up, such as a black border, keeps its gray level and makes no stripes, but with precision
+    "source".
 
     References
     ----------
@@ -105,7 +108,7 @@ cvg_threshold = 1e-2            # stop where the largest change falls to it; 0: 
 """
     cost: ClassVar[Literal["light", "heavy"]] = "heavy"
     nanoseconds: ClassVar[float] = 500.0
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3
 
     filters: Sequence[Filter] = ()
     maxit: int = 100
@@ -165,13 +168,26 @@ cvg_threshold = 1e-2            # stop where the largest change falls to it; 0: 
         return max(1, GPU_PIXELS // (spec.shape[1] * spec.shape[2]))
 
     def apply(self, block: Block, fitted: Arrays | None = None) -> tuple[Array, Arrays]:
+        fill = [_fill(image, block.spec) for image in block.values]
+        given = block.values
+        if any(map(len, fill)):
+            images = zip(given.astype(block.spec.arithmetic), fill, strict=True)
+            given = namespace(given).stack([filled_up(*each) for each in images])
+        values, figures = self._destriped(given, block)
+        _, rows, columns = block.out.slices
+        for k, (image, levels) in enumerate(zip(block.values, fill, strict=True)):
+            if len(levels):
+                values[k] = keep_fill(values[k], image[rows, columns], levels)
+        return values, figures
+
+    def _destriped(self, images: Array, block: Block) -> tuple[Array, Arrays]:
         _, rows, columns = block.out.slices
         if self.wavelet_decomposition is not None:
             how = self.wavelet_decomposition
-            images = [_destriped(image, how, block.spec)[rows, columns] for image in block.values]
-            return np.stack(images), {}
-        solutions = self._solved(block.values)
-        values = namespace(block.values).stack([each.image[rows, columns] for each in solutions])
+            found = [_destriped(image, how, block.spec)[rows, columns] for image in images]
+            return np.stack(found), {}
+        solutions = self._solved(images)
+        values = namespace(images).stack([each.image[rows, columns] for each in solutions])
         changes = np.full((len(solutions), self.maxit), np.nan)
         for row, solution in zip(changes, solutions, strict=True):
             row[: len(solution.changes)] = solution.changes
@@ -275,6 +291,13 @@ def _destriped(image: Array, how: WaveletDecomposition, spec: StackSpec) -> Arra
     if image.min() == image.max():
         return image.astype(spec.arithmetic)
     return remove_stripes(image.astype(spec.arithmetic), how)
+
+
+def _fill(image: Array, spec: StackSpec) -> Array:
+    """Return the gray levels that only fill a slice up; none where PyStack3D is followed."""
+    if spec.precision == "source":
+        return np.empty(0)
+    return fill_of_slice(image, spec.source_dtype)
 
 
 def _check_range(path: str, limits: tuple[float, float], *found: float) -> Iterator[Problem]:

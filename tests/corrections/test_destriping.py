@@ -181,3 +181,21 @@ def test_stripes_of_values_below_zero_are_those_above_upside_down():
     images = striped("int16")
     below = correct(Destriping(**WAYS["native"]), -images)
     np.testing.assert_allclose(below, -correct(Destriping(**WAYS["native"]), images), atol=0.01)
+
+
+@every_way
+@pytest.mark.parametrize("border", [0, 255])
+@pytest.mark.parametrize("precision", ["float32", "source"])
+def test_a_border_stays_and_makes_no_stripes(how, border, precision):
+    images = np.clip(striped(shape=(3, 90, 100)), 40, 215)
+    bordered = images.copy()
+    bordered[:, :20], bordered[:, :, :9] = border, border
+    inner = np.s_[:, 24:, 12:]
+    expected = correct(Destriping(**how), images)[inner]
+    found = correct(Destriping(**how), bordered, spec_of(bordered, precision))
+    if precision == "source":  # as PyStack3D does
+        assert (found[:, :20] != border).any()
+        return
+    np.testing.assert_array_equal(found[bordered == border], border)
+    changed = correct(Destriping(**how), bordered, spec_of(bordered, "source"))[inner]
+    assert (found[inner] - expected).std() < 0.9 * (changed - expected).std()

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from pystack3d_dask.core.typing import Array, Arrays
-from pystack3d_dask.kernels.backend import namespace
+from pystack3d_dask.kernels.backend import namespace, to_host
 from pystack3d_dask.kernels.intensity.histograms import added_counts, count_levels
 from pystack3d_dask.kernels.intensity.quantiles import Limits, ranked
 
@@ -57,12 +57,19 @@ def sample(image: Array) -> Array:
     Parameters
     ----------
     image : ndarray, shape (rows, columns)
-        Any real type. Of large slices every n-th row and column is looked at.
+        Of numpy or cupy, any real type. Of large slices every n-th row and column is looked at.
+
+    Returns
+    -------
+    ndarray
+        Of numpy.
     """
+    xp = namespace(image)
     step = max(1, int(np.sqrt(image.size / MOST_PIXELS)))
-    values = np.sort(image[::step, ::step], axis=None)
-    places = np.rint(np.linspace(0, values.size - 1, SAMPLED)).astype(np.intp)
-    return np.concatenate([[image.min()], values[places], [image.max()]])
+    values = xp.sort(image[::step, ::step], axis=None)
+    places = xp.asarray(np.rint(np.linspace(0, values.size - 1, SAMPLED)).astype(np.intp))
+    extremes = xp.stack([image.min(), image.max()])
+    return to_host(xp.concatenate([extremes[:1], values[places], extremes[1:]]))
 
 
 def gray_levels(image: Array, dtype: np.dtype[Any], *, is_integer: bool) -> Arrays:
@@ -141,6 +148,38 @@ def fill_levels(summaries: Collection[Arrays], dtype: np.dtype[Any]) -> tuple[fl
     if not summaries:
         return ()
     return gray_range(all_counted(summaries, dtype), lambda: map(counted, summaries)).fill
+
+
+def fill_of_slice(image: Array, dtype: np.dtype[Any]) -> Array:
+    """Return the gray levels that only fill a slice up, as far as that slice alone tells.
+
+    Parameters
+    ----------
+    image : ndarray, shape (rows, columns)
+        Of numpy or cupy, any real type.
+    dtype : numpy.dtype
+        Type of the acquisition.
+    """
+    return np.array(fill_levels([{"sample": sample(image)}], dtype))
+
+
+def filled_up(image: Array, fill: Array) -> Array:
+    """Return an image with the mean of all other pixels where it is fill.
+
+    Parameters
+    ----------
+    image : ndarray of float
+        Of numpy or cupy.
+    fill : ndarray of float
+        Gray levels that are fill.
+    """
+    xp = namespace(image)
+    is_fill = xp.zeros(image.shape, bool)
+    for level in fill.tolist():
+        is_fill |= image == level
+    mean = image[~is_fill].mean(dtype=np.float64)
+    out: Array = xp.where(is_fill, mean, image).astype(image.dtype)
+    return out
 
 
 def keep_fill(values: Array, given: Array, fill: Array) -> Array:
