@@ -106,6 +106,7 @@ KNOWN: Mapping[str, Mapping[str, st.SearchStrategy[Any]]] = {
         "policy": st.sampled_from(
             ["slice_{slice_nb}_z={z_coord}um.tif", "{x}z={z_coord}um{y}", "nothing"]
         ),
+        "interpolation": st.sampled_from(["linear", "catmull-rom", "cubic", "lanczos3", "whole"]),
     },
     "gamma": {"gamma": st.floats(0.1, 10), "in_range": st.tuples(low, high)},
     "percentile_clipping": {

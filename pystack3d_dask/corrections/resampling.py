@@ -1,8 +1,8 @@
-"""Resampling along z: slices at other positions, linear between their neighbors."""
+"""Resampling along z: slices at other positions, interpolated between those around."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Literal
 
@@ -30,6 +30,8 @@ from pystack3d_dask.corrections.positions import (
 from pystack3d_dask.errors import Problem
 from pystack3d_dask.kernels.backend import namespace
 from pystack3d_dask.kernels.jit import compiled
+from pystack3d_dask.kernels.registration.interpolation import Scheme
+from pystack3d_dask.kernels.slice_weights import slice_weights
 
 OTHER_SOURCES = (  # of positions, where names tell none
     "write a policy that the names follow, with {slice_nb} and {z_coord}, or say where else the "
@@ -37,6 +39,7 @@ OTHER_SOURCES = (  # of positions, where names tell none
     "voxel_size = [x, y, z] at the top of the file, or z_source = [...], one for each slice; "
     "zpos_out or dz then say where the slices made shall lie"
 )
+HARDLY = 0.05  # the most that a bad slice may count without making a slice bad
 MOST = 1000  # slices made of one: more are a mistake of units, and too many to be named
 
 
@@ -58,6 +61,9 @@ class Resampling(ReportCharts, ReferenceLayout, Step):
     policy : str
         How names are read and, for the slices that are made, written: ``{slice_nb}`` is the
         number of the slice, ``{z_coord}`` its position in micrometers.
+    interpolation : {"linear", "catmull-rom", "cubic", "lanczos3", "whole"}
+        Between slices, see `kernels.slice_weights`. "linear" blurs slices that lie halfway; the
+        next three keep them as sharp as others, and as noisy; "whole" takes the nearest slice.
 
     Notes
     -----
@@ -75,6 +81,7 @@ policy = {policy}
 {dz}
 # zpos_out = [0.0, 0.01, 0.02]  # positions in µm, in place of dz
 z_source = {z_source:<20} # what tells z: "names", "metadata", "coordinates", or a list of µm
+interpolation = "catmull-rom"   # or "linear" (blurs), "cubic", "lanczos3", "whole" slices
 """
     nanoseconds: ClassVar[float] = 1.5
     keeps_slices: ClassVar[bool] = False
@@ -84,6 +91,7 @@ z_source = {z_source:<20} # what tells z: "names", "metadata", "coordinates", or
     zpos_out: tuple[float, ...] | None = None
     z_source: Literal["names", "metadata", "coordinates"] | tuple[float, ...] = "names"
     policy: str = POLICY
+    interpolation: Scheme = "linear"
 
     @property
     def in_micrometers(self) -> bool:
@@ -152,11 +160,16 @@ z_source = {z_source:<20} # what tells z: "names", "metadata", "coordinates", or
         own = np.array(positions)[kept]
         z = np.array(self.zpos_out) if self.zpos_out else regular(own, self.dz or 0.0)
         below, distance, gap = neighbors(own, z)
-        above = np.minimum(below + (distance > 0), len(own) - 1)
+        first, weights = slice_weights(own, below, distance, gap, self.interpolation)
+        counts = weights != 0
+        nothing = [np.argmax(each, axis=1) for each in (counts, counts[:, ::-1])]  # at either end
+        places = np.minimum(first[:, None] + np.arange(weights.shape[1]), len(own) - 1)
         return {
             "z": z,
-            "below": kept[below],
-            "above": kept[above],
+            "first": kept[first + nothing[0]],
+            "last": kept[first + weights.shape[1] - 1 - nothing[1]],
+            "slices": kept[places],
+            "weights": weights,
             "distance": distance,
             "gap": gap,
         }
@@ -166,7 +179,8 @@ z_source = {z_source:<20} # what tells z: "names", "metadata", "coordinates", or
         if not found:
             return spec.computed()
         z = tuple(float(each) for each in found["z"])
-        made_of_bad = np.isin(found["below"], spec.bad) | np.isin(found["above"], spec.bad)
+        counts = np.abs(found["weights"]) > HARDLY
+        made_of_bad = np.any(np.isin(found["slices"], spec.bad) & counts, axis=1)
         return replace(
             spec.computed(),
             shape=(len(z), *spec.shape[1:]),
@@ -178,18 +192,21 @@ z_source = {z_source:<20} # what tells z: "names", "metadata", "coordinates", or
 
     def source(self, out: Region, spec: StackSpec, fitted: Arrays | None = None) -> Region:
         found = fitted or self.prepare({}, spec)
-        below, above = found["below"], found["above"]
-        return out.with_z(int(below[out.start[0]]), int(above[out.stop[0] - 1]) + 1)
+        some = slice(out.start[0], out.stop[0])
+        return out.with_z(int(found["first"][some].min()), int(found["last"][some].max()) + 1)
 
     def apply(self, block: Block, fitted: Arrays | None = None) -> tuple[Array, Arrays]:
         found = {k: array[list(block.out.z)] for k, array in known(fitted).items()}
-        xp = namespace(block.values)
-        blend = _blend if xp is np else blend_on_arrays
-        values = xp.empty(block.out.shape, block.spec.arithmetic)
-        first = block.source.start[0]
-        for k in range(len(values)):
-            lower, upper = (block.values[int(found[key][k]) - first] for key in ("below", "above"))
-            blend(lower, upper, float(found["distance"][k]), float(found["gap"][k]), values[k])
+        values = namespace(block.values).empty(block.out.shape, block.spec.arithmetic)
+        start = block.source.start[0]
+        for k, (slices, weights) in enumerate(zip(found["slices"], found["weights"], strict=True)):
+            counting = np.flatnonzero(weights)
+            images = [block.values[int(z) - start] for z in slices[counting]]
+            if self.interpolation == "linear":
+                step = float(found["distance"][k]), float(found["gap"][k])
+                blend(images[0], images[-1], *step, values[k])
+            else:
+                add_up(images, weights[counting].tolist(), values[k])
         return values, {"z": found["z"]}
 
     def reference_outputs(
@@ -286,15 +303,7 @@ z_source = {z_source:<20} # what tells z: "names", "metadata", "coordinates", or
             yield Problem(f"{self.name}.dz", f"above 0 expected, found {self.dz:g}")
 
 
-@compiled()
-def _blend(lower: Array, upper: Array, distance: float, gap: float, out: Array) -> None:
-    for row in range(out.shape[0]):
-        for column in range(out.shape[1]):
-            value = np.float64(lower[row, column])
-            out[row, column] = value + distance * ((upper[row, column] - value) / gap)
-
-
-def blend_on_arrays(lower: Any, upper: Any, distance: float, gap: float, out: Any) -> None:
+def blend(lower: Any, upper: Any, distance: float, gap: float, out: Any) -> None:
     """Interpolate between two slices, of numpy or cupy.
 
     Parameters
@@ -306,5 +315,51 @@ def blend_on_arrays(lower: Any, upper: Any, distance: float, gap: float, out: An
     out : ndarray of float, shape (rows, columns)
         Receives the result.
     """
+    (_blend if namespace(out) is np else blend_on_arrays)(lower, upper, distance, gap, out)
+
+
+def add_up(images: Sequence[Any], weights: Sequence[float], out: Any) -> None:
+    """Write the weighted sum of slices, of numpy or cupy.
+
+    Parameters
+    ----------
+    images : sequence of ndarray, shape (rows, columns)
+        The slices; a single one is copied.
+    weights : sequence of float
+        One for each.
+    out : ndarray of float, shape (rows, columns)
+        Receives the sum.
+    """
+    if len(images) == 1:
+        out[:] = images[0]
+        return
+    out[:] = 0
+    add = _add if namespace(out) is np else add_on_arrays
+    for image, weight in zip(images, weights, strict=True):
+        add(image, out.dtype.type(weight), out)
+
+
+def add_on_arrays(image: Any, weight: Any, out: Any) -> None:
+    """Add a slice times its weight, of numpy or cupy."""
+    out += weight * image.astype(out.dtype)
+
+
+@compiled()
+def _add(image: Array, weight: Any, out: Array) -> None:
+    for row in range(out.shape[0]):
+        for column in range(out.shape[1]):
+            out[row, column] += weight * out.dtype.type(image[row, column])
+
+
+@compiled()
+def _blend(lower: Array, upper: Array, distance: float, gap: float, out: Array) -> None:
+    for row in range(out.shape[0]):
+        for column in range(out.shape[1]):
+            value = np.float64(lower[row, column])
+            out[row, column] = value + distance * ((upper[row, column] - value) / gap)
+
+
+def blend_on_arrays(lower: Any, upper: Any, distance: float, gap: float, out: Any) -> None:
+    """Do what `blend` does by operations on whole arrays, of numpy or cupy."""
     below = lower.astype(np.float64)
     out[:] = below + distance * ((upper - below) / gap)

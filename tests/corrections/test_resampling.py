@@ -1,4 +1,4 @@
-"""Slices at other positions, against numpy.interp."""
+"""Slices at other positions, against numpy.interp and sums of slices."""
 
 from __future__ import annotations
 
@@ -13,7 +13,10 @@ from stack_tools import correct, spec_of
 
 from pystack3d_dask.core.chain import Chain
 from pystack3d_dask.core.spec import Region
+from pystack3d_dask.corrections.positions import neighbors
 from pystack3d_dask.corrections.resampling import Resampling
+from pystack3d_dask.kernels.registration.interpolation import SCHEMES
+from pystack3d_dask.kernels.slice_weights import slice_weights
 
 SHAPE = (9, 6, 7)
 IMAGES = np.random.default_rng(0).integers(0, 255, SHAPE).astype(np.uint8)
@@ -125,6 +128,35 @@ def test_what_is_made_of_a_bad_slice_counts_as_bad():
     assert step.output_spec(spec(bad=(3,))).bad == (2,)
 
 
+def test_bad_slices_that_hardly_count_make_none_bad():
+    step = listed(np.arange(9) / 10, zpos_out=(0.05, 0.45, 0.75), interpolation="cubic")
+    assert step.output_spec(spec(bad=(0,))).bad == (0,)
+    assert step.output_spec(spec(bad=(4,))).bad == (1,)
+
+
+@pytest.mark.parametrize("interpolation", SCHEMES)
+@pytest.mark.parametrize("dtype", ["uint8", "float32"])
+def test_slices_are_weighted_sums(interpolation, dtype):
+    images = IMAGES.astype(dtype)
+    step = listed(interpolation=interpolation)
+    z_out = np.array(Chain((step,), spec()).levels[1].z)
+    weights = slice_weights(np.array(Z), *neighbors(np.array(Z), z_out), interpolation)
+    padded = np.concatenate([images, np.zeros((16, *SHAPE[1:]))])
+    expected = [
+        np.tensordot(each, padded[first : first + len(each)], 1)
+        for first, each in zip(*weights, strict=True)
+    ]
+    np.testing.assert_allclose(correct(step, images), expected, atol=1e-3)
+
+
+@pytest.mark.parametrize(("interpolation", "count"), [("catmull-rom", 4), ("lanczos3", 6)])
+def test_as_many_slices_are_read_as_count(interpolation, count):
+    step = listed(zpos_out=(0.01, 0.05), interpolation=interpolation)
+    out = replace(spec(), shape=(2, 6, 7)).region
+    wanted = [step.source(out.with_z(k, k + 1), spec()).z for k in range(2)]
+    assert wanted == [range(1, 2), range(4 - count // 2, 4 + count // 2)]
+
+
 def test_only_the_neighbors_are_read():
     step = listed(zpos_out=(0.01, 0.02, 0.09))
     out = replace(spec(), shape=(3, 6, 7)).region
@@ -134,11 +166,15 @@ def test_only_the_neighbors_are_read():
 
 
 @settings(deadline=None)
-@given(cuts=st.sets(st.integers(1, 9)), dz=st.sampled_from([0.005, 0.0127, 0.03]))
-def test_blocks_do_not_matter(cuts, dz):
+@given(
+    cuts=st.sets(st.integers(1, 9)),
+    dz=st.sampled_from([0.005, 0.0127, 0.03]),
+    interpolation=st.sampled_from([*SCHEMES]),
+)
+def test_blocks_do_not_matter(cuts, dz, interpolation):
     z = list(Z)
     z[4] = 0.02  # left out
-    step = listed(z, dz=dz)
+    step = listed(z, dz=dz, interpolation=interpolation)
     out = step.output_spec(spec())
     edges = [0, *sorted(cut for cut in cuts if cut < out.shape[0]), out.shape[0]]
     blocks = [out.region.with_z(a, b) for a, b in pairwise(edges)]

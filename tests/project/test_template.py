@@ -114,7 +114,12 @@ def test_every_table_has_the_parameters_that_are_documented(make_project):
     gabor = {"name": "Gabor", "noise_level": 1, "sigma": [1, 30], "theta": 0}
     assert found["destriping"] == {"filters": [gabor], "maxit": 100, "cvg_threshold": 1e-2}
     policy = "slice_{slice_nb}_z={z_coord}um.tif"
-    assert found["resampling"] == {"policy": policy, "dz": 0.01, "z_source": "names"}
+    assert found["resampling"] == {
+        "policy": policy,
+        "dz": 0.01,
+        "z_source": "names",
+        "interpolation": "catmull-rom",
+    }
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,0 +1,119 @@
+"""How much each slice counts at a position between slices, by the schemes of interpolation.
+
+Slices may lie at uneven distances. The schemes are those between pixels
+(`kernels.registration.interpolation`), as far as they go there:
+
+- "linear": the slices below and above.
+- "catmull-rom": two below and two above. A cubic polynomial between the inner two, with the
+  slopes of the parabolas through three slices each; of even slices the scheme of that name.
+- "cubic": the cubic spline through the `AROUND` slices nearest on either side.
+- "lanczos3": three below and three above, counted as if they were evenly spaced.
+- "whole": the nearest slice; of two as near the lower one.
+
+Beyond the first and the last slice there is nothing: schemes make do with fewer slices there.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+from pystack3d_dask.core.typing import Array
+from pystack3d_dask.kernels.registration.interpolation import LANCZOS3, Scheme, weigh
+
+AROUND = 8  # slices: one more on either side would count less than a part in 30,000
+REACHES: dict[Scheme, int] = {
+    "linear": 1,
+    "catmull-rom": 2,
+    "cubic": AROUND,
+    "lanczos3": 3,
+    "whole": 1,
+}
+
+
+class SliceWeights(NamedTuple):
+    """What slices at other positions are made of.
+
+    Parameters
+    ----------
+    first : ndarray of int, shape (outputs,)
+        The first slice that counts.
+    weights : ndarray of float64, shape (outputs, slices)
+        Of that one and those behind it; they add up to 1, and are 0 behind the last slice.
+    """
+
+    first: Array
+    weights: Array
+
+
+def slice_weights(
+    positions: Array, below: Array, distance: Array, gap: Array, scheme: Scheme
+) -> SliceWeights:
+    """Return how much slices count at positions between them.
+
+    Parameters
+    ----------
+    positions : ndarray, shape (slices,)
+        Of the slices, ascending.
+    below : ndarray of int, shape (outputs,)
+        The slice below or at each wanted position, ascending.
+    distance, gap : ndarray, shape (outputs,)
+        From there to the position, 0 where the slice is to be copied, and to the next slice.
+    scheme : {"linear", "catmull-rom", "cubic", "lanczos3", "whole"}
+        How to interpolate.
+    """
+    reach = REACHES[scheme]
+    first = np.maximum(below - reach + 1, 0)
+    weights = np.zeros((len(below), 2 * reach))
+    for k, (start, base) in enumerate(zip(first, below, strict=True)):
+        if distance[k] == 0:
+            weights[k, base - start] = 1
+            continue
+        own = positions[start : base + reach + 1]
+        found = _weights(own, base - start, distance[k] / gap[k], scheme)
+        weights[k, : len(own)] = found
+    return SliceWeights(first, weights)
+
+
+def _weights(own: Array, base: int, t: float, scheme: Scheme) -> Array:
+    """Return the weights of some slices, a share ``t`` of the gap above the one ``base``."""
+    found = np.zeros(len(own))
+    if scheme == "cubic":
+        from scipy.interpolate import CubicSpline  # not at the top: workers start sooner
+
+        z = own[base] + t * (own[base + 1] - own[base])
+        return np.asarray(CubicSpline(own, np.eye(len(own)))(z))
+    if scheme == "catmull-rom":
+        _add_hermite(own, base, t, found)
+    elif scheme == "lanczos3":
+        wide = np.empty(6)
+        weigh(LANCZOS3, t, wide)
+        start = 2 - base
+        found[:] = wide[start : start + len(own)]
+        found /= found.sum()
+    elif scheme == "whole":
+        found[base + (t > 0.5)] = 1
+    else:
+        found[base : base + 2] = 1 - t, t
+    return found
+
+
+def _add_hermite(own: Array, base: int, t: float, weights: Array) -> None:
+    """Add the weights of the cubic polynomial between two slices, of their values and slopes."""
+    weights[base] += (1 + 2 * t) * (1 - t) ** 2
+    weights[base + 1] += t * t * (3 - 2 * t)
+    gap = own[base + 1] - own[base]
+    for slice_index, share in ((base, t * (1 - t) ** 2), (base + 1, -t * t * (1 - t))):
+        _add_slope(own, slice_index, gap * share, weights)
+
+
+def _add_slope(own: Array, k: int, share: float, weights: Array) -> None:
+    """Add what the slope at a slice is made of: that of a parabola, at an end that of a line."""
+    gaps = np.diff(own)
+    before, after = max(k - 1, 0), min(k, len(gaps) - 1)
+    both = gaps[before] + gaps[after]
+    for gap, other in ((before, after), (after, before)):
+        part = share * (gaps[other] / both) / gaps[gap]
+        weights[gap + 1] += part
+        weights[gap] -= part

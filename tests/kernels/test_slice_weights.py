@@ -1,0 +1,81 @@
+"""Weights of slices: exact for what a scheme can follow, at even and uneven distances."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy.interpolate import CubicSpline
+
+from pystack3d_dask.corrections.positions import neighbors
+from pystack3d_dask.kernels.registration.interpolation import LANCZOS3, SCHEMES, weigh
+from pystack3d_dask.kernels.slice_weights import slice_weights
+
+every_scheme = pytest.mark.parametrize("scheme", SCHEMES)
+uneven = st.lists(st.integers(1, 9), min_size=1, max_size=30).map(lambda g: np.cumsum([5, *g]) / 10)
+EVEN = np.arange(12.0)
+
+
+def applied(values, positions, z, scheme):
+    """Return values at other positions."""
+    first, weights = slice_weights(positions, *neighbors(positions, z), scheme)
+    padded = np.append(values, np.zeros(weights.shape[1]))
+    return np.array([w @ padded[k : k + len(w)] for k, w in zip(first, weights, strict=True)])
+
+
+def between(positions, count=50):
+    return np.linspace(positions[0], positions[-1], count)
+
+
+@every_scheme
+@given(positions=uneven)
+def test_what_is_constant_stays(scheme, positions):
+    found = applied(np.full(len(positions), 7.0), positions, between(positions), scheme)
+    np.testing.assert_allclose(found, 7)
+
+
+@every_scheme
+@given(positions=uneven)
+def test_slices_are_copied(scheme, positions):
+    values = np.random.default_rng(0).normal(size=len(positions))
+    np.testing.assert_array_equal(applied(values, positions, positions, scheme), values)
+
+
+@pytest.mark.parametrize("scheme", ["linear", "catmull-rom", "cubic"])
+@given(positions=uneven)
+def test_ramps_are_kept(scheme, positions):
+    z = between(positions)
+    np.testing.assert_allclose(applied(3 * positions - 1, positions, z, scheme), 3 * z - 1)
+
+
+@given(positions=uneven)
+def test_catmull_rom_keeps_parabolas_away_from_the_ends(positions):
+    z = between(positions)
+    z = z[(z >= positions[1]) & (z <= positions[-2])] if len(positions) > 2 else z[:0]
+    np.testing.assert_allclose(applied(positions**2, positions, z, "catmull-rom"), z**2)
+
+
+def test_catmull_rom_of_even_slices_is_the_scheme_of_that_name():
+    _, weights = slice_weights(EVEN, *neighbors(EVEN, np.array([5.25])), "catmull-rom")
+    np.testing.assert_allclose(weights[0], [-9 / 128, 111 / 128, 29 / 128, -3 / 128])
+
+
+@given(positions=uneven)
+def test_cubic_is_nearly_the_spline_through_all_slices(positions):
+    values = np.random.default_rng(0).normal(size=len(positions))
+    z = between(positions)
+    found = applied(values, positions, z, "cubic")
+    np.testing.assert_allclose(found, CubicSpline(positions, values)(z), atol=0.05)
+
+
+def test_lanczos_of_even_slices_is_that_between_pixels():
+    _, weights = slice_weights(EVEN, *neighbors(EVEN, np.array([5.25])), "lanczos3")
+    expected = np.empty(6)
+    weigh(LANCZOS3, 0.25, expected)
+    np.testing.assert_allclose(weights[0], expected)
+
+
+def test_the_nearest_slice_is_taken_and_of_two_the_lower():
+    z = np.array([0.4, 0.5, 0.6, 10.9])
+    np.testing.assert_array_equal(applied(EVEN, EVEN, z, "whole"), [0, 0, 1, 11])
