@@ -179,7 +179,7 @@ interpolation = "catmull-rom"   # or "linear" (blurs), "cubic", "lanczos3", "who
         if not found:
             return spec.computed()
         z = tuple(float(each) for each in found["z"])
-        counts = np.abs(found["weights"]) > HARDLY
+        counts = np.abs(found["weights"]) > (0 if self.interpolation == "linear" else HARDLY)
         made_of_bad = np.any(np.isin(found["slices"], spec.bad) & counts, axis=1)
         return replace(
             spec.computed(),
