@@ -102,6 +102,8 @@ def _interrupt_again(unraisable: Any) -> None:
 def _interrupt_later() -> None:
     time.sleep(RETRY)
     main = threading.main_thread().ident
+    if not (_Signals.was_lost and _Signals.orderly):
+        return  # another one came meanwhile, or all is in order
     if sys.platform == "win32" or main is None:
         signal.raise_signal(signal.SIGINT)
     else:

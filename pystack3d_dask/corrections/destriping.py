@@ -161,7 +161,7 @@ cvg_threshold = 1e-2            # stop where the largest change falls to it; 0: 
     def scratch_bytes(self, region: Region, spec: StackSpec) -> int:
         pixels = spec.shape[1] * spec.shape[2]
         if self.wavelet_decomposition is not None:
-            return round(WAVELET_ARRAYS * spec.arithmetic.itemsize * pixels)
+            return round((WAVELET_ARRAYS + 1) * spec.arithmetic.itemsize * pixels)
         return (PYVSNR_BYTES if self.backend == "pyvsnr" else VSNR_BYTES) * pixels
 
     def gpu_batch(self, spec: StackSpec) -> int:
@@ -171,8 +171,9 @@ cvg_threshold = 1e-2            # stop where the largest change falls to it; 0: 
         fill = [_fill(image, block.spec) for image in block.values]
         given = block.values
         if any(map(len, fill)):
-            images = zip(given.astype(block.spec.arithmetic), fill, strict=True)
-            given = namespace(given).stack([filled_up(*each) for each in images])
+            given = given.astype(block.spec.arithmetic)
+            for k, levels in enumerate(fill):
+                given[k] = filled_up(given[k], levels) if len(levels) else given[k]
         values, figures = self._destriped(given, block)
         _, rows, columns = block.out.slices
         for k, (image, levels) in enumerate(zip(block.values, fill, strict=True)):

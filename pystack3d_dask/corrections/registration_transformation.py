@@ -19,6 +19,7 @@ from pystack3d_dask.corrections.plausible import doubt_drift, doubt_window
 from pystack3d_dask.corrections.registration_calculation import RegistrationCalculation
 from pystack3d_dask.errors import Problem, RunError
 from pystack3d_dask.kernels.backend import namespace
+from pystack3d_dask.kernels.intensity.gray_range import fill_of_slice, keep_fill
 from pystack3d_dask.kernels.intensity.running_mean import check_window
 from pystack3d_dask.kernels.registration.affine import (
     cumulated,
@@ -39,6 +40,7 @@ from pystack3d_dask.kernels.registration.warp import (
 )
 
 CALCULATION = RegistrationCalculation.name
+OVERSHOOT: tuple[Scheme, ...] = ("catmull-rom", "cubic", "lanczos3")  # beside steep edges
 FARTHEST = 1e4  # pixels that a slice may drift against the one before
 
 
@@ -66,7 +68,8 @@ class RegistrationTransformation(ReportCharts, ReferenceLayout, Step):
         slices that are moved by half a pixel; "catmull-rom", "cubic" and "lanczos3" keep edges as
         sharp as they are, and more of the noise; "whole" moves by whole pixels and changes no
         value; see `kernels.registration.interpolation`. "spline" is StackReg's own, cubic, for one
-        block and mode "constant".
+        block and mode "constant". With the three sharp ones, fill such as a black border keeps its
+        gray level.
     nb_blocks : tuple of int, optional
         For parameter files of PyStack3D, which repeat it: that of registration_calculation.
 
@@ -195,7 +198,9 @@ interpolation = "cubic"         # or "linear" (blurs), "catmull-rom", "lanczos3"
     def scratch_bytes(self, region: Region, spec: StackSpec) -> int:
         pixels = spec.shape[1] * spec.shape[2]
         if self.interpolation == "cubic":
-            return 2 * spec.arithmetic.itemsize * pixels
+            return 4 * spec.arithmetic.itemsize * pixels  # two of these where there is fill
+        if self._scheme in OVERSHOOT:
+            return 3 * spec.arithmetic.itemsize * pixels
         return 8 * pixels if self.interpolation == "spline" else 0
 
     def apply(self, block: Block, fitted: Arrays | None = None) -> tuple[Array, Arrays]:
@@ -203,7 +208,9 @@ interpolation = "cubic"         # or "linear" (blurs), "catmull-rom", "lanczos3"
         kept = block.out.shifted((0, *self._kept(block.spec, fit).start[1:]))
         values = namespace(block.values).empty(block.out.shape, block.spec.arithmetic)
         for z, image, warped in zip(block.out.z, block.values, values, strict=True):
-            self._warp(image, z, fit, kept, warped)
+            self._warp(image, z, fit, kept, warped, self._scheme)
+            if self._scheme in OVERSHOOT:
+                self._restore_fill(image, z, fit, kept, warped, block.spec)
         return values, {"matrix": fit["matrices"][list(block.out.z)]}
 
     def reference_outputs(
@@ -247,17 +254,30 @@ interpolation = "cubic"         # or "linear" (blurs), "catmull-rom", "lanczos3"
                 },
             )
 
-    def _warp(self, image: Array, z: int, fit: Arrays, kept: Region, warped: Array) -> None:
+    def _restore_fill(
+        self, image: Array, z: int, fit: Arrays, kept: Region, warped: Array, spec: StackSpec
+    ) -> None:
+        """Give pixels their gray level back that lie nearest to one of fill."""
+        fill = fill_of_slice(image, spec.source_dtype)
+        if len(fill):
+            nearest = namespace(warped).empty_like(warped)
+            self._warp(image, z, fit, kept, nearest, "whole")
+            within = warped.clip(image.min(), image.max())  # fill stays the darkest, or brightest
+            warped[:] = keep_fill(within, nearest, fill)
+
+    def _warp(
+        self, image: Array, z: int, fit: Arrays, kept: Region, warped: Array, scheme: Scheme
+    ) -> None:
         corner = kept.start[1:]
         if self.interpolation == "spline":
             _, rows, columns = kept.slices
             warped[:] = transform(image, fit["matrices"][z, 0])[rows, columns]
         elif "points" in fit:
             places = fit["xs"], fit["ys"], fit["points"][z]
-            warp_piecewise(image, *places, self.mode, warped, corner, self._scheme)
+            warp_piecewise(image, *places, self.mode, warped, corner, scheme)
         else:
             matrix = fit["matrices"][z, 0]
-            warp_affine(image, matrix, self.mode, warped, corner, self._scheme)
+            warp_affine(image, matrix, self.mode, warped, corner, scheme)
 
     @property
     def _scheme(self) -> Scheme:

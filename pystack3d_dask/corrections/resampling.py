@@ -39,7 +39,7 @@ OTHER_SOURCES = (  # of positions, where names tell none
     "voxel_size = [x, y, z] at the top of the file, or z_source = [...], one for each slice; "
     "zpos_out or dz then say where the slices made shall lie"
 )
-HARDLY = 0.05  # the most that a bad slice may count without making a slice bad
+HARDLY = 0.01  # the most that bad slices may count without making a slice bad
 MOST = 1000  # slices made of one: more are a mistake of units, and too many to be named
 
 
@@ -63,7 +63,8 @@ class Resampling(ReportCharts, ReferenceLayout, Step):
         number of the slice, ``{z_coord}`` its position in micrometers.
     interpolation : {"linear", "catmull-rom", "cubic", "lanczos3", "whole"}
         Between slices, see `kernels.slice_weights`. "linear" blurs slices that lie halfway; the
-        next three keep them as sharp as others, and as noisy; "whole" takes the nearest slice.
+        next three keep them about as sharp and noisy as others ("lanczos3" is for slices that are
+        nearly even); "whole" takes the nearest slice.
 
     Notes
     -----
@@ -166,7 +167,8 @@ interpolation = "catmull-rom"   # or "linear" (blurs), "cubic", "lanczos3", "who
         places = np.minimum(first[:, None] + np.arange(weights.shape[1]), len(own) - 1)
         return {
             "z": z,
-            "first": kept[first + nothing[0]],
+            # ascending, so that every slice belongs to one block: none starts behind a later one
+            "first": np.minimum.accumulate(kept[first + nothing[0]][::-1])[::-1],
             "last": kept[first + weights.shape[1] - 1 - nothing[1]],
             "slices": kept[places],
             "weights": weights,
@@ -179,8 +181,8 @@ interpolation = "catmull-rom"   # or "linear" (blurs), "cubic", "lanczos3", "who
         if not found:
             return spec.computed()
         z = tuple(float(each) for each in found["z"])
-        counts = np.abs(found["weights"]) > (0 if self.interpolation == "linear" else HARDLY)
-        made_of_bad = np.any(np.isin(found["slices"], spec.bad) & counts, axis=1)
+        of_bad = np.isin(found["slices"], spec.bad) * np.abs(found["weights"])
+        made_of_bad = of_bad.sum(axis=1) > HARDLY
         return replace(
             spec.computed(),
             shape=(len(z), *spec.shape[1:]),

@@ -9,11 +9,12 @@ import numpy as np
 
 from pystack3d_dask.core.chain import Chain
 from pystack3d_dask.core.formatting import percent
-from pystack3d_dask.core.typing import Arrays
+from pystack3d_dask.core.typing import Array, Arrays
 from pystack3d_dask.kernels.backend import to_host
 
-LOOKED_AT = 2**18  # pixels of a slice, in whole rows
-PER_LEVEL = 20  # pixels for each level in use, or more: with fewer some are empty by chance
+LOOKED_AT = {1: 2**18, 2: 2**20}  # pixels of a slice, in whole rows, by bytes of one
+PER_LEVEL = 10  # pixels that levels on both sides have, or more: fewer leave some empty by chance
+ASIDE = 16  # levels on either side
 TAIL = 0.005  # of the pixels at either end: levels there are hardly used
 MOST = 0.05  # of the levels in use that may be empty
 
@@ -34,14 +35,23 @@ def empty_levels(image: Any) -> Arrays:
     """
     if image.dtype.kind not in "iu" or image.dtype.itemsize > 2 or not image.size:
         return {}
-    rows = image[:: max(1, image.size // LOOKED_AT)]
+    rows = image[:: max(1, image.size // LOOKED_AT[image.dtype.itemsize])]
     values = to_host(rows).ravel().astype(np.int64)
     counts = np.bincount(values - values.min())
     below = counts.cumsum()
     used = (below > TAIL * values.size) & (below - counts < (1 - TAIL) * values.size)
-    if values.size < PER_LEVEL * np.count_nonzero(used):
-        return {"empty_levels": np.array(np.nan)}
-    return {"empty_levels": np.array(np.mean(counts[used] == 0))}
+    used &= _beside(counts) >= PER_LEVEL * ASIDE
+    share = np.mean(counts[used] == 0) if used.any() else np.nan
+    return {"empty_levels": np.array(share)}
+
+
+def _beside(counts: Array) -> Array:
+    """Return how many pixels have the levels next to each, on the side that has fewer."""
+    window = np.ones(ASIDE, np.int64)
+    summed = np.convolve(counts, window)  # those up to a level, and before
+    below = np.append(0, summed)[: len(counts)]
+    above = np.append(summed[ASIDE:], 0)
+    return np.asarray(np.minimum(below, above))
 
 
 def empty_remarks(chain: Chain, figures: Sequence[Arrays]) -> Iterator[str]:
@@ -55,7 +65,8 @@ def empty_remarks(chain: Chain, figures: Sequence[Arrays]) -> Iterator[str]:
         Those of each level, by name: arrays of shape (slices, ...); empty where not known.
     """
     shares = figures[-1].get("empty_levels")
-    if shares is None or len(figures) == 1 or chain.source.precision == "source":
+    spec = chain.source
+    if shares is None or len(figures) == 1 or spec.dither or spec.precision == "source":
         return
     given = figures[0].get("empty_levels", np.zeros(1))
     usual = float(np.nanmedian(given)) if np.isfinite(given).any() else 0.0
@@ -64,5 +75,5 @@ def empty_remarks(chain: Chain, figures: Sequence[Arrays]) -> Iterator[str]:
         yield (
             f"{percent(float(np.median(shares[some])))} of the gray levels in use are empty in "
             f"{chain.levels[-1].listed(some)}, where corrections raised the contrast of whole "
-            "numbers; dither = true at the top of the parameter file fills such gaps"
+            "numbers; dither = true at the top of the parameter file fills gaps of one level"
         )

@@ -5,9 +5,12 @@ Slices may lie at uneven distances. The schemes are those between pixels
 
 - "linear": the slices below and above.
 - "catmull-rom": two below and two above. A cubic polynomial between the inner two, with the
-  slopes of the parabolas through three slices each; of even slices the scheme of that name.
-- "cubic": the cubic spline through the `AROUND` slices nearest on either side.
-- "lanczos3": three below and three above, counted as if they were evenly spaced.
+  slopes of the parabolas through three slices each; of even slices the scheme of that name. Slices
+  that lie closer together than the inner two tell less of a slope: what they differ by is noise.
+- "cubic": the cubic spline through the `AROUND` slices nearest on either side, where these lie
+  evenly enough; else "catmull-rom", for a spline would multiply the noise.
+- "lanczos3": three below and three above, counted as if they were evenly spaced: for slices that
+  nearly are.
 - "whole": the nearest slice; of two as near the lower one.
 
 Beyond the first and the last slice there is nothing: schemes make do with fewer slices there.
@@ -30,6 +33,10 @@ REACHES: dict[Scheme, int] = {
     "lanczos3": 3,
     "whole": 1,
 }
+
+
+MOST = 1.1
+"""Sum of the squared weights of a spline that is used: by it the variance of noise grows."""
 
 
 class SliceWeights(NamedTuple):
@@ -83,8 +90,10 @@ def _weights(own: Array, base: int, t: float, scheme: Scheme) -> Array:
         from scipy.interpolate import CubicSpline  # not at the top: workers start sooner
 
         z = own[base] + t * (own[base + 1] - own[base])
-        return np.asarray(CubicSpline(own, np.eye(len(own)))(z))
-    if scheme == "catmull-rom":
+        spline = np.asarray(CubicSpline(own, np.eye(len(own)))(z))
+        if np.square(spline).sum() <= MOST:
+            return spline
+    if scheme in ("cubic", "catmull-rom"):
         _add_hermite(own, base, t, found)
     elif scheme == "lanczos3":
         wide = np.empty(6)
@@ -103,17 +112,18 @@ def _add_hermite(own: Array, base: int, t: float, weights: Array) -> None:
     """Add the weights of the cubic polynomial between two slices, of their values and slopes."""
     weights[base] += (1 + 2 * t) * (1 - t) ** 2
     weights[base + 1] += t * t * (3 - 2 * t)
-    gap = own[base + 1] - own[base]
-    for slice_index, share in ((base, t * (1 - t) ** 2), (base + 1, -t * t * (1 - t))):
-        _add_slope(own, slice_index, gap * share, weights)
-
-
-def _add_slope(own: Array, k: int, share: float, weights: Array) -> None:
-    """Add what the slope at a slice is made of: that of a parabola, at an end that of a line."""
     gaps = np.diff(own)
-    before, after = max(k - 1, 0), min(k, len(gaps) - 1)
-    both = gaps[before] + gaps[after]
-    for gap, other in ((before, after), (after, before)):
-        part = share * (gaps[other] / both) / gaps[gap]
-        weights[gap + 1] += part
-        weights[gap] -= part
+    shares = t * (1 - t) ** 2 * gaps[base], -t * t * (1 - t) * gaps[base]
+    for share, beside in zip(shares, (base - 1, base + 1), strict=True):
+        _add_slope(gaps, base, beside, share, weights)
+
+
+def _add_slope(gaps: Array, inner: int, beside: int, share: float, weights: Array) -> None:
+    """Add what a slope is made of: what slices differ by in the inner gap, and in that beside."""
+    part = 0.0  # of the one beside; none at the ends of the stack
+    if 0 <= beside < len(gaps):
+        part = gaps[inner] / (gaps[inner] + gaps[beside]) * min(1.0, gaps[beside] / gaps[inner])
+    for gap, each in ((inner, 1 - part), (beside, part)):
+        if each:
+            weights[gap + 1] += share * each / gaps[gap]
+            weights[gap] -= share * each / gaps[gap]

@@ -178,7 +178,8 @@ def to_source_type(stack: xr.DataArray, *, dither: bool = False) -> xr.DataArray
     stack : DataArray
         What `correct` returned; it stays as it is.
     dither : bool
-        Whether noise of one gray level is added before values are rounded to integers.
+        Whether noise of one gray level is added before values are rounded to integers. It depends
+        on the place in the array: round first, then select.
 
     Returns
     -------
@@ -188,7 +189,7 @@ def to_source_type(stack: xr.DataArray, *, dither: bool = False) -> xr.DataArray
     dtype = _source_type(stack)
     values = da.asarray(stack.data)
     if dither and dtype.kind in "iu" and values.dtype.kind == "f":
-        values = values.map_blocks(_dithered, dtype=values.dtype)
+        values = values.map_blocks(_dithered, dtype=values.dtype, meta=values._meta)
     return stack.copy(data=values.map_blocks(cast, dtype, "float32", dtype=dtype))
 
 

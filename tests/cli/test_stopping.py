@@ -162,7 +162,7 @@ with stoppable(), orderly():
         print("interrupted")
 """
     done = subprocess.run(
-        [sys.executable, "-c", script], capture_output=True, text=True, check=False
+        [sys.executable, "-c", script], capture_output=True, text=True, check=False, timeout=60
     )
     assert (done.returncode, done.stdout, done.stderr) == (0, "interrupted\n", "")
 

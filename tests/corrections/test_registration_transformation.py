@@ -15,6 +15,7 @@ from pystack3d_dask.corrections.registration_transformation import RegistrationT
 from pystack3d_dask.corrections.resampling import Resampling
 from pystack3d_dask.engine.block import run_block
 from pystack3d_dask.errors import RunError
+from pystack3d_dask.kernels.intensity.gray_range import fill_of_slice
 from pystack3d_dask.kernels.registration.affine import identities
 from pystack3d_dask.kernels.registration.warp import MODES
 from pystack3d_dask.project.project import check_steps
@@ -214,6 +215,22 @@ def test_wider_interpolation_is_nearer_to_the_truth(interpolation, grid):
         for each in ("linear", interpolation)
     )
     assert wide.mean() < 0.8 * linear.mean()
+
+
+@pytest.mark.parametrize("interpolation", ["catmull-rom", "cubic", "lanczos3"])
+@pytest.mark.parametrize("mode", ["constant", "edge"])
+@pytest.mark.parametrize("fill", [0, 255])
+def test_a_border_stays_a_border(interpolation, mode, fill):
+    images = np.clip(IMAGES, 60, 200)
+    images[:, :14], images[:, :, -9:] = fill, fill
+    found = transformed(
+        fit_of_shifts(SHIFTS * 0.3), images=images, interpolation=interpolation, mode=mode
+    )
+    for image in found[:, 5:-5, 5:-5]:
+        is_border = image == fill
+        assert is_border[:7].all()
+        assert not is_border[12:, :-8].any()
+        np.testing.assert_array_equal(fill_of_slice(image, np.dtype(np.uint8)), [fill])
 
 
 def test_whole_pixels_keep_their_values():

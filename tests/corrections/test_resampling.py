@@ -128,10 +128,23 @@ def test_what_is_made_of_a_bad_slice_counts_as_bad():
     assert step.output_spec(spec(bad=(3,))).bad == (2,)
 
 
+@pytest.mark.parametrize("interpolation", SCHEMES)
+@settings(deadline=None)
+@given(cuts=st.sets(st.integers(1, 20)), dz=st.sampled_from([0.005, 0.0075, 0.01, 0.0127, 0.03]))
+def test_each_slice_belongs_to_one_block(interpolation, cuts, dz):
+    for z in (Z, np.arange(len(Z)) / 100):
+        chain = Chain((listed(z, dz=dz, interpolation=interpolation),), spec())
+        out = chain.levels[1]
+        edges = [0, *sorted(cut for cut in cuts if cut < out.shape[0]), out.shape[0]]
+        blocks = [out.region.with_z(a, b) for a, b in pairwise(edges)]
+        owned = [z for block in blocks for z in chain.owned(block.z, 1, 0)]
+        assert owned == list(range(len(Z)))
+
+
 def test_bad_slices_that_hardly_count_make_none_bad():
     step = listed(np.arange(9) / 10, zpos_out=(0.05, 0.45, 0.75), interpolation="cubic")
     assert step.output_spec(spec(bad=(0,))).bad == (0,)
-    assert step.output_spec(spec(bad=(4,))).bad == (1,)
+    assert step.output_spec(spec(bad=(8,))).bad == (2,)
 
 
 @pytest.mark.parametrize("interpolation", SCHEMES)

@@ -9,6 +9,8 @@ from stack_tools import correct, fit, spec_of
 
 from pystack3d_dask.core.spec import Region
 from pystack3d_dask.corrections.bkg_removal import BackgroundRemoval
+from pystack3d_dask.kernels.intensity.gray_range import fill_levels
+from pystack3d_dask.kernels.intensity.histograms import count_levels
 
 STEP = BackgroundRemoval(method="classes")
 SHAPE = (14, 160, 180)
@@ -76,6 +78,15 @@ def test_what_was_found_is_told_and_drawn():
     (chart,) = STEP.charts({}, spec, fitted)
     drawn = chart.maps["slice 7"]
     assert drawn.std() == pytest.approx(15, rel=0.05)
+
+
+def test_one_slice_with_another_border_does_not_make_borders_material():
+    rng = np.random.default_rng(0)
+    slices = rng.integers(60, 200, (60, 40, 50)).astype(np.uint8)
+    slices[:, :8] = 0
+    slices[7, :8] = 1
+    counts = [count_levels(image, slices.dtype) for image in slices]
+    assert fill_levels(counts, slices.dtype) == (0.0,)
 
 
 def test_fill_stays_and_is_no_part_of_the_fit():

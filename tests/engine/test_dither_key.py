@@ -66,7 +66,7 @@ def test_empty_levels_are_told_of(tmp_path):
     stack = np.tile(STACK, (1, 4, 4))
     for dither in (False, True):
         image = xr.DataArray(stack, dims=("z", "y", "x"))
-        ps.Pipeline([ps.Gamma(gamma=0.8)], dither=dither).run(image, directory=tmp_path)
+        ps.Pipeline([GAMMA], dither=dither).run(image, directory=tmp_path)
         told = json.loads((tmp_path / "process" / "summary.json").read_text())["remarks"]
         assert any("dither = true" in each for each in told) != dither
 

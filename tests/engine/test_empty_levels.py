@@ -27,12 +27,22 @@ def test_of_large_slices_some_rows_are_looked_at():
     assert share(image) == pytest.approx(2 / 3, abs=0.02)
 
 
+def test_levels_between_two_materials_are_no_gaps():
+    levels = np.concatenate([RNG.normal(place, 6, 10**5) for place in (60, 200)])
+    assert share(np.rint(levels).astype(np.uint8).reshape(400, 500)) == 0
+
+
+def test_12_bits_in_16_are_spread():
+    image = RNG.integers(0, 4096, (2000, 2000)).astype(np.uint16) * 16
+    assert share(image) == pytest.approx(15 / 16, abs=0.01)
+
+
 def test_few_pixels_tell_nothing():
     assert np.isnan(share(RNG.integers(0, 60_000, (100, 100)).astype(np.uint16)))
 
 
-def test_a_constant_slice_has_no_gaps():
-    assert share(np.full((30, 40), 7, np.uint8)) == 0
+def test_a_constant_slice_tells_nothing():
+    assert np.isnan(share(np.full((30, 40), 7, np.uint8)))
 
 
 @pytest.mark.parametrize("dtype", ["float32", "uint32"])

@@ -22,6 +22,7 @@ REACH = 1.0  # distances between the tails that are covered beyond each
 ISOLATED = 0.1  # of that distance: where nearly nothing lies beside a fill value
 CROWDED = 10  # times as many pixels have the fill value as have those levels
 LEAST_SHARE = 0.005  # of the pixels of a slice: fewer do no harm to its histogram
+FEW = 0.1  # of the slices with fill: as many may have a border of another level
 SAMPLED = 512  # gray levels that stand for a slice of floats
 MOST_PIXELS = 2**16  # of a slice, from which they are taken
 
@@ -177,8 +178,8 @@ def filled_up(image: Array, fill: Array) -> Array:
     is_fill = xp.zeros(image.shape, bool)
     for level in fill.tolist():
         is_fill |= image == level
-    mean = image[~is_fill].mean(dtype=np.float64)
-    out: Array = xp.where(is_fill, mean, image).astype(image.dtype)
+    out: Array = image.copy()
+    out[is_fill] = image[~is_fill].mean(dtype=np.float64)
     return out
 
 
@@ -224,9 +225,9 @@ def _is_fill(level: float, end: int, slices: Iterable[Counted]) -> bool:
     """Return whether a level at an end, 0 or -1, fills slices up that show something else.
 
     Of a noiseless image of two levels neither is fill. Nor is a material without noise whose
-    brightness changes: fill has the same level in all slices.
+    brightness changes: fill has the same level in nearly all slices.
     """
-    filled, textured = 0, 0
+    filled, textured, others = 0, 0, 0
     for each in slices:
         own = float(each.levels[each.counts > 0][end])
         rest = _without(each, own)
@@ -236,6 +237,6 @@ def _is_fill(level: float, end: int, slices: Iterable[Counted]) -> bool:
         if own == level:
             filled += 1
             textured += int(np.count_nonzero(rest.counts) > 2)
-        elif _is_isolated(own, each, rest):
-            return False
-    return 2 * textured > filled
+        else:
+            others += int(_is_isolated(own, each, rest))
+    return 2 * textured > filled and others <= FEW * filled

@@ -67,8 +67,8 @@ def spline_filter(dtype: np.dtype[Any]) -> Array:
 
 @compiled()
 def taps(scheme: int) -> int:
-    """Return how many pixels count along an axis, in a scheme of several."""
-    return 2 if scheme == LINEAR else 6 if scheme == LANCZOS3 else 4
+    """Return how many pixels count along an axis, in a scheme of more than two."""
+    return 6 if scheme == LANCZOS3 else 4
 
 
 @compiled()
@@ -78,16 +78,14 @@ def weigh(scheme: int, t: float, weights: Array) -> None:
     Parameters
     ----------
     scheme : int
-        A code of `SCHEMES`, not that of "whole".
+        The code of "catmull-rom", "cubic" or "lanczos3".
     t : float
         0 to 1.
     weights : ndarray, shape (taps(scheme),)
         Receives those of the pixels from half as many before the place to those behind it.
     """
     s = 1 - t
-    if scheme == LINEAR:
-        weights[0], weights[1] = s, t
-    elif scheme == CATMULL_ROM:
+    if scheme == CATMULL_ROM:
         weights[0], weights[3] = -t * s * s / 2, -s * t * t / 2
         weights[1] = 1 - t * t * (5 - 3 * t) / 2
         weights[2] = 1 - s * s * (5 - 3 * s) / 2

@@ -206,7 +206,7 @@ def _warp_shift_wide(
     mixed = np.empty(last - first + count - 1, out.dtype)
     for row in range(top, top + out.shape[0]):
         line, y = out[row - top], row + below
-        has_rows = before <= y < rows - after
+        has_rows = before <= y < rows - after and first < last
         edge = first if has_rows else stop
         for column in range(left, edge):
             line[column - left] = value_at(image, row + dy, column + dx, mode, scheme)
