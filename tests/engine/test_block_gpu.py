@@ -126,7 +126,7 @@ def test_each_slice_goes_there_and_comes_back_once_in_the_type_of_the_acquisitio
     found, _ = run(chain, compute_on_gpu)
     sent = [array for array in cupy.uploads if array.size > ROWS * 4]
     assert [(array.shape, array.dtype) for array in sent] == [((36, 52), np.uint8)] * SLICES
-    fetched = [array for array in cupy.downloads if array.size > ROWS]
+    fetched = [array for array in cupy.downloads if array.ndim == 2 and array.size > ROWS]
     assert [(array.shape, array.dtype) for array in fetched] == [((30, 49), np.uint8)] * len(found)
 
 

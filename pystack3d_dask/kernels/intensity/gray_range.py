@@ -22,6 +22,7 @@ REACH = 1.0  # distances between the tails that are covered beyond each
 ISOLATED = 0.1  # of that distance: where nearly nothing lies beside a fill value
 CROWDED = 10  # times as many pixels have the fill value as have those levels
 LEAST_SHARE = 0.005  # of the pixels of a slice: fewer do no harm to its histogram
+LEAST_ALONE = 0.02  # where one slice has to tell: a stripe without noise has as many
 FEW = 0.1  # of the slices with fill: as many may have a border of another level
 SAMPLED = 512  # gray levels that stand for a slice of floats
 MOST_PIXELS = 2**16  # of a slice, from which they are taken
@@ -68,7 +69,7 @@ def sample(image: Array) -> Array:
     xp = namespace(image)
     step = max(1, int(np.sqrt(image.size / MOST_PIXELS)))
     values = xp.sort(image[::step, ::step], axis=None)
-    places = xp.asarray(np.rint(np.linspace(0, values.size - 1, SAMPLED)).astype(np.intp))
+    places = xp.rint(xp.linspace(0, values.size - 1, SAMPLED)).astype(np.intp)
     extremes = xp.stack([image.min(), image.max()])
     return to_host(xp.concatenate([extremes[:1], values[places], extremes[1:]]))
 
@@ -160,8 +161,15 @@ def fill_of_slice(image: Array, dtype: np.dtype[Any]) -> Array:
         Of numpy or cupy, any real type.
     dtype : numpy.dtype
         Type of the acquisition.
+
+    Returns
+    -------
+    ndarray of float64
+        Levels that 2 % of the pixels have, or more.
     """
-    return np.array(fill_levels([{"sample": sample(image)}], dtype))
+    found = sample(image)
+    levels = fill_levels([{"sample": found}], dtype)
+    return np.array([each for each in levels if np.mean(found == each) >= LEAST_ALONE])
 
 
 def filled_up(image: Array, fill: Array) -> Array:
