@@ -23,9 +23,10 @@ BACKGROUND: dict[str, dict[str, Any]] = {
 
 
 def remarks(folder: Path) -> list[str]:
-    """Return what a run has to say, of other things than the unknown size of its pixels."""
+    """Return what a run has to say, but for the size of pixels and gaps between gray levels."""
     found: list[str] = json.loads((folder / "process" / "summary.json").read_text())["remarks"]
-    return [each for each in found if not each.startswith("voxel_size: ")]
+    others = ("voxel_size: ", "gray levels in use are empty")
+    return [each for each in found if not any(other in each for other in others)]
 
 
 def texture(slices: int = 6) -> Array:
