@@ -174,14 +174,14 @@ cvg_threshold = 1e-2            # stop where the largest change falls to it; 0: 
             given = given.astype(block.spec.arithmetic)
             for k, levels in enumerate(fill):
                 given[k] = filled_up(given[k], levels) if len(levels) else given[k]
-        values, figures = self._destriped(given, block)
+        values, figures = self._without_stripes(given, block)
         _, rows, columns = block.out.slices
         for k, (image, levels) in enumerate(zip(block.values, fill, strict=True)):
             if len(levels):
                 values[k] = keep_fill(values[k], image[rows, columns], levels)
         return values, figures
 
-    def _destriped(self, images: Array, block: Block) -> tuple[Array, Arrays]:
+    def _without_stripes(self, images: Array, block: Block) -> tuple[Array, Arrays]:
         _, rows, columns = block.out.slices
         if self.wavelet_decomposition is not None:
             how = self.wavelet_decomposition

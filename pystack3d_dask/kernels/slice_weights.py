@@ -1,4 +1,4 @@
-"""How much each slice counts at a position between slices, by the schemes of interpolation.
+"""Weights of the slices around a position between slices, by the schemes of interpolation.
 
 Slices may lie at uneven distances. The schemes are those between pixels
 (`kernels.registration.interpolation`), as far as they go there:
@@ -40,7 +40,7 @@ MOST = 1.1
 
 
 class SliceWeights(NamedTuple):
-    """What slices at other positions are made of.
+    """Weights of the slices that each slice at another position is made of.
 
     Parameters
     ----------

@@ -18,7 +18,7 @@ from pystack3d_dask.kernels.registration.interpolation import (
 )
 
 PADS = {"symmetric": "symmetric", "wrap": "wrap"}
-"""What lies beyond the image for the cubic spline, in the terms of numpy; else its reflection."""
+"""Names in numpy of what lies beyond the image for the cubic spline; else its reflection."""
 
 
 def values_at(image: Any, y: Any, x: Any, mode: Mode, scheme: Scheme, dtype: np.dtype[Any]) -> Any:
