@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 import xarray as xr
 from conftest import result
-from distributed import Client
 
 import pystack3d_dask as ps
+from pystack3d_dask.cluster.local import local_client
 
 GAMMA = ps.Gamma(gamma=0.5)  # makes dark levels brighter, so that many between stay empty
 STACK = np.random.default_rng(0).integers(0, 60, (9, 50, 64)).astype(np.uint8)
@@ -45,8 +45,8 @@ def test_no_level_stays_empty_and_means_are_exact(plain, dithered):
 
 
 def test_workers_make_no_difference(tmp_path, dithered):
-    with Client(n_workers=2, threads_per_worker=1, dashboard_address=None):
-        ps.Pipeline([GAMMA], dither=True).run(lazy({"z": 2}), directory=tmp_path)
+    with local_client(2) as client:
+        ps.Pipeline([GAMMA], dither=True).run(lazy({"z": 2}), directory=tmp_path, client=client)
     np.testing.assert_array_equal(result(tmp_path), dithered)
 
 
