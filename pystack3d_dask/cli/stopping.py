@@ -80,6 +80,8 @@ def orderly() -> Iterator[None]:
         yield
     finally:
         _Signals.orderly -= 1
+    if _Signals.is_ending:
+        raise KeyboardInterrupt  # what the signal raised was swallowed on its way
 
 
 def _end_or_interrupt(*_: Any) -> None:
