@@ -8,6 +8,7 @@ from typing import ClassVar, Literal
 
 import numpy as np
 
+from pystack3d_dask.core.area import check_area
 from pystack3d_dask.core.block import Block
 from pystack3d_dask.core.charts import Chart
 from pystack3d_dask.core.spec import Region, StackSpec
@@ -39,9 +40,12 @@ class IntensityRescaling(ReportCharts, ReferenceLayout, StackFit):
         slices pixel by pixel, and undo the jumps of gain and offset that this shows.
     neighbors : int
         With "neighbors": slices on each side that a slice is compared with.
-    anchor : {"none", "auto"}
-        With "neighbors": "auto" also undoes slow changes, where dark and bright parts change
-        together, as they do with a detector that drifts (`kernels.intensity.slow_changes`).
+    anchor : {"none", "auto"}, float or tuple of int
+        With "neighbors": what tells slow changes, which are undone as well. "auto": dark and bright
+        parts, where they change together, as they do with a detector that drifts
+        (`kernels.intensity.slow_changes`). A gray level: the material that is brighter, which
+        keeps its level then. An area ``[xmin, xmax, ymin, ymax]`` in pixels, origin bottom left:
+        what it shows, which does.
     nbins : int
         With "histogram": bins of the histograms.
     range_bins : tuple of float, optional
@@ -70,7 +74,8 @@ class IntensityRescaling(ReportCharts, ReferenceLayout, StackFit):
     usual_place: ClassVar[int] = 20
     template: ClassVar[str] = """\
 method = "neighbors"            # slices are compared pixel by pixel, and jumps are undone
-anchor = "auto"                 # slow changes, too, where dark and bright parts change together
+anchor = "auto"                 # slow changes, too, where dark and bright parts change together;
+                                # 120: what is brighter keeps its level, or {kept}: an area does
 # method = "histogram"          # instead: each histogram becomes that of the slices around it
 # filter_size = 10              # slices averaged to make it; -1: all, which also removes what
                                 # really changes along z
@@ -78,7 +83,7 @@ anchor = "auto"                 # slow changes, too, where dark and bright parts
 # range_bins = [0, 255]         # by default the stack's, without fill values and outliers
 """
     nanoseconds: ClassVar[float] = 3.0
-    version: ClassVar[int] = 4
+    version: ClassVar[int] = 5
 
     method: Literal["histogram", "neighbors"] = "histogram"
     neighbors: int = 3
@@ -105,6 +110,8 @@ anchor = "auto"                 # slow changes, too, where dark and bright parts
                 f"{self.name}.neighbors",
                 f"1 to {MOST_NEIGHBORS} slices on each side expected, found {self.neighbors}",
             )
+        if isinstance(self.anchor, tuple):
+            yield from check_area(f"{self.name}.anchor", self.anchor, spec)
         yield from check_bins(f"{self.name}.nbins", self.nbins)
         if self.filter_size < 1 and self.filter_size != ALL_SLICES:
             yield Problem(

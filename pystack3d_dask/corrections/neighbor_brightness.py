@@ -10,10 +10,11 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 
+from pystack3d_dask.core.area import Area, area_region
 from pystack3d_dask.core.block import Block
 from pystack3d_dask.core.charts import Chart, Lines
 from pystack3d_dask.core.spec import Region, StackSpec
@@ -26,7 +27,9 @@ from pystack3d_dask.kernels.intensity.slow_changes import (
     Line,
     Parts,
     Slow,
+    held_change,
     middle_level,
+    most_common,
     parts_of,
     slow_change,
 )
@@ -36,7 +39,7 @@ from pystack3d_dask.kernels.registration.overlay import (
     overlaid,
 )
 
-Anchor = Literal["none", "auto"]
+Anchor = Literal["none", "auto"] | float | Area
 FEWEST_SLICES = 4  # of which one can be told to jump
 NEAR = 12  # slices on each side from which a preview estimates what it shows
 
@@ -51,8 +54,9 @@ class NeighborBrightness:
         The stack.
     neighbors : int
         Slices on each side that a slice is compared with.
-    anchor : {"none", "auto"}
-        Whether slow changes are undone where they are the detector's.
+    anchor : {"none", "auto"}, float or tuple of int
+        Whether slow changes are undone: never, where they are the detector's, or so that what is
+        brighter than a gray level, or what an area shows, stays the same.
     """
 
     spec: StackSpec
@@ -97,6 +101,9 @@ class NeighborBrightness:
                 "contrast": np.array(own.std(dtype=np.float64)),
                 "sample": sample(images[-1]),
             }
+            if isinstance(self.anchor, tuple):
+                rows, columns = area_region(self.anchor, self.spec).slices[1:]
+                found[z]["area"] = sample(images[-1][rows, columns])
         return found
 
     def finalize(self, summaries: Summaries, partial: Arrays | None) -> Arrays:
@@ -122,6 +129,7 @@ class NeighborBrightness:
             "reference": np.array(0),
             "slow_factor": np.ones(count),
             "slow_amount": np.zeros(count),
+            "held": np.full(count, np.nan),
             "fill": np.array(fill_levels([*summaries.values()], self.spec.source_dtype)),
         }
         if not lines or count < FEWEST_SLICES:
@@ -133,7 +141,9 @@ class NeighborBrightness:
         found = slice_gains(pairs, count, mean, contrast)
         scale, offset, slow = found.scale, found.offset, None
         if self.anchor == "auto":
-            slow = self._slow(summaries, fit["fill"], found, mean, contrast)
+            slow = self._of_detector(self._true(summaries, fit["fill"], found, mean), contrast)
+        elif self.anchor != "none":
+            slow, fit["held"] = self._held(self._true(summaries, fit["fill"], found, mean))
         if slow is not None:
             scale, offset = found.lines(mean)
             scale, offset = scale / slow.factor, (offset - slow.amount) / slow.factor
@@ -151,28 +161,48 @@ class NeighborBrightness:
             "slow_amount": np.zeros(count) if slow is None else slow.amount,
         }
 
-    def _slow(
-        self, summaries: Summaries, fill: Array, found: Brightness, mean: float, contrast: float
-    ) -> Slow | None:
-        """Return the slow change that is undone: the detector's, if there is one."""
+    def _true(
+        self, summaries: Summaries, fill: Array, found: Brightness, mean: float
+    ) -> _Undrifted:
+        """Return gray levels of slices, of the anchor's area where it is one, for slow changes."""
         scale, offset = found.lines(mean)
         # as the slices around each show it, and with what pairs tell of slow changes undone
         near = Line(np.exp(found.slow_gain), found.slow_level, mean)
-        true = {}
+        levels = {}
         for z, summary in summaries.items():
             if z not in self.spec.bad:
-                values = summary["sample"][1:-1]
+                values = summary.get("area", summary["sample"])[1:-1]
                 values = values[~np.isin(values, fill)]
-                true[z] = near.true(scale[z] * values + offset[z], z)
-        threshold = middle_level(np.concatenate([*true.values(), np.zeros(0)]))
+                levels[z] = near.true(scale[z] * values + offset[z], z)
+        return _Undrifted(near, levels)
+
+    def _of_detector(self, true: _Undrifted, contrast: float) -> Slow | None:
+        """Return the slow change that dark and bright parts share."""
+        threshold = middle_level(np.concatenate([*true.levels.values(), np.zeros(0)]))
         own = np.full((2, self.spec.shape[0]), np.nan)
-        for z, values in true.items():
+        for z, values in true.levels.items():
             own[:, z] = parts_of(values, threshold)
         if not np.isfinite(own).any():
             return None
-        shown = Parts(*(near.shown(each) for each in own))
-        usual = Parts(*(near.shown(np.nanmedian(each)) for each in own))
+        shown, usual = (Parts(*map(true.near.shown, each)) for each in (own, _medians(own)))
         return slow_change(shown, usual, contrast)
+
+    def _held(self, true: _Undrifted) -> tuple[Slow | None, Array]:
+        """Return the slow change of the level that the anchor holds, and this level."""
+        own = np.full((1, self.spec.shape[0]), np.nan)
+        for z, values in true.levels.items():
+            is_of_it = values > self.anchor if isinstance(self.anchor, float) else slice(None)
+            own[0, z] = most_common(values[is_of_it])
+        shown = true.near.shown(own[0])
+        if not np.isfinite(own).any():
+            return None, shown
+        return held_change(shown, true.near.shown(_medians(own)[0]), true.near.gain), shown
+
+    @property
+    def _anchor(self) -> str:
+        """The anchor, as it is written."""
+        shown = list(self.anchor) if isinstance(self.anchor, tuple) else self.anchor
+        return f"anchor = {shown}"
 
     def remarks(self, fitted: Arrays) -> Iterator[str]:
         """Yield how many slices are corrected, and which ones cannot be judged."""
@@ -193,9 +223,17 @@ class NeighborBrightness:
                 if amount.max() == 0
                 else f"by {np.ptp(amount):.2g} gray levels"
             )
+            why = (
+                "in dark and bright parts alike, as it does when a detector drifts"
+                if self.anchor == "auto"
+                else f"as {self._anchor} shows"
+            )
+            yield f"brightness changes slowly along z, {how}, {why}: undone"
+        elif not isinstance(self.anchor, str):
+            shown = int(np.isfinite(fitted["held"]).sum())
             yield (
-                f"brightness changes slowly along z, {how}, in dark and bright parts alike, as it "
-                "does when a detector drifts: undone"
+                f"{self._anchor} shows no slow change of brightness, in {shown} of "
+                f"{self.spec.shape[0]} slices that have such pixels"
             )
         if len(alone):
             yield (
@@ -232,6 +270,18 @@ class NeighborBrightness:
             },
             flags=dict.fromkeys(undone, "its brightness jumps"),
         )
+
+
+class _Undrifted(NamedTuple):
+    """Gray levels of slices, by slice, with what pairs tell of slow changes undone."""
+
+    near: Line
+    levels: dict[int, Array]
+
+
+def _medians(rows: Array) -> Array:
+    """Return the median of each row, over the slices that have a value."""
+    return np.asarray(np.nanmedian(rows, axis=1))
 
 
 def _compared(first: CellView, second: CellView) -> PairLine:

@@ -51,6 +51,8 @@ EXPECTED = {
     "string_type": "text in quotes",
     "dataclass_type": "a table",
 }
+EXPECTS = " expected, found "
+UNION_MEMBERS = ("float",)  # whose names are not told from those of parameters
 SHOWN = 200  # characters of a wrong value
 UNKNOWN = StackSpec(  # stands for slices that cannot be opened: whatever may fit, fits
     shape=(99999, 99999, 99999),
@@ -424,8 +426,22 @@ def _validated(
             for details in error.errors()
             for problem in [_problem(details, table, names)]
         }
-        problems += found.values()
+        problems += _merged(found.values())
         return None
+
+
+def _merged(problems: Iterable[Problem]) -> list[Problem]:
+    """Return one problem for a value that is none of what it may be."""
+    merged: list[Problem] = []
+    for problem in problems:
+        before = merged[-1] if merged else None
+        if before and before.path == problem.path and EXPECTS in problem.message:
+            wanted, is_wrong, _ = before.message.partition(EXPECTS)
+            if is_wrong:
+                problem = replace(problem, message=f"{wanted} or {problem.message}")
+                merged.pop()
+        merged.append(problem)
+    return merged
 
 
 def _plain(value: Any) -> Any:
@@ -444,7 +460,7 @@ def _plain(value: Any) -> Any:
 def _problem(details: Any, table: str, names: Sequence[str]) -> Problem:
     name, *rest = details["loc"]
     # pydantic adds the members of a union that it tried; indices and names are what counts
-    keys = [name, *(key for key in rest if isinstance(key, int) or key.isidentifier())]
+    keys = [name, *(key for key in rest if isinstance(key, int) or _is_name(key))]
     path = table
     for key in keys:
         path += f"[{key}]" if isinstance(key, int) else f".{key}" if path else str(key)
@@ -454,19 +470,23 @@ def _problem(details: Any, table: str, names: Sequence[str]) -> Problem:
         return Problem(path, f"unknown parameter{hint}")
     if kind == "missing" and isinstance(keys[-1], int):
         path = path.rpartition("[")[0]
-        return Problem(path, f"{keys[-1] + 1} values expected, found {found}")
+        return Problem(path, f"{keys[-1] + 1} values{EXPECTS}{found}")
     if kind == "missing":
         return Problem(path, "missing")
     if kind == "too_long":
-        return Problem(path, f"{context['max_length']} values expected, found {found}")
+        return Problem(path, f"{context['max_length']} values{EXPECTS}{found}")
     if kind == "tuple_type" and not table and isinstance(details["input"], str):
         return Problem(path, f"a list expected, such as [{found}], found {found}")
     if kind == "literal_error":
-        return Problem(path, f"{context['expected']} expected, found {found}")
+        return Problem(path, f"{context['expected']}{EXPECTS}{found}")
     if kind in EXPECTED:
-        return Problem(path, f"{EXPECTED[kind]} expected, found {found}")
+        return Problem(path, f"{EXPECTED[kind]}{EXPECTS}{found}")
     message = details["msg"]
     return Problem(path, f"{message[:1].lower()}{message[1:]}, found {found}")
+
+
+def _is_name(key: str) -> bool:
+    return key.isidentifier() and key not in UNION_MEMBERS
 
 
 def _shown(value: Any) -> str:

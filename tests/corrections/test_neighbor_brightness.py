@@ -191,3 +191,49 @@ def test_gains_are_shown():
     assert set(chart.flags) == set(np.flatnonzero(fitted["scale"] != 1).tolist())
     (remark,) = STEP.remarks(fitted, spec)
     assert "of 24 slices" in remark
+
+
+ANCHORS = {"gray level": 100.0, "area": (0, 40, 0, 200)}
+
+
+@pytest.mark.parametrize("anchor", ANCHORS.values(), ids=ANCHORS)
+@pytest.mark.parametrize("way", ["factor", "amount"])
+def test_what_anchors_keeps_its_level(anchor, way):
+    truth = porous(side=200)
+    truth[:, :, :40] = SOLID  # as a protective layer
+    change = drifting()
+    given = (
+        brightened(truth, change, np.zeros(24))
+        if way == "factor"
+        else brightened(truth, np.ones(24), 100 * (change - 1))
+    )
+    step = IntensityRescaling(method="neighbors", anchor=anchor)
+    found = correct(step, given)
+    assert error(found, truth.astype(float)) < 0.35 * error(
+        given.astype(float), truth.astype(float)
+    )
+    spec = spec_of(given)
+    shown = list(anchor) if isinstance(anchor, tuple) else anchor
+    assert f"as anchor = {shown} shows: undone" in [*step.remarks(fit(step, given, spec), spec)][1]
+
+
+def test_an_anchor_that_keeps_its_level_changes_nothing():
+    truth = porous(side=200)
+    step = IntensityRescaling(method="neighbors", anchor=100.0)
+    np.testing.assert_array_equal(correct(step, truth), truth)
+
+
+def test_an_anchor_that_no_slice_shows_changes_nothing():
+    given = brightened(porous(side=200), drifting(), np.zeros(24))
+    step = IntensityRescaling(method="neighbors", anchor=300.0)
+    spec = spec_of(given)
+    fitted = fit(step, given, spec)
+    np.testing.assert_array_equal(fitted["slow_factor"], 1)
+    assert "in 0 of 24 slices" in [*step.remarks(fitted, spec)][1]
+
+
+def test_an_anchor_must_be_in_the_image():
+    spec = spec_of(porous())
+    outside = IntensityRescaling(method="neighbors", anchor=(5000, 6000, 0, 10))
+    (problem,) = outside.check(spec)
+    assert problem.path == "intensity_rescaling.anchor"

@@ -304,6 +304,13 @@ def test_a_correction_is_possible_once(make_project):
         ("cropping", "area = [0, 5, 0, 5, 1]", "area", "4 values expected"),
         ("cropping", "area = [0, 5, 0, 1979-05-27]", "area[3]", "a whole number .*1979-05-27"),
         ("intensity_rescaling", "nbins = '256'", "nbins", 'a whole number .* "256"'),
+        (
+            "intensity_rescaling",
+            "anchor = true",
+            "anchor",
+            "^'none' or 'auto' or a number or a list expected, found true$",
+        ),
+        ("intensity_rescaling", "anchor = [0, 5]", "anchor", r"or 4 values expected, .*\[0, 5\]"),
         ("intensity_rescaling", "range_bins = [0]", "range_bins", "2 values expected"),
         ("intensity_rescaling", "range_bins = [0, nan]", "range_bins[1]", "a finite number .*NaN"),
         (

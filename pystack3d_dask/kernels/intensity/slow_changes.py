@@ -12,6 +12,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from pystack3d_dask.core.typing import Array
 from pystack3d_dask.kernels.intensity.running_lines import running_lines
@@ -118,14 +119,21 @@ def parts_of(values: Array, threshold: float) -> tuple[float, float]:
     is_bright = values > threshold
     if min(is_bright.sum(), (~is_bright).sum()) < max(LEAST * values.size, 2):
         return np.nan, np.nan
-    return _most_common(values[~is_bright]), _most_common(values[is_bright])
+    return most_common(values[~is_bright]), most_common(values[is_bright])
 
 
-def _most_common(values: Array) -> float:
-    """Return the middle of the shortest interval that holds half of the values.
+def most_common(values: Array) -> float:
+    """Return the middle of the shortest interval that holds half of the values; NaN for none.
 
     It ignores what lies between two materials (Rousseeuw, J. Am. Stat. Assoc. 79, 1984, section 2).
+
+    Parameters
+    ----------
+    values : ndarray, shape (n,)
+        Gray levels.
     """
+    if not values.size:
+        return np.nan
     ranked = np.sort(values).astype(np.float64)
     half = len(ranked) // 2
     widths = ranked[half:] - ranked[: len(ranked) - half]
@@ -147,20 +155,67 @@ def slow_change(found: Parts, reference: Parts, contrast: float) -> Slow | None:
         Standard deviation of gray levels.
     """
     known = np.isfinite(found.dark) & np.isfinite(found.bright)
-    count = len(known)
-    if known.sum() < max(FEWEST, count // 2):
+    if known.sum() < max(FEWEST, len(known) // 2):
         return None
-    places = np.arange(count)
-    dark, bright = (
-        near + running_lines(np.interp(places, places[known], (own - near)[known]), LENGTH)[0]
-        for own, near in zip(found, reference, strict=True)
-    )
-    missed = [np.abs(own - line)[known] for own, line in zip(found, (dark, bright), strict=True)]
-    error = CENTRAL * float(np.median(missed[1])) / np.sqrt(LENGTH / 2)
-    is_smooth = np.quantile(missed, 0.9, axis=1).max() < ROUGH * contrast
-    if not is_smooth or np.std(bright) < max(SURE * error, NOTICEABLE * contrast):
+    dark, bright = (_smooth(own, near, known) for own, near in zip(found, reference, strict=True))
+    roughest = max(dark.roughness, bright.roughness)
+    if roughest > ROUGH * contrast or not bright.changes(NOTICEABLE * contrast):
         return None
-    return common_change(dark, bright)
+    return common_change(dark.level, bright.level)
+
+
+class _Smooth(NamedTuple):
+    """A level that changes smoothly from slice to slice, what it misses, and its error."""
+
+    level: Array
+    roughness: float
+    error: float
+
+    def changes(self, least: float) -> bool:
+        return float(np.std(self.level)) > max(SURE * self.error, least)
+
+
+def _smooth(own: Array, near: Array, known: NDArray[np.bool_]) -> _Smooth:
+    """Return a level of slices, where what it differs by from ``near`` is made smooth."""
+    places = np.arange(len(own))
+    beside = np.interp(places, places[known], (own - near)[known])
+    level = near + running_lines(beside, LENGTH)[0]
+    missed = np.abs(own - level)[known]
+    error = CENTRAL * float(np.median(missed)) / np.sqrt(LENGTH / 2)
+    return _Smooth(level, float(np.quantile(missed, 0.9)), error)
+
+
+def held_change(found: Array, reference: Array, gain: Array) -> Slow | None:
+    """Return the slow change that holds a level the same in all slices; None where it is.
+
+    Parameters
+    ----------
+    found : ndarray of float64, shape (slices,)
+        The level, of slices whose jumps are undone; NaN where it is not known.
+    reference : ndarray of float64, shape (slices,)
+        What pairs of neighboring slices say of it, see `slow_change`.
+    gain : ndarray of float64, shape (slices,)
+        Of slices, as those pairs show it. A level that is brighter by a factor changes all
+        contrasts by the same one, and an amount changes none: what is nearer is undone.
+
+    Returns
+    -------
+    Slow or None
+        None also where fewer than half of the slices show the level.
+    """
+    known = np.isfinite(found)
+    if known.sum() < max(2, len(known) // 2):
+        return None
+    smooth = _smooth(found, reference, known)
+    if not smooth.changes(0.0):
+        return None
+    level, usual = smooth.level, float(np.median(smooth.level))
+    none = np.zeros(len(level))
+    if level.min() > 0:
+        factor, seen = level / usual, gain / np.median(gain)
+        if np.std(np.log(seen / factor)) < np.std(np.log(seen)):
+            return Slow(factor, none)
+    return Slow(1 + none, level - usual)
 
 
 def common_change(dark: Array, bright: Array) -> Slow | None:
