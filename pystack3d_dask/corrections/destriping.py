@@ -1,9 +1,9 @@
-"""Destriping: curtains and other stationary noise, slice by slice."""
+"""Destriping: curtains and other stationary noise, slice by slice or with neighbors."""
 
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
@@ -12,13 +12,16 @@ import numpy as np
 from pystack3d_dask.core.block import Block
 from pystack3d_dask.core.charts import Chart, Lines
 from pystack3d_dask.core.spec import Region, StackSpec
-from pystack3d_dask.core.step import Step
+from pystack3d_dask.core.stack_fit import StackFit, Summaries
+from pystack3d_dask.core.step import FitScope
 from pystack3d_dask.core.traits import ReportCharts
 from pystack3d_dask.core.typing import Array, Arrays
+from pystack3d_dask.corrections.neighbor_destriping import NeighborDestriping
 from pystack3d_dask.corrections.plausible import doubt_stripe
 from pystack3d_dask.errors import Problem
 from pystack3d_dask.kernels.backend import namespace
 from pystack3d_dask.kernels.destriping.noise_model import Filter
+from pystack3d_dask.kernels.destriping.stripe_search import Direction
 from pystack3d_dask.kernels.destriping.wavelets import WaveletDecomposition, remove_stripes
 from pystack3d_dask.kernels.intensity.gray_range import fill_of_slice, filled_up, keep_fill
 
@@ -33,6 +36,7 @@ WAVELET_ARRAYS = 3.5  # of the size of a slice: coefficients, and what becomes o
 # what single precision can work with, and more than anybody can want
 MOST_ITERATIONS = 10_000
 MOST_LEVELS = 20
+MOST_NEIGHBORS = 8
 BETA = (1e-6, 1e6)
 NOISE_LEVEL = (1e-6, 1e6)
 SIGMA = (0.05, 1e6)  # pixels: between two pixels, there is nothing of a narrower Gaussian
@@ -40,11 +44,19 @@ DAMPING = (1e-3, 1e6)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Destriping(ReportCharts, Step):
-    """Remove stripes from each slice, by VSNR or in wavelet space.
+class Destriping(ReportCharts, StackFit):
+    """Remove stripes: what neighboring slices do not have, or by VSNR or wavelets in each slice.
 
     Parameters
     ----------
+    neighbors : int, default 0
+        Slices on each side that tell stripes from the specimen: what is smooth along one direction
+        and new in every slice is removed, as far as it is not found along the other direction
+        (`kernels.destriping.stripe_model`). Strength, width, length and lean are found from the
+        stack; without stripes it is left alone, and so are stripes that go on through
+        slices. 0: each slice by itself, by ``filters`` or ``wavelet_decomposition``.
+    along : {"y", "x"}
+        With neighbors: direction of the stripes, from which they may lean by 20 degrees.
     filters : sequence of Gabor or Dirac
         Patterns of the noise, for VSNR [1]_.
     maxit : int, default 100
@@ -67,9 +79,9 @@ class Destriping(ReportCharts, Step):
 
     Notes
     -----
-    A slice of a single gray level is not changed. VSNR keeps the mean of a slice. What only fills a
-    slice up, such as a black border, keeps its gray level and makes no stripes, but with precision
-    "source".
+    A slice of a single gray level is not changed, nor, with neighbors, one that was found bad. VSNR
+    keeps the mean of a slice. What only fills a slice up, such as a black border, keeps its gray
+    level and makes no stripes, but with precision "source".
 
     References
     ----------
@@ -95,21 +107,27 @@ class Destriping(ReportCharts, Step):
 
     name: ClassVar[str] = "destriping"
     purpose: ClassVar[str] = (
-        "curtains and other stationary noise: VSNR with any number of filters, or wavelets"
+        "curtains and other stripes: what neighboring slices do not have, or by filters in each "
+        "slice (VSNR, wavelets)"
     )
     usual_place: ClassVar[int] = 70
     template: ClassVar[str] = """\
-# along is the length of a stripe; theta = 0: upright ones; sigma = [across, along] in pixels
+# stripes that are new in each slice: neighbors tell them from the specimen
+{unless_filters}neighbors = 3                   # slices on each side; 0: none, but filters
+{unless_filters}along = {along}                     # direction of stripes, "y" or "x"
+# or in each slice by itself: filters, theta = 0 of upright stripes, sigma = [across, along] pixels;
 # noise_level: the higher, the more is removed, of the specimen too: look at `sweep` and `preview`
-filters = [{filters}]
-maxit = 100
-cvg_threshold = 1e-2            # stop where the largest change falls to it; 0: never
+{if_filters}filters = [{filters}]
+{if_filters}maxit = 100
+{if_filters}cvg_threshold = 1e-2            # stop where the largest change falls to it; 0: never
 # wavelet_decomposition = {{ wavelet = "db15", sigma = 2.5 }}   # in place of filters
 """
     cost: ClassVar[Literal["light", "heavy"]] = "heavy"
     nanoseconds: ClassVar[float] = 500.0
-    version: ClassVar[int] = 3
+    version: ClassVar[int] = 4
 
+    neighbors: int = 0
+    along: Direction = "y"
     filters: Sequence[Filter] = ()
     maxit: int = 100
     cvg_threshold: float = 0.0
@@ -120,17 +138,32 @@ cvg_threshold = 1e-2            # stop where the largest change falls to it; 0: 
     @property
     def devices(self) -> tuple[str, ...]:
         is_solved_here = self.wavelet_decomposition is None and self.backend == "native"
+        if self.neighbors:
+            return ("cpu",)
         return ("cpu", "gpu") if is_solved_here else ("cpu",)
 
     @property
     def stripe_angle(self) -> float | None:
+        if self.neighbors:
+            return 0.0 if self.along == "y" else 90.0
         return next((each.theta for each in self.filters if each.name == "Gabor"), None)
 
     @property
     def whole(self) -> tuple[str, ...]:
         return ("y", "x")
 
+    @property
+    def fit_scope(self) -> FitScope:
+        return "stack" if self.neighbors else None
+
+    @property
+    def fits_bad_slices(self) -> bool:
+        return True  # each is compared by itself, and what is unlike the others is left out
+
     def check(self, spec: StackSpec) -> Iterator[Problem]:
+        if self.neighbors:
+            yield from self._check_neighbors()
+            return
         if self.wavelet_decomposition is not None:
             yield from self._check_wavelet(self.wavelet_decomposition, spec)
             return
@@ -139,7 +172,7 @@ cvg_threshold = 1e-2            # stop where the largest change falls to it; 0: 
                 f"{self.name}.filters",
                 "missing: a list such as "
                 "[{name = 'Gabor', noise_level = 20, sigma = [1, 30], theta = 0}], "
-                "or wavelet_decomposition",
+                "or wavelet_decomposition, or neighbors = 3",
             )
         for index, each in enumerate(self.filters):
             yield from self._check_filter(f"{self.name}.filters[{index}]", each, spec)
@@ -156,10 +189,14 @@ cvg_threshold = 1e-2            # stop where the largest change falls to it; 0: 
             )
 
     def source(self, out: Region, spec: StackSpec, fitted: Arrays | None = None) -> Region:
+        if self.neighbors:
+            return self._by_neighbors(spec).source(out, fitted)
         return spec.region.with_z(out.start[0], out.stop[0])
 
     def scratch_bytes(self, region: Region, spec: StackSpec) -> int:
         pixels = spec.shape[1] * spec.shape[2]
+        if self.neighbors:
+            return self._by_neighbors(spec).scratch_bytes()
         if self.wavelet_decomposition is not None:
             return round((WAVELET_ARRAYS + 1) * spec.arithmetic.itemsize * pixels)
         return (PYVSNR_BYTES if self.backend == "pyvsnr" else VSNR_BYTES) * pixels
@@ -167,22 +204,47 @@ cvg_threshold = 1e-2            # stop where the largest change falls to it; 0: 
     def gpu_batch(self, spec: StackSpec) -> int:
         return max(1, GPU_PIXELS // (spec.shape[1] * spec.shape[2]))
 
+    def summary_source(self, out: Region, spec: StackSpec) -> Region:
+        return self._by_neighbors(spec).summary_source(out)
+
+    def summary_scratch_bytes(self, out: Region, spec: StackSpec) -> int:
+        return self._by_neighbors(spec).summary_scratch_bytes()
+
+    def estimate_slices(self, shown: Collection[int], spec: StackSpec) -> set[int]:
+        return self._by_neighbors(spec).estimate_slices(shown)
+
+    def summarize(self, block: Block, partial: Arrays | None = None) -> dict[int, Arrays]:
+        return self._by_neighbors(block.spec).summarize(block, _filled_up(block)[0])
+
+    def finalize(
+        self, summaries: Summaries, spec: StackSpec, partial: Arrays | None = None
+    ) -> Arrays:
+        return self._by_neighbors(spec).finalize(summaries)
+
+    def remarks(self, fitted: Arrays, spec: StackSpec) -> Iterator[str]:
+        yield from (f"{self.name}: {text}" for text in self._by_neighbors(spec).remarks(fitted))
+
     def apply(self, block: Block, fitted: Arrays | None = None) -> tuple[Array, Arrays]:
-        fill = [_fill(image, block.spec) for image in block.values]
-        given = block.values
-        if any(map(len, fill)):
-            given = given.astype(block.spec.arithmetic)
-            for k, levels in enumerate(fill):
-                given[k] = filled_up(given[k], levels) if len(levels) else given[k]
-        values, figures = self._without_stripes(given, block)
+        given, fill = _filled_up(block)
+        values, figures = self._without_stripes(given, block, fitted)
         _, rows, columns = block.out.slices
-        for k, (image, levels) in enumerate(zip(block.values, fill, strict=True)):
-            if len(levels):
-                values[k] = keep_fill(values[k], image[rows, columns], levels)
+        first = block.out.start[0] - block.source.start[0]
+        for k, corrected in enumerate(values):
+            if len(levels := fill[first + k]):
+                image = block.values[first + k, rows, columns]
+                values[k] = keep_fill(corrected, image, levels)
         return values, figures
 
-    def _without_stripes(self, images: Array, block: Block) -> tuple[Array, Arrays]:
+    def _by_neighbors(self, spec: StackSpec) -> NeighborDestriping:
+        return NeighborDestriping(spec=spec, neighbors=self.neighbors, along=self.along)
+
+    def _without_stripes(
+        self, images: Array, block: Block, fitted: Arrays | None
+    ) -> tuple[Array, Arrays]:
         _, rows, columns = block.out.slices
+        if self.neighbors:
+            values, figures = self._by_neighbors(block.spec).apply(block, images, fitted)
+            return _positive(values, block.spec), figures
         if self.wavelet_decomposition is not None:
             how = self.wavelet_decomposition
             found = [_destriped(image, how, block.spec)[rows, columns] for image in images]
@@ -201,6 +263,8 @@ cvg_threshold = 1e-2            # stop where the largest change falls to it; 0: 
     def charts(
         self, figures: Arrays, spec: StackSpec, fitted: Arrays | None = None
     ) -> Iterator[Chart]:
+        if self.neighbors:
+            yield from self._by_neighbors(spec).charts(figures, fitted)
         if "iterations" not in figures:
             return
         changes = figures["convergence"]
@@ -252,6 +316,20 @@ cvg_threshold = 1e-2            # stop where the largest change falls to it; 0: 
         solve = pyvsnr_solution if self.backend == "pyvsnr" else remove_noise
         return [solve(image, self.filters, **how) for image in block]
 
+    def _check_neighbors(self) -> Iterator[Problem]:
+        if not 1 <= self.neighbors <= MOST_NEIGHBORS:
+            yield Problem(
+                f"{self.name}.neighbors",
+                f"0 to {MOST_NEIGHBORS} slices on each side expected, found {self.neighbors}",
+            )
+        for name in ("filters", "wavelet_decomposition"):
+            if getattr(self, name):
+                yield Problem(
+                    f"{self.name}.{name}",
+                    f"neighbors = {self.neighbors} finds stripes by itself: leave {name} out, or "
+                    "take neighbors = 0",
+                )
+
     def _check_filter(self, path: str, each: Filter, spec: StackSpec) -> Iterator[Problem]:
         yield from _check_range(f"{path}.noise_level", NOISE_LEVEL, each.noise_level)
         if each.name == "Gabor" and each.sigma is None:
@@ -292,6 +370,17 @@ def _destriped(image: Array, how: WaveletDecomposition, spec: StackSpec) -> Arra
     if image.min() == image.max():
         return image.astype(spec.arithmetic)
     return remove_stripes(image.astype(spec.arithmetic), how)
+
+
+def _filled_up(block: Block) -> tuple[Array, list[Array]]:
+    """Return slices without what only fills them up, and its gray levels in each."""
+    fill = [_fill(image, block.spec) for image in block.values]
+    given = block.values
+    if any(map(len, fill)):
+        given = given.astype(block.spec.arithmetic)
+        for k, levels in enumerate(fill):
+            given[k] = filled_up(given[k], levels) if len(levels) else given[k]
+    return given, fill
 
 
 def _fill(image: Array, spec: StackSpec) -> Array:

@@ -1,5 +1,8 @@
 """Evidence for destriping: a part that changes along z faster than the specimen does.
 
+What is new in each slice is found by `kernels.destriping.stripe_search`. Stripes that go on through
+a few slices need a filter for each slice by itself, and evidence of its own:
+
 Stripes are new in every slice, or after a few; structure goes on. A filter along the stripes and
 the same filter at a right angle, the control, remove a part each. Over a distance of some
 slices, the part that the control removes stays correlated as structure does; what the filter
@@ -17,14 +20,25 @@ from typing import NamedTuple
 import numpy as np
 
 from pystack3d_dask.core.finding import Finding
+from pystack3d_dask.core.stack_fit import every
 from pystack3d_dask.core.typing import Array
 from pystack3d_dask.evidence.sample import SMALLEST, Sample, overlapping
 from pystack3d_dask.kernels.destriping.noise_model import Filter
+from pystack3d_dask.kernels.destriping.stripe_model import LAGS
+from pystack3d_dask.kernels.destriping.stripe_search import (
+    Direction,
+    Found,
+    compare,
+    exchanged,
+    find,
+)
 from pystack3d_dask.kernels.destriping.vsnr import remove_noise
 from pystack3d_dask.kernels.registration.phase_correlation import register_shift
 from pystack3d_dask.preview.suggest import Stripes, stripes
 
 STRENGTHS = (0.5, 1.0, 2.0, 5.0, 10.0, 20.0)  # noise levels that are tried
+NEIGHBORS = 3  # slices on each side that stripes are told from the specimen by
+COMPARED = 8  # slices with those before them
 LENGTH, FEWEST = 5, 4  # slices that are compared
 WINDOW = 512  # rows and columns of them
 SAME_ANGLE = 3.0  # degrees between the stripes of several slices
@@ -46,39 +60,80 @@ class _Aligned(NamedTuple):
 
 
 def look_for_stripes(sample: Sample) -> Finding:
-    """Look for stripes, and for the weakest filter that removes them.
+    """Look for stripes: what neighbors do not have, or else the weakest filter that removes them.
 
     Parameters
     ----------
     sample : Sample
         Runs of at least `FEWEST` neighboring slices.
     """
+    new, by_filter = _new_in_each(sample.runs), _look_for_filter(sample)
+    if new is None:
+        return by_filter.finding
+    along, found = new
+    if by_filter.finding.is_found and by_filter.gain > found.rms**2:
+        return by_filter.finding
+    return Finding(
+        True,
+        f"stripes along {along} that are new in each slice, of about {found.rms:.2g} gray levels",
+        {"along": along},
+    )
+
+
+def _new_in_each(runs: Sequence[Array]) -> tuple[Direction, Found] | None:
+    """Return the direction of stripes that neighbors do not have, and these; None without any."""
+    last = [run[: k + 1][::-1][:LAGS] for run in runs for k in range(LAGS - 1, len(run))]
+    usable = [images for images in last if min(images.shape[1:]) >= SMALLEST and images.std()]
+    sampled = every(range(len(usable)), COMPARED)
+    compared = [compare([*usable[k]], "y") for k in sampled]
+    shapes = {images.shape[1:] for images in usable}
+    if len(shapes) != 1:
+        return None
+    (shape,) = shapes
+    found: dict[Direction, Found | None] = {
+        "y": find(compared, shape, NEIGHBORS, "y"),
+        "x": find([*map(exchanged, compared)], shape, NEIGHBORS, "x"),
+    }
+    striped = {along: each for along, each in found.items() if each and each.are_stripes}
+    if not striped:
+        return None
+    return max(striped.items(), key=lambda item: item[1].rms)
+
+
+class _Filtered(NamedTuple):
+    """What was found of filters, and by how much the best one lowers the mean square error."""
+
+    finding: Finding
+    gain: float = 0.0
+
+
+def _look_for_filter(sample: Sample) -> _Filtered:
+    """Look for stripes that one filter removes from each slice."""
     runs = [_align(run) for run in _spread(sample.runs)]
     differences = [each for run in runs for each in _differences(run)]
     if not differences:
-        return Finding(False, f"not tested: {FEWEST} neighboring slices or more are needed")
+        return _Filtered(
+            Finding(False, f"not tested: {FEWEST} neighboring slices or more are needed")
+        )
     kind = _common([stripes(each) for each in differences])
     if kind is None:
-        return Finding(False, "no stripes that change from slice to slice in the sample")
+        return _Filtered(Finding(False, "no stripes that change from slice to slice in the sample"))
     gain, level = _best_level(runs, kind)
     variance = float(np.mean([run.images.var(axis=(1, 2)).mean() for run in runs]))
     if gain <= NOTICEABLE * variance:
-        return Finding(
-            False,
+        reason = (
             f"stripes at {kind.theta:g} degrees go on from slice to slice as the specimen "
-            "does, or are weak: they may be structure",
+            "does, or are weak: they may be structure"
         )
+        return _Filtered(Finding(False, reason))
     how = {
         "name": "Gabor",
         "noise_level": level,
         "sigma": list(kind.sigma),
         "theta": kind.theta,
     }
-    return Finding(
-        True,
-        f"stripes at {kind.theta:g} degrees that change along z faster than the specimen does",
-        {"filters": [how]},
-    )
+    reason = f"stripes at {kind.theta:g} degrees that change along z faster than the specimen does"
+    return _Filtered(Finding(True, reason, {"filters": [how]}), gain)
 
 
 def _spread(runs: Sequence[Array]) -> list[Array]:

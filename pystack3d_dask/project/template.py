@@ -15,6 +15,7 @@ from pystack3d_dask.io.tiff.metadata import shown
 from pystack3d_dask.project.acquisition import Acquisition, Found
 from pystack3d_dask.project.config import PARAMS_NAME
 
+COMPARED = 6  # slices of a stack, up to which neighbors cannot tell stripes
 CAUTIOUS_FILTER = {"name": "Gabor", "noise_level": 1, "sigma": [1, 30], "theta": 0}
 SAMPLES = 16  # at least, along each axis, for the fit of a background
 
@@ -128,7 +129,11 @@ def tables(acquisition: Acquisition, findings: Mapping[str, Finding]) -> dict[st
     skips = [max(1, min(10, extent // SAMPLES)) for extent in fitted]
     found = {key: value for each in findings.values() for key, value in each.values.items()}
     filters = found.get("filters", [CAUTIOUS_FILTER])
+    by_filters = "filters" in found or spec.shape[0] <= COMPARED
     values = {
+        "if_filters": "" if by_filters else "# ",
+        "unless_filters": "# " if by_filters else "",
+        "along": json.dumps(found.get("along", "y")),
         "filters": ", ".join(_inline(each) for each in filters),
         "area": list(area.value),
         "area_origin": _remark(area.origin),

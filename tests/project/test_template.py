@@ -111,8 +111,7 @@ def test_every_table_has_the_parameters_that_are_documented(make_project):
         "method": "phase",
     }
     assert found["registration_transformation"] == {"cropping": True, "interpolation": "cubic"}
-    gabor = {"name": "Gabor", "noise_level": 1, "sigma": [1, 30], "theta": 0}
-    assert found["destriping"] == {"filters": [gabor], "maxit": 100, "cvg_threshold": 1e-2}
+    assert found["destriping"] == {"neighbors": 3, "along": "y"}
     policy = "slice_{slice_nb}_z={z_coord}um.tif"
     assert found["resampling"] == {
         "policy": policy,
@@ -156,7 +155,18 @@ def test_what_was_measured_fills_the_tables(make_project):
     }
     params = tomllib.loads(render(describe(make_project(None)), findings))
     assert params["destriping"]["filters"] == [gabor]
+    assert "neighbors" not in params["destriping"]
     assert params["bkg_removal"] == {"method": "classes"}
+
+
+def test_few_slices_have_no_neighbors_to_tell_stripes(make_project):
+    (table,) = (
+        tomllib.loads(body)
+        for name, body in tables(describe(make_project(None, shape=(3, 36, 42))), {}).items()
+        if name == "destriping"
+    )
+    gabor = {"name": "Gabor", "noise_level": 1, "sigma": [1, 30], "theta": 0}
+    assert table == {"filters": [gabor], "maxit": 100, "cvg_threshold": 1e-2}
 
 
 def test_steps_are_listed_in_the_usual_order_when_there_are_any(make_project, monkeypatch):

@@ -71,10 +71,10 @@ def overlaid(first: CellView, second: CellView) -> tuple[Array, Array] | None:
         Equal shapes; NaN where cells are not known. None where one of them shows nothing, or
         is too small to be registered.
     """
-    if min(first.thin.shape) < SMALLEST or not (first.thin.any() and second.thin.any()):
+    found = shift_between(first, second)
+    if found is None:
         return None
-    size = first.size * (first.cells.shape[0] // first.thin.shape[0])
-    shift = np.rint(register_shift(first.thin, second.thin)[:2, 2][::-1] * size).astype(int)
+    shift = np.rint(found).astype(int)
     if not shift.any():
         return first.cells, second.cells
     dy, dx = shift.tolist()
@@ -82,6 +82,17 @@ def overlaid(first: CellView, second: CellView) -> tuple[Array, Array] | None:
     other = cell_means(second.image, second.size, max(0, dy), max(0, dx))
     rows, columns = (min(pair) for pair in zip(one.shape, other.shape, strict=True))
     return one[:rows, :columns], other[:rows, :columns]
+
+
+def shift_between(first: CellView, second: CellView) -> Array | None:
+    """Return by how many pixels, along (y, x), a slice has moved against another one.
+
+    None where one of them shows nothing, or is too small to be registered.
+    """
+    if min(first.thin.shape) < SMALLEST or not (first.thin.any() and second.thin.any()):
+        return None
+    size = first.size * (first.cells.shape[0] // first.thin.shape[0])
+    return np.asarray(register_shift(first.thin, second.thin)[:2, 2][::-1] * size)
 
 
 def _thinned(cells: Array) -> Array:

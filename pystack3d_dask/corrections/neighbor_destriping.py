@@ -1,0 +1,199 @@
+"""Destriping by neighbors: what a slice has along one direction, and slices beside it have not.
+
+How is told by `kernels.destriping.stripe_model`, and whether by `kernels.destriping.stripe_search`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from pystack3d_dask.core.block import Block
+from pystack3d_dask.core.charts import Chart, Lines
+from pystack3d_dask.core.spec import EMPTY, Region, StackSpec
+from pystack3d_dask.core.stack_fit import Summaries, around, every, known
+from pystack3d_dask.core.typing import Array, Arrays
+from pystack3d_dask.kernels.backend import to_host
+from pystack3d_dask.kernels.destriping.neighbor_stripes import stripes_of
+from pystack3d_dask.kernels.destriping.stripe_frequencies import frequencies_of, spectrum_of
+from pystack3d_dask.kernels.destriping.stripe_model import LAGS, StripeModel
+from pystack3d_dask.kernels.destriping.stripe_search import (
+    SMALLEST,
+    Direction,
+    compare,
+    find,
+    from_slice,
+    is_out_of_reach,
+    steps,
+    upright,
+)
+
+SAMPLED = 32  # slices that tell what the stack is made of
+SPECTRUM_BYTES = 6  # of a pixel, with the margin that makes a slice periodic
+SCRATCH_BYTES = 40  # of a pixel: a slice made periodic, its transforms, frequencies in groups
+
+
+@dataclass(frozen=True, kw_only=True)
+class NeighborDestriping:
+    """The method of the destriping that looks at neighboring slices, on one stack.
+
+    Parameters
+    ----------
+    spec : StackSpec
+        The stack.
+    neighbors : int
+        Slices on each side that tell stripes from the specimen.
+    along : {"y", "x"}
+        Direction of the stripes; they may lean.
+    """
+
+    spec: StackSpec
+    neighbors: int
+    along: Direction
+
+    def source(self, out: Region, fitted: Arrays | None) -> Region:
+        """Return whole slices, with neighbors but where it is known that there are no stripes."""
+        reach = self.neighbors if fitted is None or fitted.get("are_stripes", True) else 0
+        first, last = max(out.start[0] - reach, 0), min(out.stop[0] + reach, self.spec.shape[0])
+        return self.spec.region.with_z(first, last)
+
+    def scratch_bytes(self) -> int:
+        """Return what spectra of a slice and its neighbors take, and the work on one."""
+        return self._bytes(2 * self.neighbors + 1)
+
+    def summary_source(self, out: Region) -> Region:
+        """Return the slices of ``out`` that are sampled, and those before them."""
+        mine = [z for z in self._sampled if z in out.z]
+        return out.with_z(max(mine[0] - LAGS + 1, 0), mine[-1] + 1) if mine else EMPTY
+
+    def summary_scratch_bytes(self) -> int:
+        """Return what the spectra of a sampled slice and those before it take."""
+        return self._bytes(LAGS)
+
+    def estimate_slices(self, shown: Collection[int]) -> set[int]:
+        """Return the slices shown, their neighbors, and those that are sampled."""
+        return {*self._sampled, *around(shown, self.neighbors, self.spec)}
+
+    def summarize(self, block: Block, filled: Array) -> dict[int, Arrays]:
+        """Return what sampled slices have in common with those before them.
+
+        Parameters
+        ----------
+        block : Block
+            With the slices before those that are asked for.
+        filled : ndarray
+            Its slices, without what only fills them up.
+        """
+        found = {}
+        for z in (z for z in self._sampled if z in block.out.z):
+            last = z - block.source.start[0]
+            images = filled[last - LAGS + 1 : last + 1][::-1]
+            are_good = not any(z - lag in self.spec.bad for lag in range(LAGS))
+            if are_good and all(image.std() for image in images):
+                found[z] = compare([*images], self.along)
+        return found
+
+    def finalize(self, summaries: Summaries) -> Arrays:
+        """Return what the stack is made of, and whether stripes are part of it."""
+        seen = [dict(summary) for summary in summaries.values() if summary]
+        found = find(seen, self.spec.shape[1:], self.neighbors, self.along) if seen else None
+        if found is None:
+            return {"are_stripes": np.array(False), "rms": np.full(2, np.nan)}
+        return {
+            **found.model.as_arrays(),
+            "are_stripes": np.array(found.are_stripes),
+            "rms": np.array([found.rms, found.control]),
+        }
+
+    def apply(self, block: Block, filled: Array, fitted: Arrays | None) -> tuple[Array, Arrays]:
+        """Return slices without their stripes, and how strong these were.
+
+        Parameters
+        ----------
+        block : Block
+            The slices, with their neighbors.
+        filled : ndarray
+            The same slices, without what only fills them up.
+        fitted : dict of ndarray
+            What `finalize` returned.
+        """
+        fit = known(fitted)
+        first = block.source.start[0]
+        z = [k - first for k in block.out.z]
+        values = block.values[z[0] : z[-1] + 1].astype(block.spec.arithmetic)
+        removed = np.zeros(len(z))
+        if fit["are_stripes"]:
+            model = StripeModel.of_arrays(fit)
+            for n, stripes in enumerate(self._stripes(filled, first, z, model)):
+                if stripes is not None:
+                    values[n] = (filled[z[n]] - stripes).astype(values.dtype)
+                    removed[n] = float(stripes.std())
+        _, rows, columns = block.out.slices
+        return values[:, rows, columns], {"removed": removed}
+
+    def _stripes(
+        self, images: Array, first: int, wanted: Sequence[int], model: StripeModel
+    ) -> Iterator[Array | None]:
+        """Yield the stripes of some slices; None for those that are bad, or show nothing."""
+        turned = [upright(image, self.along) for image in images]
+        frequencies = frequencies_of(turned[0].shape)
+        moved = steps([to_host(image) for image in turned])
+        spectra: dict[int, Array] = {}
+        for k in wanted:
+            if k + first in self.spec.bad or not images[k].std():
+                yield None
+                continue
+            near = range(max(k - self.neighbors, 0), min(k + self.neighbors + 1, len(turned)))
+            moves = from_slice(k, moved)
+            usable = {
+                n: moves[n]
+                for n in near
+                if n == k
+                or not (n + first in self.spec.bad or is_out_of_reach(moves[n], turned[k].shape))
+            }
+            spectra = {
+                n: spectra[n] if n in spectra else spectrum_of(turned[n], frequencies)
+                for n in usable
+            }
+            yield upright(stripes_of(k, spectra, usable, model, frequencies), self.along)
+
+    def remarks(self, fitted: Arrays) -> Iterator[str]:
+        """Yield what was found, or why nothing is done."""
+        rms, control = fitted["rms"]
+        if fitted["are_stripes"]:
+            yield f"stripes along {self.along} that are new in each slice were removed"
+        elif np.isnan(rms):
+            yield (
+                f"too few slices can be compared with {LAGS - 1} before them, or they are too "
+                "small: left alone"
+            )
+        else:
+            yield (
+                f"no stripes along {self.along} that are new in each slice, which would be "
+                f"{rms:.2g} gray levels, as against {control:.2g} along the other axis: left alone"
+            )
+
+    def charts(self, figures: Arrays, fitted: Arrays | None) -> Iterator[Chart]:
+        """Yield how strong the stripes of all slices were."""
+        if fitted is None or not fitted["are_stripes"]:
+            return
+        yield Lines(
+            name="stripes",
+            title="Stripes that were removed",
+            text="Standard deviation of what was removed from each slice.",
+            panels={"gray levels": {"": figures["removed"]}},
+        )
+
+    @cached_property
+    def _sampled(self) -> Sequence[int]:
+        """Slices that are compared with those before them."""
+        if min(self.spec.shape[1:]) < SMALLEST:
+            return ()
+        return every(range(LAGS - 1, self.spec.shape[0]), SAMPLED)
+
+    def _bytes(self, spectra: int) -> int:
+        pixels = self.spec.shape[1] * self.spec.shape[2]
+        return (spectra * SPECTRUM_BYTES + SCRATCH_BYTES) * pixels

@@ -1,0 +1,195 @@
+"""What slices are made of, frequency by frequency: specimen, stripes and noise; and the best guess.
+
+The specimen goes on from slice to slice, stripes and noise do not: what a slice has in common with
+the one before it tells the power of the specimen, once it is known how fast that changes along z.
+This, and the power of noise, are seen at frequencies of the same length that no stripes have. What
+is left at those of stripes is theirs. From powers follows the best linear guess at the stripes of
+a slice, given the slice and its neighbors (Wiener, "Extrapolation, Interpolation, and Smoothing of
+Stationary Time Series", 1949; for vectors: Kay, "Fundamentals of Statistical Signal Processing:
+Estimation Theory", 1993, chapter 12).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from pystack3d_dask.core.typing import Array, Arrays
+from pystack3d_dask.kernels.destriping.stripe_frequencies import Bins, Frequencies
+
+LAGS = 4  # slices by which the specimen is compared: 0 to 3
+SMOOTHEST, ROUGHEST = 2.0, 1.0  # powers of the distance along z by which likeness falls off
+FASTEST = 3.0  # exponent of that, from one slice to the next
+LEAST_RATIO = 1.0001  # of what slices have in common, to what they have one slice farther
+TINY = 1e-9  # of the largest power
+SHRINK = 0.5  # standard errors of the power of stripes, by which small ones are taken for none
+PER_FREQUENCY = 4.0  # independent parts that a mean of a group is made of: with those beside it
+LEAST_SPECIMEN = 1e-3  # of the power that the specimen has at other frequencies of that length
+REST = 1e-4  # of the power of the specimen, that nothing predicts
+
+
+@dataclass(frozen=True)
+class StripeModel:
+    """Powers at the frequencies of stripes, each an array of shape (groups,).
+
+    Parameters
+    ----------
+    specimen, stripes, noise : ndarray of float64
+        Power of each.
+    decay, exponent : ndarray of float64
+        Slices that are some distance apart show specimens with a correlation of
+        ``exp(-decay * distance ** exponent)``.
+    """
+
+    specimen: Array
+    stripes: Array
+    noise: Array
+    decay: Array
+    exponent: Array
+
+    def as_arrays(self) -> Arrays:
+        """Return the arrays by name."""
+        return dict(vars(self))
+
+    @classmethod
+    def of_arrays(cls, arrays: Arrays) -> StripeModel:
+        """Return the model that `as_arrays` made arrays of, among others."""
+        return cls(**{name: arrays[name] for name in cls.__dataclass_fields__})
+
+    def weights(self, places: Sequence[int], own: int) -> tuple[Array, Array]:
+        """Return how the stripes of a slice are put together from spectra of slices.
+
+        Parameters
+        ----------
+        places : sequence of int
+            Indices along z of the slices that are known.
+        own : int
+            Which of them it is whose stripes are wanted.
+
+        Returns
+        -------
+        weights : ndarray of float64, shape (len(places), groups)
+            Of each slice.
+        power : ndarray of float64, shape (groups,)
+            Of the stripes that are found so.
+        """
+        striped = self.stripes > 0
+        z = np.asarray(places, np.float64)
+        apart = np.abs(z[:, np.newaxis] - z)
+        alike = _alike(self.decay[striped], self.exponent[striped], apart)
+        alone = self.stripes + self.noise + REST * self.specimen
+        powers = self.specimen[striped, None, None] * alike
+        powers = powers + alone[striped, None, None] * np.eye(len(z))
+        wanted = np.zeros((len(powers), len(z), 1))
+        wanted[:, own, 0] = self.stripes[striped]
+        weights = np.zeros((len(z), len(striped)))
+        weights[:, striped] = np.linalg.solve(powers, wanted)[..., 0].T
+        return weights, self.stripes * weights[own]
+
+
+def slice_powers(spectra: Sequence[Array], frequencies: Frequencies) -> Arrays:
+    """Return what a slice has in common with itself and with slices before it.
+
+    Parameters
+    ----------
+    spectra : sequence of ndarray
+        Of the slice, the one before it, and so on, laid upon it; some `LAGS` at most.
+    frequencies : Frequencies
+        Of the slices.
+
+    Returns
+    -------
+    dict of ndarray
+        Mean products: ``wedge``, shape (4, groups), and ``rings``, shape (4, rings); NaN of slices
+        that are not there.
+    """
+    found = {}
+    for name, bins in (("wedge", frequencies.wedge), ("rings", frequencies.rings)):
+        found[name] = np.full((LAGS, len(bins.counts)), np.nan)
+        for lag, other in enumerate(spectra[:LAGS]):
+            found[name][lag] = _common_power(spectra[0], other, bins) / np.prod(
+                frequencies.extended
+            )
+    return found
+
+
+def _common_power(one: Array, other: Array, bins: Bins) -> Array:
+    return bins.mean(one.real * other.real + one.imag * other.imag)
+
+
+def stripe_model(wedge: Array, rings: Array, count: int, frequencies: Frequencies) -> StripeModel:
+    """Return the powers that explain what slices have in common.
+
+    Parameters
+    ----------
+    wedge, rings : ndarray
+        Means over slices of what `slice_powers` returns.
+    count : int
+        How many slices these are means of.
+    frequencies : Frequencies
+        Of the slices.
+    """
+    specimen, *_ = _decay(rings)
+    noise = np.maximum(rings[0] - specimen, 0)
+    # what slices have in common is the specimen at all frequencies, which need not be alike
+    in_common = rings + frequencies.by_ring(wedge)
+    in_common[0] = rings[0]
+    _, decay, exponent = _decay(in_common)
+    specimen, decay, exponent, noise = (
+        each[frequencies.ring_of_group] for each in (specimen, decay, exponent, noise)
+    )
+    whole, shared = (frequencies.smooth(each) for each in wedge[:2])
+    own = np.clip(shared / _alike(decay, exponent, 1.0), 0, np.maximum(whole, 0))
+    left = whole - own - noise
+    error = whole / np.sqrt(PER_FREQUENCY * frequencies.wedge.counts * count)
+    surely = left**2 / (left**2 + (SHRINK * error) ** 2 + TINY * TINY)
+    return StripeModel(
+        specimen=np.maximum(own, LEAST_SPECIMEN * specimen),
+        stripes=np.maximum(left, 0) * surely,
+        noise=noise,
+        decay=decay,
+        exponent=exponent,
+    )
+
+
+def rms_removed(model: StripeModel, frequencies: Frequencies, reach: int) -> float:
+    """Return the root mean square that is expected of the stripes found, in gray levels.
+
+    Parameters
+    ----------
+    model : StripeModel
+        Powers.
+    frequencies : Frequencies
+        Of the slices.
+    reach : int
+        Neighbors on each side.
+    """
+    _, power = model.weights(range(2 * reach + 1), reach)
+    total = 2 * float((power * frequencies.wedge.counts).sum())  # the other half of the spectrum
+    return float(np.sqrt(total / np.prod(frequencies.extended)))
+
+
+def _decay(rings: Array) -> tuple[Array, Array, Array]:
+    """Return the power of what goes on along z, and how fast it changes.
+
+    That power is what slices would have in common at a distance of 0. Two ratios of what they have
+    at 1, 2 and 3 tell exponent and decay; where noise hides them, likeness falls off by a power.
+    """
+    least = TINY * rings[0].max(initial=0) + np.finfo(float).tiny
+    one, two, three = (np.maximum(each, least) for each in rings[1:LAGS])
+    first, second = (
+        np.log(np.maximum(near / far, LEAST_RATIO)) for near, far in ((one, two), (two, three))
+    )
+    exponents = np.linspace(ROUGHEST, SMOOTHEST, 21)
+    ratios = (2**exponents - 1) / (3**exponents - 2**exponents)
+    exponent = np.interp(first / second, ratios[::-1], exponents[::-1])
+    decay = np.minimum(first / (2**exponent - 1), FASTEST)
+    return np.minimum(one * np.exp(decay), np.maximum(rings[0], least)), decay, exponent
+
+
+def _alike(decay: Array, exponent: Array, apart: Array | float) -> Array:
+    """Return the correlation of specimens, shape (groups, ...) for distances of some shape."""
+    more = (...,) + (np.newaxis,) * np.ndim(apart)
+    return np.asarray(np.exp(-decay[more] * np.asarray(apart) ** exponent[more]))
