@@ -11,6 +11,7 @@ import numpy as np
 
 from ruler.acquired import Acquired
 from ruler.alignment import Aligned, align, align_input
+from ruler.bound import stripe_bound
 from ruler.downstream import cells, porous
 from ruler.measures import measured
 from ruler.peers import MissingPeer
@@ -75,6 +76,7 @@ def scored(
     downstream : bool
         Whether results are segmented, too.
     """
+    bound = stripe_bound(acquired)
     for program in programs:
         with TemporaryDirectory() as folder:
             try:
@@ -91,7 +93,7 @@ def scored(
             corrected.steps,
             corrected.seconds,
             values_of(untouched, downstream=downstream),
-            values_of(aligned, downstream=downstream),
+            {**values_of(aligned, downstream=downstream), "bound": bound},
         )
 
 

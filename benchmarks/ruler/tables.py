@@ -26,6 +26,7 @@ COLUMNS = {
     "upright_kept": "upr.",
     "gradient_kept": "grad.",
     "misplaced": "px",
+    "bound": "bound",
 }
 """Measures of the result in a table, see `ruler.measures.Measures`, and their heads."""
 SEGMENTED = {

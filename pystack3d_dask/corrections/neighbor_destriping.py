@@ -92,7 +92,7 @@ class NeighborDestriping:
             last = z - block.source.start[0]
             images = filled[last - LAGS + 1 : last + 1][::-1]
             are_good = not any(z - lag in self.spec.bad for lag in range(LAGS))
-            if are_good and all(image.std() for image in images):
+            if are_good and all(image.min() < image.max() for image in images):
                 found[z] = compare([*images], self.along)
         return found
 
@@ -143,7 +143,7 @@ class NeighborDestriping:
         moved = steps([to_host(image) for image in turned])
         spectra: dict[int, Array] = {}
         for k in wanted:
-            if k + first in self.spec.bad or not images[k].std():
+            if k + first in self.spec.bad or images[k].min() == images[k].max():
                 yield None
                 continue
             near = range(max(k - self.neighbors, 0), min(k + self.neighbors + 1, len(turned)))

@@ -17,7 +17,7 @@ from pystack3d_dask.kernels.backend import namespace, to_host
 
 MARGIN = 48  # rows and columns, at most, on each side in which one edge fades into the other
 WEDGE = 20.0  # degrees by which stripes may lean
-BROADEST = 0.012  # cycles per pixel along stripes, up to which short ones reach
+BROADEST = 0.02  # cycles per pixel along stripes, up to which short ones reach
 UNSTRIPED = 30.0  # degrees from the axis of x, from which on nothing is of stripes
 COLUMNS = 40  # groups of frequencies across stripes, at least
 GROWTH = 0.25  # width of a group over the frequencies below it, at most

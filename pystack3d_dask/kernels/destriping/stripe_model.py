@@ -21,6 +21,7 @@ from pystack3d_dask.kernels.destriping.stripe_frequencies import Bins, Frequenci
 
 LAGS = 4  # slices by which the specimen is compared: 0 to 3
 SMOOTHEST, ROUGHEST = 2.0, 1.0  # powers of the distance along z by which likeness falls off
+MOST_CAUTIOUS = 0.5  # the same, where a specimen may have parts that change fast and others slowly
 FASTEST = 3.0  # exponent of that, from one slice to the next
 LEAST_RATIO = 1.0001  # of what slices have in common, to what they have one slice farther
 TINY = 1e-9  # of the largest power
@@ -119,7 +120,13 @@ def _common_power(one: Array, other: Array, bins: Bins) -> Array:
     return bins.mean(one.real * other.real + one.imag * other.imag)
 
 
-def stripe_model(wedge: Array, rings: Array, count: int, frequencies: Frequencies) -> StripeModel:
+def stripe_model(
+    wedge: Array,
+    rings: Array,
+    count: int,
+    frequencies: Frequencies,
+    roughest: float = ROUGHEST,
+) -> StripeModel:
     """Return the powers that explain what slices have in common.
 
     Parameters
@@ -130,13 +137,16 @@ def stripe_model(wedge: Array, rings: Array, count: int, frequencies: Frequencie
         How many slices these are means of.
     frequencies : Frequencies
         Of the slices.
+    roughest : float
+        Smallest power of the distance by which likeness may fall off. The smaller, the more of what
+        a slice has for itself may be the specimen's.
     """
-    specimen, *_ = _decay(rings)
+    specimen, *_ = _decay(rings, roughest)
     noise = np.maximum(rings[0] - specimen, 0)
     # what slices have in common is the specimen at all frequencies, which need not be alike
     in_common = rings + frequencies.by_ring(wedge)
     in_common[0] = rings[0]
-    _, decay, exponent = _decay(in_common)
+    _, decay, exponent = _decay(in_common, roughest)
     specimen, decay, exponent, noise = (
         each[frequencies.ring_of_group] for each in (specimen, decay, exponent, noise)
     )
@@ -171,7 +181,7 @@ def rms_removed(model: StripeModel, frequencies: Frequencies, reach: int) -> flo
     return float(np.sqrt(total / np.prod(frequencies.extended)))
 
 
-def _decay(rings: Array) -> tuple[Array, Array, Array]:
+def _decay(rings: Array, roughest: float) -> tuple[Array, Array, Array]:
     """Return the power of what goes on along z, and how fast it changes.
 
     That power is what slices would have in common at a distance of 0. Two ratios of what they have
@@ -182,7 +192,7 @@ def _decay(rings: Array) -> tuple[Array, Array, Array]:
     first, second = (
         np.log(np.maximum(near / far, LEAST_RATIO)) for near, far in ((one, two), (two, three))
     )
-    exponents = np.linspace(ROUGHEST, SMOOTHEST, 21)
+    exponents = np.linspace(roughest, SMOOTHEST, 31)
     ratios = (2**exponents - 1) / (3**exponents - 2**exponents)
     exponent = np.interp(first / second, ratios[::-1], exponents[::-1])
     decay = np.minimum(first / (2**exponent - 1), FASTEST)

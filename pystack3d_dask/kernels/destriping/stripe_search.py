@@ -20,6 +20,7 @@ from pystack3d_dask.kernels.destriping.stripe_frequencies import (
     spectrum_of,
 )
 from pystack3d_dask.kernels.destriping.stripe_model import (
+    MOST_CAUTIOUS,
     StripeModel,
     rms_removed,
     slice_powers,
@@ -47,7 +48,7 @@ class Found:
     model : StripeModel
         Of the stack.
     rms : float
-        What is expected to be removed, in gray levels.
+        What would be removed at least, in gray levels.
     control : float
         The same, had it been looked for along the other axis.
     contrast : float
@@ -135,7 +136,8 @@ def find(
         frequencies = frequencies_of(shape if direction == "y" else shape[::-1])
         wedge, rings = (_means([each[name + key] for each in usual]) for key in ("wedge", "rings"))
         models.append(stripe_model(wedge, rings, len(usual), frequencies))
-        rms.append(rms_removed(models[-1], frequencies, neighbors))
+        cautious = stripe_model(wedge, rings, len(usual), frequencies, MOST_CAUTIOUS)
+        rms.append(rms_removed(cautious, frequencies, neighbors))
     contrast = float(np.sqrt(np.mean([each["variance"] for each in usual])))
     return Found(models[0], rms[0], rms[1], contrast)
 
