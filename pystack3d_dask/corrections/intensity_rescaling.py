@@ -45,9 +45,7 @@ class IntensityRescaling(ReportCharts, ReferenceLayout, StackFit):
         parts, where they change together, as they do with a detector that drifts
         (`kernels.intensity.slow_changes`). A gray level: the material that is brighter, which
         keeps its level then. An area ``[xmin, xmax, ymin, ymax]`` in pixels, origin bottom left:
-        what it shows, which does.
-    gamma : bool
-        With "neighbors": a gamma that jumps is undone, too, not only gain and offset. Black is 0.
+        what it shows, which does. A preview sees too few slices to show this.
     nbins : int
         With "histogram": bins of the histograms.
     range_bins : tuple of float, optional
@@ -78,7 +76,6 @@ class IntensityRescaling(ReportCharts, ReferenceLayout, StackFit):
 method = "neighbors"            # slices are compared pixel by pixel, and jumps are undone
 anchor = "auto"                 # slow changes, too, where dark and bright parts change together;
                                 # 120: what is brighter keeps its level, or {kept}: an area does
-# gamma = true                  # where gray levels of slices may be bent, as by a display's gamma
 # method = "histogram"          # instead: each histogram becomes that of the slices around it
 # filter_size = 10              # slices averaged to make it; -1: all, which also removes what
                                 # really changes along z
@@ -91,7 +88,6 @@ anchor = "auto"                 # slow changes, too, where dark and bright parts
     method: Literal["histogram", "neighbors"] = "histogram"
     neighbors: int = 3
     anchor: Anchor = "none"
-    gamma: bool = False
     nbins: int = 256
     range_bins: tuple[float, float] | None = None
     filter_size: int = USUAL
@@ -171,9 +167,7 @@ anchor = "auto"                 # slow changes, too, where dark and bright parts
     def _on(self, spec: StackSpec) -> HistogramMatching | NeighborBrightness:
         """Return the chosen method on a stack."""
         if self.method == "neighbors":
-            return NeighborBrightness(
-                spec=spec, neighbors=self.neighbors, anchor=self.anchor, gamma=self.gamma
-            )
+            return NeighborBrightness(spec=spec, neighbors=self.neighbors, anchor=self.anchor)
         return HistogramMatching(
             spec=spec,
             nbins=self.nbins,

@@ -23,7 +23,6 @@ from pystack3d_dask.core.typing import Array, Arrays
 from pystack3d_dask.kernels.intensity.gray_range import fill_levels, keep_fill, sample
 from pystack3d_dask.kernels.intensity.pair_lines import NO_LINE, PairLine, pair_line
 from pystack3d_dask.kernels.intensity.slice_gains import Brightness, Pairs, slice_gains
-from pystack3d_dask.kernels.intensity.slice_gammas import as_before, slice_gammas, straightened
 from pystack3d_dask.kernels.intensity.slow_changes import (
     Line,
     Parts,
@@ -58,14 +57,11 @@ class NeighborBrightness:
     anchor : {"none", "auto"}, float or tuple of int
         Whether slow changes are undone: never, where they are the detector's, or so that what is
         brighter than a gray level, or what an area shows, stays the same.
-    gamma : bool
-        Whether a gamma of slices is undone, too.
     """
 
     spec: StackSpec
     neighbors: int
     anchor: Anchor
-    gamma: bool
 
     @property
     def fit_rounds(self) -> int:
@@ -134,13 +130,11 @@ class NeighborBrightness:
             "slow_factor": np.ones(count),
             "slow_amount": np.zeros(count),
             "held": np.full(count, np.nan),
-            "gamma": np.ones(count),
-            "mean": np.array(0.0),
             "fill": np.array(fill_levels([*summaries.values()], self.spec.source_dtype)),
         }
         if not lines or count < FEWEST_SLICES:
             return fit
-        log_gain, center_x, center_y, spread, bend = np.array(lines).T
+        log_gain, center_x, center_y, spread = np.array(lines).T
         second = np.array(seconds)
         pairs = Pairs(second - np.array(distances), second, log_gain, center_x, center_y, spread)
         contrast, mean = float(np.nanmedian(contrasts)), float(np.nanmean(means))
@@ -153,13 +147,8 @@ class NeighborBrightness:
         if slow is not None:
             scale, offset = found.lines(mean)
             scale, offset = scale / slow.factor, (offset - slow.amount) / slow.factor
-        if self.gamma:
-            fit["gamma"] = slice_gammas(pairs, bend, count, found.reference, mean, contrast)
-            factor, amount = _lines_of_straightened(summaries, fit, mean)
-            scale, offset = scale * factor, scale * amount + offset
         return {
             **fit,
-            "mean": np.array(mean),
             "scale": scale,
             "offset": offset,
             "jump": found.jump,
@@ -202,7 +191,7 @@ class NeighborBrightness:
         """Return the slow change of the level that the anchor holds, and this level."""
         own = np.full((1, self.spec.shape[0]), np.nan)
         for z, values in true.levels.items():
-            is_of_it = values > self.anchor if isinstance(self.anchor, float) else slice(None)
+            is_of_it = slice(None) if isinstance(self.anchor, tuple) else values > self.anchor
             own[0, z] = most_common(values[is_of_it])
         shown = true.near.shown(own[0])
         if not np.isfinite(own).any():
@@ -226,12 +215,6 @@ class NeighborBrightness:
                 f"jumps of brightness were undone in {len(undone)} of {self.spec.shape[0]} slices, "
                 f"of {np.median(fitted['jump'][undone]):.2g} gray levels in the median, "
                 f"{fitted['jump'][undone].max():.2g} at most"
-            )
-        bent = fitted["gamma"][fitted["gamma"] != 1]
-        if bent.size:
-            yield (
-                f"the gray levels of {bent.size} slices were bent, by a gamma of {bent.min():.3g} "
-                f"to {bent.max():.3g}: undone"
             )
         factor, amount = fitted["slow_factor"], fitted["slow_amount"]
         if factor.min() < factor.max() or amount.min() < amount.max():
@@ -263,11 +246,8 @@ class NeighborBrightness:
         fit = known(fitted)
         values = block.values.astype(block.spec.arithmetic)
         for k, z in enumerate(block.out.z):
-            gamma = float(fit["gamma"][z])
             scale, offset = float(fit["scale"][z]), float(fit["offset"][z])
-            if (gamma, scale, offset) != (1.0, 1.0, 0.0):
-                if gamma != 1:
-                    values[k] = straightened(values[k], gamma, float(fit["mean"]))
+            if (scale, offset) != (1.0, 0.0):
                 values[k] = keep_fill(values[k] * scale + offset, block.values[k], fit["fill"])
         return values
 
@@ -290,16 +270,6 @@ class NeighborBrightness:
             },
             flags=dict.fromkeys(undone, "its brightness jumps"),
         )
-
-
-def _lines_of_straightened(summaries: Summaries, fit: Arrays, mean: float) -> tuple[Array, Array]:
-    """Return scales and offsets that keep the mean and contrast of slices whose gamma is undone."""
-    factor, amount = np.ones(len(fit["gamma"])), np.zeros(len(fit["gamma"]))
-    for z in np.flatnonzero(fit["gamma"] != 1).tolist():
-        values = summaries[z]["sample"][1:-1].astype(np.float64)
-        values = values[~np.isin(values, fit["fill"])]
-        factor[z], amount[z] = as_before(straightened(values, fit["gamma"][z], mean), values)
-    return factor, amount
 
 
 class _Undrifted(NamedTuple):

@@ -426,14 +426,17 @@ def _validated(
             for details in error.errors()
             for problem in [_problem(details, table, names)]
         }
-        problems += _merged(found.values())
+        problems += _merged([*found.values()])
         return None
 
 
-def _merged(problems: Iterable[Problem]) -> list[Problem]:
+def _merged(problems: Sequence[Problem]) -> list[Problem]:
     """Return one problem for a value that is none of what it may be."""
     merged: list[Problem] = []
+    inside = {each.path.partition("[")[0] for each in problems if "[" in each.path}
     for problem in problems:
+        if problem.path in inside:
+            continue  # a list is right, but for an element
         before = merged[-1] if merged else None
         if before and before.path == problem.path and EXPECTS in problem.message:
             wanted, is_wrong, _ = before.message.partition(EXPECTS)

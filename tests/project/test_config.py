@@ -310,6 +310,7 @@ def test_a_correction_is_possible_once(make_project):
             "anchor",
             "^'none' or 'auto' or a number or a list expected, found true$",
         ),
+        ("intensity_rescaling", "anchor = [0, 5, 0, 1.5]", "anchor[3]", "a whole number .*1.5"),
         ("intensity_rescaling", "anchor = [0, 5]", "anchor", r"or 4 values expected, .*\[0, 5\]"),
         ("intensity_rescaling", "range_bins = [0]", "range_bins", "2 values expected"),
         ("intensity_rescaling", "range_bins = [0, nan]", "range_bins[1]", "a finite number .*NaN"),

@@ -43,19 +43,15 @@ class PairLine(NamedTuple):
         Mean gray levels of the pixels on the line, in the first and in the second slice.
     spread : float
         Standard deviation around the line, in gray levels of the first slice.
-    bend : float
-        How pixels lie beside the line: with both slices in standard deviations of the pixels on
-        it, by ``bend * t ** 2`` at gray level t, and what keeps the line the best one.
     """
 
     log_gain: float
     center_x: float
     center_y: float
     spread: float
-    bend: float
 
 
-NO_LINE = PairLine(np.nan, np.nan, np.nan, np.nan, np.nan)
+NO_LINE = PairLine(np.nan, np.nan, np.nan, np.nan)
 
 
 def pair_line(one: Array, other: Array) -> PairLine:
@@ -102,10 +98,10 @@ def _steepness(cells: Array) -> Array:
 
 
 @compiled()
-def _line(x: Array, y: Array) -> tuple[float, float, float, float, float]:
+def _line(x: Array, y: Array) -> tuple[float, float, float, float]:
     weights = np.ones(x.size)
     beside = np.empty(x.size)
-    gain, center_x, center_y, spread, contrast = np.nan, np.nan, np.nan, np.nan, np.nan
+    gain, center_x, center_y, spread = np.nan, np.nan, np.nan, np.nan
     for _ in range(STEPS):
         total = weights.sum()
         center_x, center_y = (weights * x).sum() / total, (weights * y).sum() / total
@@ -116,7 +112,7 @@ def _line(x: Array, y: Array) -> tuple[float, float, float, float, float]:
             var_y += weights[k] * dy * dy
             both += weights[k] * dx * dy
         if not both > ALIKE * np.sqrt(var_x * var_y):
-            return np.nan, np.nan, np.nan, np.nan, np.nan
+            return np.nan, np.nan, np.nan, np.nan
         gain = np.sqrt(var_y / var_x)
         for k in range(x.size):
             beside[k] = abs(y[k] - center_y - gain * (x[k] - center_x)) / np.sqrt(1 + gain * gain)
@@ -124,24 +120,4 @@ def _line(x: Array, y: Array) -> tuple[float, float, float, float, float]:
         spread = max(CENTRAL * np.median(beside), FINEST * contrast)
         for k in range(x.size):
             weights[k] = 1 / (1 + (beside[k] / (WIDTH * spread)) ** 2) ** 2
-    bend = _bend((x - center_x) / contrast, (y - center_y) / (gain * contrast), weights)
-    return np.log(gain), center_x, center_y, spread, bend
-
-
-@compiled()
-def _bend(x: Array, y: Array, weights: Array) -> float:
-    """Return the square term of ``y - x`` over their mean: -bend, if they change places."""
-    moments = np.zeros(5)
-    beside = np.zeros(3)
-    for k in range(x.size):
-        t, power = (x[k] + y[k]) / 2, weights[k]
-        for n in range(5):
-            moments[n] += power
-            if n < 3:
-                beside[n] += power * (y[k] - x[k])
-            power *= t
-    normal = np.empty((3, 3))
-    for i in range(3):
-        for k in range(3):
-            normal[i, k] = moments[i + k]
-    return np.linalg.solve(normal, beside)[2] if np.linalg.det(normal) > 0 else np.nan
+    return np.log(gain), center_x, center_y, spread

@@ -114,8 +114,9 @@ def slice_gains(pairs: Pairs, count: int, mean: float, contrast: float) -> Brigh
         Slices keep what slow changes there are: they may be the specimen's. Those that are in no
         pair are left alone.
     """
-    seen, pairs = among_seen(pairs)
-    found = _of_seen(pairs, len(seen), mean, contrast)
+    seen, places = np.unique([pairs.first, pairs.second], return_inverse=True)
+    first, second = places.reshape(2, -1)
+    found = _of_seen(replace(pairs, first=first, second=second), len(seen), mean, contrast)
 
     def spread_out(values: Array, elsewhere: float) -> Array:
         whole = np.full(count, elsewhere, values.dtype)
@@ -136,24 +137,17 @@ def slice_gains(pairs: Pairs, count: int, mean: float, contrast: float) -> Brigh
     )
 
 
-def among_seen(pairs: Pairs) -> tuple[Array, Pairs]:
-    """Return the slices that are in pairs, and pairs of them, numbered from 0."""
-    seen, places = np.unique([pairs.first, pairs.second], return_inverse=True)
-    first, second = places.reshape(2, -1)
-    return seen, replace(pairs, first=first, second=second)
-
-
 def _of_seen(pairs: Pairs, count: int, mean: float, contrast: float) -> Brightness:
     """Return the brightness of slices that all are in pairs."""
     weights = (contrast / np.maximum(pairs.spread, 1e-6 * contrast)) ** 2
-    log_gain, gain_error = solved(pairs, pairs.log_gain, weights, count)
+    log_gain, gain_error = _solved(pairs, pairs.log_gain, weights, count)
     # a slice is gain * (true - mean + level) + mean, so that levels differ by what centers do
     gain = np.exp(log_gain)
     centers = (pairs.center_x - mean) / gain[pairs.first]
     shifts = (pairs.center_y - mean) / gain[pairs.second] - centers
-    level, level_error = solved(pairs, shifts, weights, count)
+    level, level_error = _solved(pairs, shifts, weights, count)
     size = np.hypot(contrast * gain_error, level_error)
-    error = around(pairs, size, count)
+    error = _around(pairs, size, count)
     slow_gain, slow_level, reference = _reference_of(
         contrast * log_gain, level, float(np.median(error))
     )
@@ -182,7 +176,7 @@ def _least(jump: Array, contrast: float) -> float:
     return (NOTICEABLE if is_rare else SMALLEST) * contrast
 
 
-def solved(pairs: Pairs, differences: Array, weights: Array, count: int) -> tuple[Array, Array]:
+def _solved(pairs: Pairs, differences: Array, weights: Array, count: int) -> tuple[Array, Array]:
     """Return values of slices whose differences agree best, and what each pair disagrees by.
 
     Parameters
@@ -219,7 +213,7 @@ def solved(pairs: Pairs, differences: Array, weights: Array, count: int) -> tupl
     return values - np.median(values), beside
 
 
-def around(pairs: Pairs, beside: Array, count: int) -> Array:
+def _around(pairs: Pairs, beside: Array, count: int) -> Array:
     """Return the median disagreement, one of each pair, of the pairs of each slice."""
     found = np.empty(count)
     slices = np.concatenate([pairs.first, pairs.second])
