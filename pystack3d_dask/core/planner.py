@@ -286,9 +286,28 @@ def _copies_bytes(chains: Sequence[Chain], work: Work, slab: int) -> int:
 def _block_bytes(chain: Chain, work: Work, blocks: Sequence[range]) -> int:
     """Return what a block holds at once: windows, scratch, and the slab of the result."""
     block = blocks[len(blocks) // 2]
+    starts = {block.start, *(_seen_slice(chain, gather) for gather in chain.own(work).gathers)}
+    slab = 0
+    if work.finishes:
+        image = chain.levels[-1]
+        slab = len(block) * prod(image.shape[1:]) * chain.result_dtype.itemsize
+    return max(_batch_bytes(chain, work, start) for start in starts) + round(SLAB_AND_SHARDS * slab)
+
+
+def _seen_slice(chain: Chain, gather: Gather) -> int:
+    """Return a slice in the middle that has a part in a fit: some fits look at few."""
+    step, spec = stack_fit(chain.steps[gather.index]), chain.levels[gather.index]
+    middle = spec.shape[0] // 2
+    seen = step.estimate_slices((), spec) or {middle}
+    return min(seen, key=lambda z: (abs(z - middle), z))
+
+
+def _batch_bytes(chain: Chain, work: Work, start: int) -> int:
+    """Return what windows and scratch take for the slices of a block that are computed at once."""
     batch = max(1, halo_depth(chain, work))
     end = chain.levels[work.end].region
-    wanted = demands(chain, work, end.with_z(block.start, min(block.start + batch, block.stop)))
+    last = end.stop[0]
+    wanted = demands(chain, work, end.with_z(min(start, last - 1), min(start + batch, last)))
     windows = 0
     scratch = 0
     for level, demand in wanted.items():
@@ -303,13 +322,9 @@ def _block_bytes(chain: Chain, work: Work, blocks: Sequence[range]) -> int:
             scratch = max(scratch, copied + computed + step.scratch_bytes(demand.region, source))
     for gather in chain.own(work).gathers:
         step, spec = stack_fit(chain.steps[gather.index]), chain.levels[gather.index]
-        middle = spec.shape[0] // 2
-        own = spec.region.with_z(middle, middle + 1)
+        z = _seen_slice(chain, gather)
+        own = spec.region.with_z(z, z + 1)
         seen = step.summary_source(own, spec)
         copied = seen.size * spec.dtype.itemsize if seen.shape[0] > 1 else 0
         scratch = max(scratch, copied + step.summary_scratch_bytes(own, spec))
-    slab = 0
-    if work.finishes:
-        image = chain.levels[-1]
-        slab = len(block) * prod(image.shape[1:]) * chain.result_dtype.itemsize
-    return windows + scratch + round(SLAB_AND_SHARDS * slab)
+    return windows + scratch

@@ -21,7 +21,7 @@ from pystack3d_dask.corrections.plausible import doubt_stripe
 from pystack3d_dask.errors import Problem
 from pystack3d_dask.kernels.backend import namespace
 from pystack3d_dask.kernels.destriping.noise_model import Filter
-from pystack3d_dask.kernels.destriping.stripe_search import Direction
+from pystack3d_dask.kernels.destriping.stripe_search import FEWEST_SLICES, SMALLEST, Direction
 from pystack3d_dask.kernels.destriping.wavelets import WaveletDecomposition, remove_stripes
 from pystack3d_dask.kernels.intensity.gray_range import fill_of_slice, filled_up, keep_fill
 
@@ -53,8 +53,10 @@ class Destriping(ReportCharts, StackFit):
         Slices on each side that tell stripes from the specimen: what is smooth along one direction
         and new in every slice is removed, as far as it is not found along the other direction
         (`kernels.destriping.stripe_model`). Strength, width, length and lean are found from the
-        stack; without stripes it is left alone, and so are stripes that go on through
-        slices. 0: each slice by itself, by ``filters`` or ``wavelet_decomposition``.
+        stack; without stripes it is left alone, and so are stripes that go on through slices.
+        Upright parts of the specimen that move by two pixels or more from slice to slice, as layers
+        that lean, are new in each slice, too. 0: each slice by itself, by ``filters`` or
+        ``wavelet_decomposition``.
     along : {"y", "x"}
         With neighbors: direction of the stripes, from which they may lean by 20 degrees.
     filters : sequence of Gabor or Dirac
@@ -126,14 +128,14 @@ class Destriping(ReportCharts, StackFit):
     nanoseconds: ClassVar[float] = 500.0
     version: ClassVar[int] = 4
 
-    neighbors: int = 0
-    along: Direction = "y"
     filters: Sequence[Filter] = ()
     maxit: int = 100
     cvg_threshold: float = 0.0
     beta: float = 10.0
     backend: Literal["native", "pyvsnr"] = "native"
     wavelet_decomposition: WaveletDecomposition | None = None
+    neighbors: int = 0
+    along: Direction = "y"
 
     @property
     def devices(self) -> tuple[str, ...]:
@@ -162,7 +164,7 @@ class Destriping(ReportCharts, StackFit):
 
     def check(self, spec: StackSpec) -> Iterator[Problem]:
         if self.neighbors:
-            yield from self._check_neighbors()
+            yield from self._check_neighbors(spec)
             return
         if self.wavelet_decomposition is not None:
             yield from self._check_wavelet(self.wavelet_decomposition, spec)
@@ -214,7 +216,7 @@ class Destriping(ReportCharts, StackFit):
         return self._by_neighbors(spec).estimate_slices(shown)
 
     def summarize(self, block: Block, partial: Arrays | None = None) -> dict[int, Arrays]:
-        return self._by_neighbors(block.spec).summarize(block, _filled_up(block)[0])
+        return self._by_neighbors(block.spec).summarize(block)
 
     def finalize(
         self, summaries: Summaries, spec: StackSpec, partial: Arrays | None = None
@@ -225,26 +227,22 @@ class Destriping(ReportCharts, StackFit):
         yield from (f"{self.name}: {text}" for text in self._by_neighbors(spec).remarks(fitted))
 
     def apply(self, block: Block, fitted: Arrays | None = None) -> tuple[Array, Arrays]:
+        if self.neighbors:
+            values, figures = self._by_neighbors(block.spec).apply(block, fitted)
+            return _positive(values, block.spec), figures
         given, fill = _filled_up(block)
-        values, figures = self._without_stripes(given, block, fitted)
+        values, figures = self._without_stripes(given, block)
         _, rows, columns = block.out.slices
-        first = block.out.start[0] - block.source.start[0]
-        for k, corrected in enumerate(values):
-            if len(levels := fill[first + k]):
-                image = block.values[first + k, rows, columns]
-                values[k] = keep_fill(corrected, image, levels)
+        for k, (image, levels) in enumerate(zip(block.values, fill, strict=True)):
+            if len(levels):
+                values[k] = keep_fill(values[k], image[rows, columns], levels)
         return values, figures
 
     def _by_neighbors(self, spec: StackSpec) -> NeighborDestriping:
         return NeighborDestriping(spec=spec, neighbors=self.neighbors, along=self.along)
 
-    def _without_stripes(
-        self, images: Array, block: Block, fitted: Arrays | None
-    ) -> tuple[Array, Arrays]:
+    def _without_stripes(self, images: Array, block: Block) -> tuple[Array, Arrays]:
         _, rows, columns = block.out.slices
-        if self.neighbors:
-            values, figures = self._by_neighbors(block.spec).apply(block, images, fitted)
-            return _positive(values, block.spec), figures
         if self.wavelet_decomposition is not None:
             how = self.wavelet_decomposition
             found = [_destriped(image, how, block.spec)[rows, columns] for image in images]
@@ -316,7 +314,7 @@ class Destriping(ReportCharts, StackFit):
         solve = pyvsnr_solution if self.backend == "pyvsnr" else remove_noise
         return [solve(image, self.filters, **how) for image in block]
 
-    def _check_neighbors(self) -> Iterator[Problem]:
+    def _check_neighbors(self, spec: StackSpec) -> Iterator[Problem]:
         if not 1 <= self.neighbors <= MOST_NEIGHBORS:
             yield Problem(
                 f"{self.name}.neighbors",
@@ -329,6 +327,14 @@ class Destriping(ReportCharts, StackFit):
                     f"neighbors = {self.neighbors} finds stripes by itself: leave {name} out, or "
                     "take neighbors = 0",
                 )
+        if spec.shape[0] < FEWEST_SLICES or min(spec.shape[1:]) < SMALLEST:
+            slices, rows, columns = spec.shape
+            yield Problem(
+                f"{self.name}.neighbors",
+                f"{FEWEST_SLICES} slices or more, of {SMALLEST} x {SMALLEST} pixels or more, are "
+                f"needed, found {slices} of {columns} x {rows} (x, y): the stack is left alone",
+                "warning",
+            )
 
     def _check_filter(self, path: str, each: Filter, spec: StackSpec) -> Iterator[Problem]:
         yield from _check_range(f"{path}.noise_level", NOISE_LEVEL, each.noise_level)

@@ -18,6 +18,7 @@ from pystack3d_dask.core.stack_fit import Summaries, around, every, known
 from pystack3d_dask.core.typing import Array, Arrays
 from pystack3d_dask.kernels.backend import to_host
 from pystack3d_dask.kernels.destriping.neighbor_stripes import stripes_of
+from pystack3d_dask.kernels.destriping.seen_slices import seen_of
 from pystack3d_dask.kernels.destriping.stripe_frequencies import frequencies_of, spectrum_of
 from pystack3d_dask.kernels.destriping.stripe_model import LAGS, StripeModel
 from pystack3d_dask.kernels.destriping.stripe_search import (
@@ -32,8 +33,8 @@ from pystack3d_dask.kernels.destriping.stripe_search import (
 )
 
 SAMPLED = 32  # slices that tell what the stack is made of
-SPECTRUM_BYTES = 6  # of a pixel, with the margin that makes a slice periodic
-SCRATCH_BYTES = 40  # of a pixel: a slice made periodic, its transforms, frequencies in groups
+SPECTRUM_BYTES = 4  # of a pixel of a slice that is made periodic
+SCRATCH_BYTES = 36  # of such a pixel: the slice, its transforms, frequencies in groups
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,23 +78,21 @@ class NeighborDestriping:
         """Return the slices shown, their neighbors, and those that are sampled."""
         return {*self._sampled, *around(shown, self.neighbors, self.spec)}
 
-    def summarize(self, block: Block, filled: Array) -> dict[int, Arrays]:
+    def summarize(self, block: Block) -> dict[int, Arrays]:
         """Return what sampled slices have in common with those before them.
 
         Parameters
         ----------
         block : Block
             With the slices before those that are asked for.
-        filled : ndarray
-            Its slices, without what only fills them up.
         """
         found = {}
         for z in (z for z in self._sampled if z in block.out.z):
             last = z - block.source.start[0]
-            images = filled[last - LAGS + 1 : last + 1][::-1]
-            are_good = not any(z - lag in self.spec.bad for lag in range(LAGS))
-            if are_good and all(image.min() < image.max() for image in images):
-                found[z] = compare([*images], self.along)
+            images = block.values[last - LAGS + 1 : last + 1][::-1]
+            seen = [seen_of(image, self.spec.source_dtype).values for image in images]
+            if all(image.min() < image.max() for image in seen):
+                found[z] = compare(seen, self.along)
         return found
 
     def finalize(self, summaries: Summaries) -> Arrays:
@@ -108,15 +107,13 @@ class NeighborDestriping:
             "rms": np.array([found.rms, found.control]),
         }
 
-    def apply(self, block: Block, filled: Array, fitted: Arrays | None) -> tuple[Array, Arrays]:
+    def apply(self, block: Block, fitted: Arrays | None) -> tuple[Array, Arrays]:
         """Return slices without their stripes, and how strong these were.
 
         Parameters
         ----------
         block : Block
             The slices, with their neighbors.
-        filled : ndarray
-            The same slices, without what only fills them up.
         fitted : dict of ndarray
             What `finalize` returned.
         """
@@ -127,15 +124,18 @@ class NeighborDestriping:
         removed = np.zeros(len(z))
         if fit["are_stripes"]:
             model = StripeModel.of_arrays(fit)
-            for n, stripes in enumerate(self._stripes(filled, first, z, model)):
+            seen = [seen_of(image, self.spec.source_dtype) for image in block.values]
+            images = [each.values for each in seen]
+            for n, stripes in enumerate(self._stripes(images, first, z, model)):
                 if stripes is not None:
-                    values[n] = (filled[z[n]] - stripes).astype(values.dtype)
+                    corrected = (values[n] - stripes).astype(values.dtype)
+                    values[n] = seen[z[n]].restored(corrected, block.values[z[n]])
                     removed[n] = float(stripes.std())
         _, rows, columns = block.out.slices
         return values[:, rows, columns], {"removed": removed}
 
     def _stripes(
-        self, images: Array, first: int, wanted: Sequence[int], model: StripeModel
+        self, images: Sequence[Array], first: int, wanted: Sequence[int], model: StripeModel
     ) -> Iterator[Array | None]:
         """Yield the stripes of some slices; None for those that are bad, or show nothing."""
         turned = [upright(image, self.along) for image in images]
@@ -164,10 +164,13 @@ class NeighborDestriping:
         """Yield what was found, or why nothing is done."""
         rms, control = fitted["rms"]
         if fitted["are_stripes"]:
-            yield f"stripes along {self.along} that are new in each slice were removed"
+            yield (
+                f"stripes along {self.along} that are new in each slice were removed, of {rms:.2g} "
+                "gray levels or more"
+            )
         elif np.isnan(rms):
             yield (
-                f"too few slices can be compared with {LAGS - 1} before them, or they are too "
+                f"too few good slices have {LAGS - 1} good ones before them, or slices are too "
                 "small: left alone"
             )
         else:
@@ -189,11 +192,17 @@ class NeighborDestriping:
 
     @cached_property
     def _sampled(self) -> Sequence[int]:
-        """Slices that are compared with those before them."""
+        """Slices that are compared with those before them, all of them good."""
         if min(self.spec.shape[1:]) < SMALLEST:
             return ()
-        return every(range(LAGS - 1, self.spec.shape[0]), SAMPLED)
+        bad = self.spec.bad
+        usable = [
+            z
+            for z in range(LAGS - 1, self.spec.shape[0])
+            if not any(z - lag in bad for lag in range(LAGS))
+        ]
+        return every(usable, SAMPLED)
 
     def _bytes(self, spectra: int) -> int:
-        pixels = self.spec.shape[1] * self.spec.shape[2]
-        return (spectra * SPECTRUM_BYTES + SCRATCH_BYTES) * pixels
+        rows, columns = frequencies_of(self.spec.shape[1:]).extended
+        return (spectra * SPECTRUM_BYTES + SCRATCH_BYTES) * rows * columns

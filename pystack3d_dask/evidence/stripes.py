@@ -24,6 +24,7 @@ from pystack3d_dask.core.stack_fit import every
 from pystack3d_dask.core.typing import Array
 from pystack3d_dask.evidence.sample import SMALLEST, Sample, overlapping
 from pystack3d_dask.kernels.destriping.noise_model import Filter
+from pystack3d_dask.kernels.destriping.seen_slices import seen_of
 from pystack3d_dask.kernels.destriping.stripe_model import LAGS
 from pystack3d_dask.kernels.destriping.stripe_search import (
     Direction,
@@ -85,7 +86,7 @@ def _new_in_each(runs: Sequence[Array]) -> tuple[Direction, Found] | None:
     last = [run[: k + 1][::-1][:LAGS] for run in runs for k in range(LAGS - 1, len(run))]
     usable = [images for images in last if min(images.shape[1:]) >= SMALLEST and images.std()]
     sampled = every(range(len(usable)), COMPARED)
-    compared = [compare([*usable[k]], "y") for k in sampled]
+    compared = [compare([seen_of(image).values for image in usable[k]], "y") for k in sampled]
     shapes = {images.shape[1:] for images in usable}
     if len(shapes) != 1:
         return None

@@ -245,12 +245,13 @@ def _destriping_lines(images: Array, step: Any) -> list[str]:
     found = stripes(images[0])
     if not found.are_noticeable:
         return [f"# no stripes: the spectrum is {found.energy:.1f} times as high in one direction"]
+    instead = "" if not step.neighbors else f", in place of neighbors = {step.neighbors}"
     level = next((each.noise_level for each in step.filters), 20)
     across, along = found.sigma
     return [
         f'filters = [{{ name = "Gabor", noise_level = {level:g}, sigma = [{across:.2g}, '
         f"{along:.0f}], theta = {found.angle:g} }}]  # the spectrum is {found.energy:.1f} times as "
-        "high across these stripes; sweep noise_level"
+        f"high across these stripes; sweep noise_level{instead}"
     ]
 
 

@@ -12,10 +12,10 @@ from pystack3d_dask.core.registry import registry
 from pystack3d_dask.core.step import Step
 from pystack3d_dask.errors import ParameterError, Problem
 from pystack3d_dask.io.tiff.metadata import shown
+from pystack3d_dask.kernels.destriping.stripe_search import FEWEST_SLICES, SMALLEST
 from pystack3d_dask.project.acquisition import Acquisition, Found
 from pystack3d_dask.project.config import PARAMS_NAME
 
-COMPARED = 6  # slices of a stack, up to which neighbors cannot tell stripes
 CAUTIOUS_FILTER = {"name": "Gabor", "noise_level": 1, "sigma": [1, 30], "theta": 0}
 SAMPLES = 16  # at least, along each axis, for the fit of a background
 
@@ -129,7 +129,8 @@ def tables(acquisition: Acquisition, findings: Mapping[str, Finding]) -> dict[st
     skips = [max(1, min(10, extent // SAMPLES)) for extent in fitted]
     found = {key: value for each in findings.values() for key, value in each.values.items()}
     filters = found.get("filters", [CAUTIOUS_FILTER])
-    by_filters = "filters" in found or spec.shape[0] <= COMPARED
+    is_too_small = spec.shape[0] < FEWEST_SLICES or min(width, height) < SMALLEST
+    by_filters = "filters" in found or is_too_small
     values = {
         "if_filters": "" if by_filters else "# ",
         "unless_filters": "# " if by_filters else "",

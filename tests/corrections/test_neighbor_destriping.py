@@ -166,3 +166,39 @@ def test_remarks_say_what_was_found():
 )
 def test_wrong_parameters_are_named(how, path):
     assert [each.path for each in Destriping(**how).check(spec_of(specimen()))] == [path]
+
+
+@pytest.mark.parametrize("most", [2, 6])
+@pytest.mark.parametrize("precision", ["float32", "source"])
+def test_borders_of_any_width_are_no_stripes(most, precision):
+    random = np.random.default_rng(3)
+    given = np.rint(specimen() + random.normal(0, 4, SHAPE)).clip(1, 255).astype(np.uint8)
+    for image in given:
+        image[:, : random.integers(0, most + 1)] = 0
+        image[: random.integers(0, most + 1)] = 0
+    np.testing.assert_array_equal(correct(STEP, given, spec_of(given, precision)), given)
+    striped = (given + np.rint(stripes(rms=6)).clip(-20, 20)).clip(1, 255).astype(np.uint8)
+    striped[given == 0] = 0
+    found = correct(STEP, striped, spec_of(given, precision))
+    np.testing.assert_array_equal(found[given == 0], 0)
+    assert left(found[:, 8:, 8:], given[:, 8:, 8:]) < 5
+
+
+def test_slices_with_stronger_stripes_lose_them_too():
+    truth, lines = specimen((40, 160, 176)), stripes((40, 160, 176))
+    lines[:30] *= 0.2
+    assert left(correct(STEP, truth + lines)[30:], truth[30:]) < 5.5
+
+
+@pytest.mark.parametrize("scale", [1e-9, 1e-3, 1e6, 1e12])
+def test_the_scale_of_gray_levels_does_not_matter(scale):
+    given = specimen() + stripes()
+    found = correct(STEP, (scale * given).astype(np.float32))
+    np.testing.assert_allclose(found / scale, correct(STEP, given), atol=0.02)
+
+
+def test_hot_pixels_hide_no_stripes():
+    given = specimen() + stripes()
+    given[:, 80, 90] = 60000
+    spec = spec_of(given)
+    assert fit(STEP, given, spec)["are_stripes"]

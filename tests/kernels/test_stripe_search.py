@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from scipy import ndimage
 from striped import CONTRAST, columns, specimen, stripes
 
 from pystack3d_dask.kernels.destriping.stripe_search import (
@@ -27,7 +28,7 @@ def looked(stack, along="y"):
 def test_stripes_are_told_from_what_is_found_along_the_other_axis():
     found = looked(specimen() + stripes())
     assert found.are_stripes
-    assert found.rms == pytest.approx(10, rel=0.25)
+    assert found.rms == pytest.approx(10, rel=0.35)
     assert found.control < 1
     assert found.contrast == pytest.approx(np.hypot(CONTRAST, 10), rel=0.1)
 
@@ -35,6 +36,18 @@ def test_stripes_are_told_from_what_is_found_along_the_other_axis():
 @pytest.mark.parametrize("make", [specimen, columns])
 def test_without_stripes_none_are_found(make):
     assert not looked(make()).are_stripes
+
+
+@pytest.mark.parametrize("noise", [0, 6])
+@pytest.mark.parametrize("moves", [0.5, 1])
+def test_upright_layers_that_lean_along_z_are_no_stripes(moves, noise):
+    random = np.random.default_rng(0)
+    profile = ndimage.gaussian_filter(random.standard_normal(400), 2)
+    places = 100 + np.arange(176) + moves * np.arange(-8, 8)[:, np.newaxis]
+    profile = np.interp(np.arange(4000) / 10, np.arange(400), profile)
+    layers = CONTRAST * profile[np.rint(10 * places).astype(int)] / profile.std()
+    given = specimen() + 0.67 * layers[:, np.newaxis]
+    assert not looked(given + random.normal(0, noise, given.shape)).are_stripes
 
 
 def test_what_was_compared_tells_both_directions():

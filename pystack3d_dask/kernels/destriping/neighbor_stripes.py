@@ -11,6 +11,8 @@ from pystack3d_dask.kernels.backend import namespace
 from pystack3d_dask.kernels.destriping.stripe_frequencies import Frequencies, image_of
 from pystack3d_dask.kernels.destriping.stripe_model import StripeModel
 
+STRONGEST = 4.0  # power of stripes, over the usual one, up to which a slice may have more
+
 
 def stripes_of(
     z: int,
@@ -59,7 +61,7 @@ def stripes_of(
 def _strength(
     found: Array, own: Array, power: Array, model: StripeModel, frequencies: Frequencies
 ) -> Array:
-    """Return the factor for each group that a slice with fewer stripes than others needs.
+    """Return the factor for each group that a slice with fewer stripes, or more, needs.
 
     Its power of stripes is the share of the usual one that makes what was found as strong as it is;
     the weights for this power are those of the usual one, times the factor.
@@ -70,5 +72,5 @@ def _strength(
     without = float((counts * (power - model.stripes * own**2)).sum())
     if usual <= without:
         return np.ones(len(counts), np.float32)
-    share = min(max((strength - without) / (usual - without), 0.0), 1.0)
+    share = min(max((strength - without) / (usual - without), 0.0), STRONGEST)
     return np.asarray(share / (1 + (share - 1) * own), np.float32)

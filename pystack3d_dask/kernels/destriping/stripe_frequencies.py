@@ -90,7 +90,7 @@ class Frequencies:
         """Frequencies that are of no stripes along y, by their distance from zero."""
         fy, fx = self._cycles
         is_unstriped = np.abs(fy) > np.tan(np.deg2rad(UNSTRIPED)) * fx
-        places = np.flatnonzero(is_unstriped & (fy != 0))
+        places = np.flatnonzero(is_unstriped & (fy != 0)).astype(np.int32)
         groups = self._rings[places]
         return Bins(places, groups, np.bincount(groups, minlength=self._rings.max() + 1))
 
@@ -170,23 +170,23 @@ class Frequencies:
             edges.append(edges[-1] + min(max(1, int(GROWTH * edges[-1])), widest))
         return edges
 
-    @cached_property
+    @property
     def _cells(self) -> Array:
         """Row and group of columns, as one number, of each frequency of a flattened spectrum."""
         rows, columns = self.spectrum
         groups = np.searchsorted(self._edges, np.arange(columns), side="right") - 1
         cells = np.arange(rows)[:, np.newaxis] * len(self._edges) + np.maximum(groups, 0)
-        return np.asarray(cells.ravel())
+        return np.asarray(cells.ravel(), np.int32)
 
-    @cached_property
+    @property
     def _rings(self) -> Array:
         """Ring of each frequency of a flattened spectrum."""
         cycles = np.hypot(*self._cycles).ravel() * max(self.extended)
         octaves: Array = np.log2(np.maximum(cycles, LOWEST) / LOWEST)
-        return (PER_OCTAVE * octaves).astype(np.intp)
+        return (PER_OCTAVE * octaves).astype(np.int32)
 
 
-@lru_cache(maxsize=4)
+@lru_cache(maxsize=2)
 def frequencies_of(shape: tuple[int, int]) -> Frequencies:
     """Return the frequencies of slices of a shape; what was worked out for them is kept."""
     return Frequencies(shape)

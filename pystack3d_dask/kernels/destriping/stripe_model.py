@@ -26,6 +26,7 @@ FASTEST = 3.0  # exponent of that, from one slice to the next
 LEAST_RATIO = 1.0001  # of what slices have in common, to what they have one slice farther
 TINY = 1e-9  # of the largest power
 SHRINK = 0.5  # standard errors of the power of stripes, by which small ones are taken for none
+SURE = 3.0  # standard errors by which a specimen that leans along z has to show
 PER_FREQUENCY = 4.0  # independent parts that a mean of a group is made of: with those beside it
 LEAST_SPECIMEN = 1e-3  # of the power that the specimen has at other frequencies of that length
 REST = 1e-4  # of the power of the specimen, that nothing predicts
@@ -117,7 +118,9 @@ def slice_powers(spectra: Sequence[Array], frequencies: Frequencies) -> Arrays:
 
 
 def _common_power(one: Array, other: Array, bins: Bins) -> Array:
-    return bins.mean(one.real * other.real + one.imag * other.imag)
+    product = np.multiply(one.real, other.real, dtype=np.float64)
+    product += np.multiply(one.imag, other.imag, dtype=np.float64)
+    return bins.mean(product)
 
 
 def stripe_model(
@@ -126,6 +129,7 @@ def stripe_model(
     count: int,
     frequencies: Frequencies,
     roughest: float = ROUGHEST,
+    sure: float = SURE,
 ) -> StripeModel:
     """Return the powers that explain what slices have in common.
 
@@ -140,6 +144,9 @@ def stripe_model(
     roughest : float
         Smallest power of the distance by which likeness may fall off. The smaller, the more of what
         a slice has for itself may be the specimen's.
+    sure : float
+        Standard errors by which what slices have in common at some distance has to be more than at
+        the least one, to count.
     """
     specimen, *_ = _decay(rings, roughest)
     noise = np.maximum(rings[0] - specimen, 0)
@@ -150,11 +157,15 @@ def stripe_model(
     specimen, decay, exponent, noise = (
         each[frequencies.ring_of_group] for each in (specimen, decay, exponent, noise)
     )
-    whole, shared = (frequencies.smooth(each) for each in wedge[:2])
-    own = np.clip(shared / _alike(decay, exponent, 1.0), 0, np.maximum(whole, 0))
+    whole, *shared = (frequencies.smooth(each) for each in wedge)
+    error = _error(whole, count, frequencies)
+    own = _in_common(shared, decay, exponent, sure * error)
+    own = np.clip(own, 0, np.maximum(whole, 0))
     left = whole - own - noise
-    error = whole / np.sqrt(PER_FREQUENCY * frequencies.wedge.counts * count)
-    surely = left**2 / (left**2 + (SHRINK * error) ** 2 + TINY * TINY)
+    certain, uncertain = left**2, (SHRINK * error) ** 2
+    surely = np.divide(
+        certain, certain + uncertain, out=np.zeros_like(left), where=certain + uncertain > 0
+    )
     return StripeModel(
         specimen=np.maximum(own, LEAST_SPECIMEN * specimen),
         stripes=np.maximum(left, 0) * surely,
@@ -162,6 +173,30 @@ def stripe_model(
         decay=decay,
         exponent=exponent,
     )
+
+
+def _in_common(shared: Sequence[Array], decay: Array, exponent: Array, error: Array) -> Array:
+    """Return the power of the specimen, from what slices have in common at 1, 2 and 3.
+
+    What leans along z moves by some pixels from slice to slice, and has less in common, or the
+    opposite, at one distance than at another.
+    """
+    found = shared[0] / _alike(decay, exponent, 1.0)
+    for apart, each in enumerate(shared, start=1):
+        leaning = (np.abs(each) - error) / _alike(decay, exponent, float(apart))
+        found = np.maximum(found, leaning)
+    return found
+
+
+def _error(whole: Array, count: int, frequencies: Frequencies) -> Array:
+    """Return the standard error of what slices have in common, at most."""
+    return np.asarray(whole / np.sqrt(PER_FREQUENCY * frequencies.wedge.counts * count))
+
+
+def _rms(power: Array, frequencies: Frequencies) -> float:
+    """Return the root mean square of what has a power at the frequencies of stripes."""
+    total = 2 * float((power * frequencies.wedge.counts).sum())  # the other half of the spectrum
+    return float(np.sqrt(total / np.prod(frequencies.extended)))
 
 
 def rms_removed(model: StripeModel, frequencies: Frequencies, reach: int) -> float:
@@ -177,8 +212,7 @@ def rms_removed(model: StripeModel, frequencies: Frequencies, reach: int) -> flo
         Neighbors on each side.
     """
     _, power = model.weights(range(2 * reach + 1), reach)
-    total = 2 * float((power * frequencies.wedge.counts).sum())  # the other half of the spectrum
-    return float(np.sqrt(total / np.prod(frequencies.extended)))
+    return _rms(power, frequencies)
 
 
 def _decay(rings: Array, roughest: float) -> tuple[Array, Array, Array]:

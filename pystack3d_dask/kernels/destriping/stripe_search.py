@@ -20,6 +20,7 @@ from pystack3d_dask.kernels.destriping.stripe_frequencies import (
     spectrum_of,
 )
 from pystack3d_dask.kernels.destriping.stripe_model import (
+    LAGS,
     MOST_CAUTIOUS,
     StripeModel,
     rms_removed,
@@ -33,9 +34,11 @@ OURS, CONTROL = "stripes_", "control_"  # before the names of powers along eithe
 OTHER: Mapping[Direction, Direction] = {"y": "x", "x": "y"}
 SMALLEST = 48  # rows and columns
 FEWEST = 4  # slices that are compared with three others
+FEWEST_SLICES = FEWEST + LAGS - 1  # of a stack
 STILL = 0.25  # pixels: smaller movements are not told from errors
-TIMES_CONTROL = 2.0  # what is found along the axis of stripes, over what is found along the other
-NOTICEABLE = 0.03  # of the contrast
+TIMES_CONTROL = 3.0  # what is found along the axis of stripes, over what is found along the other
+TAILS, TAILS_APART = (2.3, 97.7), 4.0  # percentiles, and their distance in standard deviations
+NOTICEABLE = 0.05  # of the contrast
 MOST_POWER, LEAST_SHARED = 4.0, 0.5  # of what is usual: other slices show something else
 
 
@@ -83,7 +86,8 @@ def compare(images: Sequence[Array], along: Direction) -> Arrays:
         Small ones, for `find`. Slices that have moved out of reach do not count.
     """
     moves = from_slice(0, steps(images))
-    found: Arrays = {"variance": np.array(images[0].var(dtype=np.float64))}
+    low, high = np.percentile(images[0], TAILS)  # a few hot pixels are no contrast
+    found: Arrays = {"contrast": np.array((high - low) / TAILS_APART)}
     for name, direction in ((OURS, along), (CONTROL, OTHER[along])):
         turned = [upright(image, direction) for image in images]
         frequencies = frequencies_of(turned[0].shape)
@@ -104,7 +108,7 @@ def compare(images: Sequence[Array], along: Direction) -> Arrays:
 
 def exchanged(compared: Arrays) -> Arrays:
     """Return what `compare` would return for stripes along the other axis."""
-    found = {"variance": compared["variance"]}
+    found = {"contrast": compared["contrast"]}
     for one, other in ((OURS, CONTROL), (CONTROL, OURS)):
         for key in compared:
             if key.startswith(one):
@@ -136,9 +140,9 @@ def find(
         frequencies = frequencies_of(shape if direction == "y" else shape[::-1])
         wedge, rings = (_means([each[name + key] for each in usual]) for key in ("wedge", "rings"))
         models.append(stripe_model(wedge, rings, len(usual), frequencies))
-        cautious = stripe_model(wedge, rings, len(usual), frequencies, MOST_CAUTIOUS)
+        cautious = stripe_model(wedge, rings, len(usual), frequencies, MOST_CAUTIOUS, 0.0)
         rms.append(rms_removed(cautious, frequencies, neighbors))
-    contrast = float(np.sqrt(np.mean([each["variance"] for each in usual])))
+    contrast = float(np.median([each["contrast"] for each in usual]))
     return Found(models[0], rms[0], rms[1], contrast)
 
 
@@ -189,7 +193,8 @@ def _usual(compared: Sequence[Arrays]) -> list[Arrays]:
     if not seen:
         return []
     power = np.array([each[rings][0].sum() for each in seen])
-    shared = np.array([each[rings][1].sum() for each in seen]) / np.maximum(power, 1e-30)
+    shared = np.array([each[rings][1].sum() for each in seen])
+    shared /= np.maximum(power, np.finfo(float).tiny)
     is_usual = power <= MOST_POWER * np.median(power)
     is_usual &= shared >= LEAST_SHARED * np.median(shared)
     return [each for each, usual in zip(seen, is_usual, strict=True) if usual]
