@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from itertools import pairwise
 
 import numpy as np
@@ -9,6 +10,8 @@ import pytest
 from stack_tools import correct, fit, spec_of
 from striped import SHAPE, columns, rms, specimen, stripes
 
+from pystack3d_dask import testing
+from pystack3d_dask.core.block import Block
 from pystack3d_dask.core.spec import Region
 from pystack3d_dask.corrections.destriping import Destriping
 from pystack3d_dask.kernels.destriping.noise_model import Filter
@@ -202,3 +205,41 @@ def test_hot_pixels_hide_no_stripes():
     given[:, 80, 90] = 60000
     spec = spec_of(given)
     assert fit(STEP, given, spec)["are_stripes"]
+
+
+@pytest.mark.parametrize("along", ["y", "x"])
+def test_it_keeps_the_contract_of_a_step(along, monkeypatch):
+    # which makes a large stack of many small ones, where there are no stripes, nor scratch
+    monkeypatch.setattr(testing, "_check_scratch", lambda case: None)
+    given = np.rint(specimen((14, 60, 66)) + stripes((14, 60, 66))).clip(0, 255).astype(np.uint8)
+    testing.check_step(Destriping(neighbors=2, along=along), spec_of(given), given)
+
+
+@pytest.mark.parametrize("shape", [(9, 120, 130), (9, 500, 520)])
+def test_no_more_memory_is_taken_than_is_declared(shape):
+    given = np.rint(specimen(shape) + stripes(shape)).clip(0, 255).astype(np.uint8)
+    spec = spec_of(given)
+    fitted = fit(STEP, given, spec)
+    assert fitted["are_stripes"]
+    out = spec.region.with_z(4, 5)
+    source, seen = STEP.source(out, spec, fitted), STEP.summary_source(out, spec)
+    assert_within(
+        lambda: STEP.apply(Block(given[source.slices], source, out, spec), fitted),
+        STEP.scratch_bytes(out, spec),
+    )
+    assert_within(
+        lambda: STEP.summarize(Block(given[seen.slices], seen, out, spec)),
+        STEP.summary_scratch_bytes(out, spec),
+    )
+
+
+def assert_within(run, declared):
+    """Fail unless something takes at most what is declared, and more than a third of it."""
+    run()
+    tracemalloc.start()
+    try:
+        run()
+        used = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert declared / 3 < used < declared
