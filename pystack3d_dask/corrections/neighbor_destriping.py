@@ -100,11 +100,11 @@ class NeighborDestriping:
         seen = [dict(summary) for summary in summaries.values() if summary]
         found = find(seen, self.spec.shape[1:], self.neighbors, self.along) if seen else None
         if found is None:
-            return {"are_stripes": np.array(False), "rms": np.full(2, np.nan)}
+            return {"are_stripes": np.array(False), "rms": np.full(3, np.nan)}
         return {
             **found.model.as_arrays(),
             "are_stripes": np.array(found.are_stripes),
-            "rms": np.array([found.rms, found.control]),
+            "rms": np.array([found.expected, found.rms, found.control]),
         }
 
     def apply(self, block: Block, fitted: Arrays | None) -> tuple[Array, Arrays]:
@@ -162,11 +162,11 @@ class NeighborDestriping:
 
     def remarks(self, fitted: Arrays) -> Iterator[str]:
         """Yield what was found, or why nothing is done."""
-        rms, control = fitted["rms"]
+        expected, rms, control = fitted["rms"]
         if fitted["are_stripes"]:
             yield (
-                f"stripes along {self.along} that are new in each slice were removed, of {rms:.2g} "
-                "gray levels or more"
+                f"stripes along {self.along} that are new in each slice were removed, of about "
+                f"{expected:.2g} gray levels"
             )
         elif np.isnan(rms):
             yield (

@@ -72,11 +72,11 @@ def look_for_stripes(sample: Sample) -> Finding:
     if new is None:
         return by_filter.finding
     along, found = new
-    if by_filter.finding.is_found and by_filter.gain > found.rms**2:
+    if by_filter.finding.is_found and by_filter.gain > found.expected**2:
         return by_filter.finding
     return Finding(
         True,
-        f"stripes along {along} that are new in each slice, of about {found.rms:.2g} gray levels",
+        f"stripes along {along} that are new in each slice, of {found.expected:.2g} gray levels",
         {"along": along},
     )
 
@@ -98,7 +98,7 @@ def _new_in_each(runs: Sequence[Array]) -> tuple[Direction, Found] | None:
     striped = {along: each for along, each in found.items() if each and each.are_stripes}
     if not striped:
         return None
-    return max(striped.items(), key=lambda item: item[1].rms)
+    return max(striped.items(), key=lambda item: item[1].expected)
 
 
 class _Filtered(NamedTuple):

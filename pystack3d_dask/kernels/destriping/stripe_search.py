@@ -50,15 +50,18 @@ class Found:
     ----------
     model : StripeModel
         Of the stack.
+    expected : float
+        What will be removed, in gray levels.
     rms : float
-        What would be removed at least, in gray levels.
+        The same, at least.
     control : float
-        The same, had it been looked for along the other axis.
+        What would be, had it been looked for along the other axis.
     contrast : float
         Standard deviation of slices.
     """
 
     model: StripeModel
+    expected: float
     rms: float
     control: float
     contrast: float
@@ -135,15 +138,16 @@ def find(
     usual = _usual(compared)
     if len(usual) < FEWEST:
         return None
-    models, rms = [], []
+    models, expected, rms = [], [], []
     for name, direction in ((OURS, along), (CONTROL, OTHER[along])):
         frequencies = frequencies_of(shape if direction == "y" else shape[::-1])
         wedge, rings = (_means([each[name + key] for each in usual]) for key in ("wedge", "rings"))
         models.append(stripe_model(wedge, rings, len(usual), frequencies))
+        expected.append(rms_removed(models[-1], frequencies, neighbors))
         cautious = stripe_model(wedge, rings, len(usual), frequencies, MOST_CAUTIOUS, 0.0)
         rms.append(rms_removed(cautious, frequencies, neighbors))
     contrast = float(np.median([each["contrast"] for each in usual]))
-    return Found(models[0], rms[0], rms[1], contrast)
+    return Found(models[0], expected[0], rms[0], rms[1], contrast)
 
 
 def steps(images: Sequence[Array]) -> Array:
