@@ -82,7 +82,7 @@ def test_what_is_found_is_as_strong_as_expected():
     for z in range(3, 13):
         near = {k: spectra[k] for k in range(z - 3, z + 4)}
         found.append(stripes_of(z, near, {k: np.zeros(2) for k in near}, model, frequencies))
-    assert rms(np.array(found)) == pytest.approx(rms_removed(model, frequencies, 3), rel=0.2)
+    assert rms(np.array(found)) == pytest.approx(rms_removed(model, frequencies, 3), rel=0.25)
 
 
 def test_a_slice_without_stripes_keeps_what_it_has():

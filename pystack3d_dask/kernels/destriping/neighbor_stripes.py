@@ -11,6 +11,7 @@ from pystack3d_dask.kernels.backend import namespace
 from pystack3d_dask.kernels.destriping.stripe_frequencies import Frequencies, image_of
 from pystack3d_dask.kernels.destriping.stripe_model import StripeModel
 
+CHANCE = 0.15  # of the usual power, that may be found in slices without stripes
 STRONGEST = 4.0  # power of stripes, over the usual one, up to which a slice may have more
 
 
@@ -67,10 +68,12 @@ def _strength(
     the weights for this power are those of the usual one, times the factor.
     """
     counts = frequencies.wedge.counts
-    strength = float((found.real**2 + found.imag**2).sum()) / np.prod(frequencies.extended)
+    pixels = float(np.prod(frequencies.extended))
+    strength = float((found.real**2 + found.imag**2).sum()) / pixels
     usual = float((counts * power).sum())
     without = float((counts * (power - model.stripes * own**2)).sum())
     if usual <= without:
         return np.ones(len(counts), np.float32)
-    share = min(max((strength - without) / (usual - without), 0.0), STRONGEST)
+    over = (strength - without) / (usual - without) - CHANCE
+    share = min(max(over / (1 - CHANCE), 0.0), STRONGEST)
     return np.asarray(share / (1 + (share - 1) * own), np.float32)
