@@ -291,7 +291,9 @@ def _block_bytes(chain: Chain, work: Work, blocks: Sequence[range]) -> int:
     if work.finishes:
         image = chain.levels[-1]
         slab = len(block) * prod(image.shape[1:]) * chain.result_dtype.itemsize
-    return max(_batch_bytes(chain, work, start) for start in starts) + round(SLAB_AND_SHARDS * slab)
+    batch = min(max(1, halo_depth(chain, work)), len(block))
+    windows = max(_batch_bytes(chain, work, start, batch) for start in starts)
+    return windows + round(SLAB_AND_SHARDS * slab)
 
 
 def _seen_slice(chain: Chain, gather: Gather) -> int:
@@ -302,9 +304,8 @@ def _seen_slice(chain: Chain, gather: Gather) -> int:
     return min(seen, key=lambda z: (abs(z - middle), z))
 
 
-def _batch_bytes(chain: Chain, work: Work, start: int) -> int:
+def _batch_bytes(chain: Chain, work: Work, start: int, batch: int) -> int:
     """Return what windows and scratch take for the slices of a block that are computed at once."""
-    batch = max(1, halo_depth(chain, work))
     end = chain.levels[work.end].region
     last = end.stop[0]
     wanted = demands(chain, work, end.with_z(min(start, last - 1), min(start + batch, last)))
