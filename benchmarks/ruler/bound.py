@@ -1,4 +1,4 @@
-"""How well a linear guess at stripes can do that knows what specimens and stripes are like.
+"""Bound of the error that a linear guess at stripes leaves, which knows specimen and stripes.
 
 For groups of frequencies, the covariances of specimen and stripes between neighboring slices are
 taken from the truth. The best guess that is linear in the slice and its neighbors leaves a known

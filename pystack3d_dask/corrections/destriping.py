@@ -139,10 +139,8 @@ class Destriping(ReportCharts, StackFit):
 
     @property
     def devices(self) -> tuple[str, ...]:
-        is_solved_here = self.wavelet_decomposition is None and self.backend == "native"
-        if self.neighbors:
-            return ("cpu",)
-        return ("cpu", "gpu") if is_solved_here else ("cpu",)
+        is_by_filters = not self.neighbors and self.wavelet_decomposition is None
+        return ("cpu", "gpu") if is_by_filters and self.backend == "native" else ("cpu",)
 
     @property
     def stripe_angle(self) -> float | None:

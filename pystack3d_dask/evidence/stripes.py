@@ -102,7 +102,7 @@ def _new_in_each(runs: Sequence[Array]) -> tuple[Direction, Found] | None:
 
 
 class _Filtered(NamedTuple):
-    """What was found of filters, and by how much the best one lowers the mean square error."""
+    """Finding about filters, and by how much the best one lowers the mean square error."""
 
     finding: Finding
     gain: float = 0.0

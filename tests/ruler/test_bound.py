@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from ruler.bound import stripe_bound
 from ruler.cases import CASES, acquire
+from stack_tools import correct
 
 from pystack3d_dask.corrections.destriping import Destriping
 
@@ -16,8 +17,6 @@ SHAPE = (12, 160, 160)
 
 @pytest.mark.parametrize("kind", ["long", "short", "wide", "tilted"])
 def test_neighbors_come_near_the_bound_and_not_below(kind):
-    from stack_tools import correct
-
     acquired = acquire(CASES[f"upright: {kind} stripes"], 3, SHAPE)
     bound = stripe_bound(acquired)
     left = correct(Destriping(neighbors=3), acquired.slices) - acquired.clean

@@ -1,4 +1,4 @@
-"""What slices are made of, frequency by frequency: specimen, stripes and noise; and the best guess.
+"""Powers of specimen, stripes and noise, frequency by frequency, and the best guess at stripes.
 
 The specimen goes on from slice to slice, stripes and noise do not: what a slice has in common with
 the one before it tells the power of the specimen, once it is known how fast that changes along z.

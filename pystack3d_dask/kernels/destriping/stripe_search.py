@@ -68,7 +68,7 @@ class Found:
 
     @property
     def are_stripes(self) -> bool:
-        """Whether it is more than what may be found without stripes, and noticeable."""
+        """True if it is more than what may be found without stripes, and noticeable."""
         least = max(TIMES_CONTROL * self.control, NOTICEABLE * self.contrast)
         return bool(self.rms > least)
 
