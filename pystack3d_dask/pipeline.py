@@ -444,17 +444,23 @@ class Pipeline:
         directory: str | Path,
         *,
         step: str | None = None,
+        removed: str | None = None,
         overwrite: bool = False,
         on_slice: OnSlice | None = None,
     ) -> list[Path]:
-        """Write the result, or what a step left, as a TIFF file per slice.
+        """Write the result, or what a step left or took away, as a TIFF file per slice.
 
         Parameters, result and errors are those of `pystack3d_dask.export.export.export_tiff`.
         """
         from pystack3d_dask.export.export import export_tiff
 
         return export_tiff(
-            self.project, directory, step=step, overwrite=overwrite, on_slice=on_slice
+            self.project,
+            directory,
+            step=step,
+            removed=removed,
+            overwrite=overwrite,
+            on_slice=on_slice,
         )
 
     def export_bigtiff(
@@ -462,16 +468,24 @@ class Pipeline:
         path: str | Path,
         *,
         step: str | None = None,
+        removed: str | None = None,
         overwrite: bool = False,
         on_slice: OnSlice | None = None,
     ) -> list[Path]:
-        """Write the result, or what a step left, as a BigTIFF per channel.
+        """Write the result, or what a step left or took away, as a BigTIFF per channel.
 
         Parameters, result and errors are those of `pystack3d_dask.export.export.export_bigtiff`.
         """
         from pystack3d_dask.export.export import export_bigtiff
 
-        return export_bigtiff(self.project, path, step=step, overwrite=overwrite, on_slice=on_slice)
+        return export_bigtiff(
+            self.project,
+            path,
+            step=step,
+            removed=removed,
+            overwrite=overwrite,
+            on_slice=on_slice,
+        )
 
     def export_ome_zarr04(
         self, path: str | Path, *, overwrite: bool = False, on_slice: OnSlice | None = None

@@ -239,6 +239,11 @@ def run(
     help="The files in process/STEP/CHANNEL that scripts for PyStack3D read.",
 )
 @click.option("--step", help="With --tiff or --bigtiff: what this step left, if it is stored.")
+@click.option(
+    "--removed",
+    metavar="STEP",
+    help="With --tiff or --bigtiff: what this step took away (its input less its output, float32).",
+)
 @STEPS
 @click.option("--overwrite", is_flag=True, help="Replace files of an earlier export.")
 @click.pass_context
@@ -250,6 +255,7 @@ def export(
     ome_zarr04: Path | None,
     reference_layout: bool,
     step: str | None,
+    removed: str | None,
     steps: str | None,
     overwrite: bool,
 ) -> None:
@@ -261,8 +267,13 @@ def export(
         expected = f"one of {', '.join(targets)} and --reference-layout expected"
         message = f"{expected}, found {' and '.join(given) or 'none'}"
         raise click.UsageError(message)
-    if step is not None and given[0] not in ("--tiff", "--bigtiff"):
-        message = f"--step goes with --tiff or --bigtiff, not with {given[0]}"
+    of_step = {"--step": step, "--removed": removed}
+    named = [name for name, value in of_step.items() if value is not None]
+    if named and given[0] not in ("--tiff", "--bigtiff"):
+        message = f"{named[0]} goes with --tiff or --bigtiff, not with {given[0]}"
+        raise click.UsageError(message)
+    if len(named) > 1:
+        message = f"one of {' and '.join(named)} expected, found both"
         raise click.UsageError(message)
     pipeline = _open(project, steps)
     try:
@@ -273,10 +284,10 @@ def export(
 
             options: dict[str, Any] = {"overwrite": overwrite, "on_slice": on_slice}
             if tiff is not None:
-                pipeline.export_tiff(tiff, step=step, **options)
+                pipeline.export_tiff(tiff, step=step, removed=removed, **options)
                 written = [tiff]
             elif bigtiff is not None:
-                written = pipeline.export_bigtiff(bigtiff, step=step, **options)
+                written = pipeline.export_bigtiff(bigtiff, step=step, removed=removed, **options)
             elif ome_zarr04 is not None:
                 written = [pipeline.export_ome_zarr04(ome_zarr04, **options)]
             else:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from itertools import islice
 
 
@@ -21,6 +21,11 @@ def listed(names: Collection[str], most: int) -> str:
     """Return names in a line: the first of them, and how many more there are."""
     shown = ", ".join(islice(names, most))
     return f"{shown} and {len(names) - most} more" if len(names) > most else shown
+
+
+def quoted(names: Iterable[str]) -> str:
+    """Return names in quotes, in a line."""
+    return ", ".join(map(repr, names))
 
 
 def listed_below(lines: Sequence[str], most: int) -> list[str]:

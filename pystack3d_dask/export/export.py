@@ -1,4 +1,4 @@
-"""Stored stacks as TIFF files: which slices, under which names, one after the other.
+"""Stacks as TIFF files, slice by slice, and results as OME-Zarr 0.4.
 
 Slices are read, compressed and written by a few threads, each of which holds one slice:
 memory does not grow with the stack.
@@ -11,36 +11,25 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from functools import cached_property
 from math import prod
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import TypeVar
 
-from pystack3d_dask.core.chain import Chain, source_slice
-from pystack3d_dask.core.spec import StackSpec
-from pystack3d_dask.core.typing import Array
+from pystack3d_dask.core.formatting import quoted
 from pystack3d_dask.errors import ExportError
 from pystack3d_dask.export.place import check_place, source_paths
-from pystack3d_dask.io.ome.image import ResultReader
+from pystack3d_dask.export.removed import removed_stack
+from pystack3d_dask.export.stored import Channel, stored_stack
 from pystack3d_dask.io.ome.ome04 import is_version_04, write_version_04
-from pystack3d_dask.io.source import Source
-from pystack3d_dask.io.tiff.stack import SUFFIXES, TiffStack
+from pystack3d_dask.io.tiff.stack import SUFFIXES
 from pystack3d_dask.io.tiff.writer import (
-    Style,
     imagej_resolution,
-    read_style,
     stack_description,
     stack_writer,
     write_slice,
 )
-from pystack3d_dask.io.work import Level
-from pystack3d_dask.io.wrappers.mended import acquisition
 from pystack3d_dask.io.zarr.chunk import remove_partials
-from pystack3d_dask.kernels.casting import cast
-from pystack3d_dask.project.channel_folder import channel_folder
-from pystack3d_dask.project.known import known_work
 from pystack3d_dask.project.project import Project
-from pystack3d_dask.project.record import level_name
 
 THREADS = 8
 BYTES_IN_FLIGHT = 2**30
@@ -70,91 +59,12 @@ class SliceDone:
 OnSlice = Callable[[SliceDone], None]
 
 
-@dataclass(frozen=True, kw_only=True)
-class Channel:
-    """One channel of a stored stack.
-
-    Parameters
-    ----------
-    name : str
-        Its name.
-    spec : StackSpec
-        The stack, in the type of the channel.
-    source : Source
-        What the stack was made from, as it lies on disk.
-    index : int
-        Of the channel.
-    made_of : tuple of int
-        For each slice, the one of the source that it is, or that is nearest to it.
-    read : callable
-        Takes the index of a slice and returns it, shape (rows, columns).
-    """
-
-    name: str
-    spec: StackSpec
-    source: Source
-    index: int
-    made_of: tuple[int, ...]
-    read: Callable[[int], Array]
-
-    @property
-    def folder(self) -> PurePosixPath:
-        """Where its files belong, inside the directory of the export."""
-        return channel_folder(self.name)
-
-    def style(self, z: int) -> Style:
-        """Return how to store a slice: like that of the source that it comes from.
-
-        Raises
-        ------
-        PixelError
-            When the header of the source's slice cannot be read.
-        """
-        if not isinstance(self.source, TiffStack):
-            return Style()
-        files = self.source.files[self.index]
-        return read_style(files.folder, files.planes[self.made_of[z]])
-
-    @cached_property
-    def file_names(self) -> list[str]:
-        """Names of the files of its slices.
-
-        Raises
-        ------
-        ExportError
-            When two slices have the same name, or one would lie in another directory.
-        """
-        return file_names(self.spec)
-
-
-def stored_stack(project: Project, step: str | None = None) -> list[Channel]:
-    """Return the channels of the result, or of what a step left.
-
-    Parameters
-    ----------
-    project : Project
-        The project.
-    step : str, optional
-        The step; the result without it.
-
-    Raises
-    ------
-    ExportError
-        When it is not stored.
-    """
-    fits, known = known_work(project)
-    names = [level_name(project.steps, level) for level in range(len(project.steps) + 1)]
-    level = _level_of(names, step, known.stored)
-    return [
-        _channel(project, chain, index, level) for index, chain in enumerate(project.chains(fits))
-    ]
-
-
 def export_tiff(
     project: Project,
     directory: Path | str,
     *,
     step: str | None = None,
+    removed: str | None = None,
     overwrite: bool = False,
     on_slice: OnSlice | None = None,
 ) -> list[Path]:
@@ -170,6 +80,8 @@ def export_tiff(
         Where to.
     step : str, optional
         What a step left, if that is stored; the result without it.
+    removed : str, optional
+        What a step took away, see `pystack3d_dask.export.removed.removed_stack`, in place of that.
     overwrite : bool
         Write into a directory that is not empty.
     on_slice : callable, optional
@@ -189,7 +101,7 @@ def export_tiff(
         When a slice cannot be read.
     """
     directory = Path(directory)
-    channels = stored_stack(project, step)
+    channels = _channels(project, step, removed)
     check_slices(project, channels, directory, overwrite)
     written = []
     for path in write_slices(channels, directory):
@@ -209,7 +121,7 @@ def check_slices(
     ExportError
     """
     if len({channel.folder for channel in channels}) < len(channels):
-        msg = f"channels {_listed(channel.name for channel in channels)} would share a directory"
+        msg = f"channels {quoted(channel.name for channel in channels)} would share a directory"
         raise ExportError(msg)
     for folder in (*(directory / channel.folder for channel in channels), directory):
         check_place(project, folder)
@@ -245,6 +157,7 @@ def export_bigtiff(
     path: Path | str,
     *,
     step: str | None = None,
+    removed: str | None = None,
     overwrite: bool = False,
     on_slice: OnSlice | None = None,
 ) -> list[Path]:
@@ -255,7 +168,7 @@ def export_bigtiff(
     errors.
     """
     path = Path(path)
-    channels = stored_stack(project, step)
+    channels = _channels(project, step, removed)
     files = [path if len(channels) == 1 else _for_channel(path, each) for each in channels]
     check_place(project, path.parent)
     for file in files:
@@ -268,6 +181,15 @@ def export_bigtiff(
             _tell(on_slice, channel.file_names[done - 1], before + done, total)
         before += channel.spec.shape[0]
     return files
+
+
+def _channels(project: Project, step: str | None, removed: str | None) -> list[Channel]:
+    if removed is None:
+        return stored_stack(project, step)
+    if step is not None:
+        msg = "what a step left, or what one took away: step and removed do not go together"
+        raise ExportError(msg)
+    return removed_stack(project, removed)
 
 
 def _append_all(channel: Channel, file: Path) -> Iterator[int]:
@@ -342,39 +264,6 @@ def check_empty(directory: Path, overwrite: bool) -> None:
         raise ExportError(msg)
 
 
-def with_type_of_result(channel: Channel, chain: Chain) -> Channel:
-    """Return a channel whose slices come in the type of the acquisition."""
-
-    def read(z: int) -> Array:
-        return cast(channel.read(z), chain.result_dtype, chain.source.precision)
-
-    return replace(channel, read=read, spec=replace(channel.spec, dtype=chain.result_dtype))
-
-
-def file_names(spec: StackSpec) -> list[str]:
-    """Return the names of the files of a stack's slices; see `Channel.file_names`."""
-    names = [f"slice_{z:04d}" for z in range(spec.shape[0])] if spec.names is None else spec.names
-    names = [name if name.lower().endswith(SUFFIXES) else f"{name}.tif" for name in names]
-    twice = len(set(names)) < len(names)
-    outside = [name for name in names if Path(name).name != name]
-    if twice or outside:
-        found = f"{outside[0]!r} is not the name of a file" if outside else "some are alike"
-        msg = f"the names of the slices cannot be those of files: {found}; see resampling.policy"
-        raise ExportError(msg)
-    return list(names)
-
-
-def origins(project: Project, chain: Chain, level: int) -> tuple[int, ...]:
-    """Return which slice of the acquisition each slice of a level is, or is nearest to.
-
-    Where they lie is what the steps in between go by: files may tell otherwise.
-    """
-    own = {name: k for k, name in enumerate(acquisition(project.source).names)}
-    whole = chain.levels[level].region
-    nearest = (source_slice(chain, level, whole.with_z(z, z + 1)).start[0] for z in whole.z)
-    return tuple(own[project.source.names[k]] for k in nearest)
-
-
 def threads_for(channels: Sequence[Channel]) -> int:
     """Return how many slices to work on at once, within processors and memory."""
     largest = max(
@@ -399,55 +288,6 @@ def in_order(
             yield pending.popleft().result()
     finally:
         pool.shutdown(cancel_futures=True)
-
-
-def _level_of(names: Sequence[str], step: str | None, stored: Iterable[int]) -> int:
-    result = len(names) - 1
-    if step is not None and step not in names[1:]:
-        msg = f"{step!r} is not one of the steps; expected {_listed(names[1:])}"
-        raise ExportError(msg)
-    level = result if step is None else names.index(step)
-    if level in stored:
-        return level
-    if level == result:
-        msg = (
-            "there is no complete result of these steps and parameters; `pystack3d-dask run` "
-            "makes it"
-        )
-    else:
-        there = _listed(names[k] for k in sorted(stored) if k) or "that of no step"
-        msg = (
-            f"what {step!r} leaves is not stored, only {there}; with checkpoint = true in "
-            f'[{step}], and "intermediates" in keep, `pystack3d-dask run --restart` stores it'
-        )
-    raise ExportError(msg)
-
-
-def _channel(project: Project, chain: Chain, index: int, level: int) -> Channel:
-    spec = chain.levels[level]
-    if level == len(chain.steps):
-        dtype = chain.result_dtype
-        reader = ResultReader(project.workspace.result)
-
-        def read(z: int) -> Array:
-            # a type that holds the values of all channels holds those of this one
-            return reader.read(index, z).astype(dtype, copy=False)
-    else:
-        dtype = spec.dtype
-        stored = Level(project.workspace.level(project.steps, level))
-
-        def read(z: int) -> Array:
-            image: Array = stored.read(index, spec.region.with_z(z, z + 1), dtype)[0]
-            return image
-
-    return Channel(
-        name=project.source.channels[index],
-        spec=replace(spec, dtype=dtype),
-        source=acquisition(project.source),
-        index=index,
-        made_of=origins(project, chain, level),
-        read=read,
-    )
 
 
 def _check_others(folder: Path, channel: Channel) -> None:
@@ -479,7 +319,3 @@ def _for_channel(path: Path, channel: Channel) -> Path:
 def _tell(on_slice: OnSlice | None, name: str, done: int, total: int) -> None:
     if on_slice is not None:
         on_slice(SliceDone(name=name, done=done, total=total))
-
-
-def _listed(names: Iterable[str]) -> str:
-    return ", ".join(map(repr, names))

@@ -8,6 +8,7 @@ are left out.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -17,16 +18,10 @@ from pystack3d_dask.core.traits import ReferenceLayout
 from pystack3d_dask.core.typing import Array, Arrays
 from pystack3d_dask.engine.summary import load_figures
 from pystack3d_dask.errors import ExportError
-from pystack3d_dask.export.export import (
-    Channel,
-    OnSlice,
-    SliceDone,
-    check_slices,
-    stored_stack,
-    with_type_of_result,
-    write_slices,
-)
+from pystack3d_dask.export.export import OnSlice, SliceDone, check_slices, write_slices
+from pystack3d_dask.export.stored import Channel, stored_stack
 from pystack3d_dask.io.zarr.chunk import replacing
+from pystack3d_dask.kernels.casting import cast
 from pystack3d_dask.project.channel_folder import channel_folder
 from pystack3d_dask.project.known import known_work
 from pystack3d_dask.project.project import Project
@@ -85,8 +80,18 @@ def export_reference_layout(
 def _stack(project: Project, chains: Sequence[Chain], level: int) -> list[Channel]:
     channels = stored_stack(project, project.steps[level - 1].name)
     return [
-        with_type_of_result(channel, chain) for channel, chain in zip(channels, chains, strict=True)
+        _with_type_of_result(channel, chain)
+        for channel, chain in zip(channels, chains, strict=True)
     ]
+
+
+def _with_type_of_result(channel: Channel, chain: Chain) -> Channel:
+    """Return a channel whose slices come in the type of the acquisition."""
+
+    def read(z: int) -> Array:
+        return cast(channel.read(z), chain.result_dtype, chain.source.precision)
+
+    return replace(channel, read=read, spec=replace(channel.spec, dtype=chain.result_dtype))
 
 
 def _write_outputs(project: Project, chains: Sequence[Chain], level: int, folder: Path) -> None:

@@ -60,6 +60,24 @@ def cast(values: Array, dtype: np.dtype[Any], precision: Precision) -> Array:
     return out
 
 
+def difference(image: Array, other: Array) -> Array:
+    """Return an image less another one as float32.
+
+    Parameters
+    ----------
+    image, other : ndarray of the same shape
+        Of numpy, any real types, without NaN.
+
+    Returns
+    -------
+    ndarray of float32
+        What is beyond its range becomes its largest value.
+    """
+    with np.errstate(over="ignore"):
+        found = image.astype(np.float32) - other.astype(np.float32)
+    return np.nan_to_num(found, copy=False)
+
+
 def cast_measured(
     image: Array, dtype: np.dtype[Any], precision: Precision
 ) -> tuple[Array, Array, Array]:

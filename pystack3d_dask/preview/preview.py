@@ -16,7 +16,7 @@ from pystack3d_dask.core.spec import Region, StackSpec
 from pystack3d_dask.core.typing import Array
 from pystack3d_dask.errors import ParameterError, Problem
 from pystack3d_dask.io.source import Source
-from pystack3d_dask.kernels.casting import cast, repair
+from pystack3d_dask.kernels.casting import cast, difference, repair
 from pystack3d_dask.preview.quality import Quality
 from pystack3d_dask.preview.workbench import Estimate, Fitted, Workbench, in_threads, level_after
 from pystack3d_dask.project.project import Project
@@ -71,9 +71,7 @@ class Preview:
         ``after`` less ``before``, the latter aligned and resampled alike: what moves alone is 0.
         """
         before = self.before if self.moved is None else self.moved
-        with np.errstate(over="ignore"):
-            change = self.after.astype(np.float32) - before.astype(np.float32)
-        return np.nan_to_num(change, copy=False)  # beyond what float32 holds: the largest it holds
+        return difference(self.after, before)
 
     @property
     def labels(self) -> tuple[str, ...]:

@@ -186,19 +186,14 @@ class Workbench:
         list of tuple of ndarray, each of shape (rows, columns)
             In the type of the level, float32 behind corrections.
         """
-        channels = range(len(fitted.chains))
-        jobs = [(channel, region) for region in regions for channel in channels]
-        base = max(self.base, _fan_in(fitted.chains[0], end, regions[0]))
-        work = Work(reads=base, end=end, from_source=False, stores=(end,))
-        reads = self._reads(fitted, work, jobs)
-
-        def computed(job: tuple[int, Region]) -> Array:
-            channel, region = job
-            return _one(fitted.chains[channel], work, region, reads[job])
-
-        flat = in_threads(computed, jobs)
-        count = len(channels)
+        count = len(fitted.chains)
+        jobs = [(channel, region) for region in regions for channel in range(count)]
+        flat = self._computed(fitted, end, jobs)
         return [tuple(flat[k : k + count]) for k in range(0, len(flat), count)]
+
+    def image(self, fitted: Fitted, end: int, channel: int, region: Region) -> Array:
+        """Return part of one slice of a level, of one channel; see `images`."""
+        return self._computed(fitted, end, [(channel, region)])[0]
 
     def moved(self, fitted: Fitted, end: int, region: Region) -> tuple[Array, ...] | None:
         """Return part of a slice of a level as if steps had done no more than move it.
@@ -227,6 +222,20 @@ class Workbench:
             return None
         (images,) = replace(self, base=0).images(Fitted(chains), len(steps), [region])
         return images
+
+    def _computed(
+        self, fitted: Fitted, end: int, jobs: Sequence[tuple[int, Region]]
+    ) -> list[Array]:
+        """Return parts of slices of a level, each of a channel."""
+        base = max(min(self.base, end), _fan_in(fitted.chains[0], end, jobs[0][1]))
+        work = Work(reads=base, end=end, from_source=False, stores=(end,))
+        reads = self._reads(fitted, work, jobs)
+
+        def computed(job: tuple[int, Region]) -> Array:
+            channel, region = job
+            return _one(fitted.chains[channel], work, region, reads[job])
+
+        return in_threads(computed, jobs)
 
     def _estimated(self, fitted: Fitted, index: int, sample: tuple[int, ...]) -> list[Arrays]:
         """Return the fit of a step from some slices of the level before it, by channel."""

@@ -6,6 +6,7 @@ import re
 
 import numpy as np
 import pytest
+import tifffile
 from conftest import listing, result
 
 import pystack3d_dask as ps
@@ -46,6 +47,9 @@ def test_export_knows_the_other_formats(call, make_project, tmp_path):
         (["--tiff", "{}/a", "--bigtiff", "{}/b"], "found --tiff and --bigtiff"),
         (["--ome-zarr04", "{}/a", "--step", "cropping"], "not with --ome-zarr04"),
         (["--tiff", "{}/a", "--step", "croping"], "'croping' is not one of the steps"),
+        (["--ome-zarr04", "{}/a", "--removed", "bkg_removal"], "--removed goes with --tiff or"),
+        (["--tiff", "{}/a", "--step", "cropping", "--removed", "bkg_removal"], "found both"),
+        (["--tiff", "{}/a", "--removed", "cropping"], "'cropping' is about where pixels lie"),
         (["--tiff", "{}/a"], "no complete result of these steps and parameters"),
         (["--tiff", "{}"], "holds the slices of the source"),
     ],
@@ -67,6 +71,16 @@ def test_the_export_of_some_steps_is_that_of_their_run(call, make_project, tmp_p
     assert call("export", project, "--tiff", tmp_path / "out").status == 2
     done = call("export", project, "--tiff", tmp_path / "out", "--steps", "cropping")
     assert done.status == 0, done.err
+
+
+def test_what_a_step_took_away_is_exported(call, make_project, tmp_path):
+    project = make_project()
+    call("run", project, "--workers", 0)
+    done = call("export", project, "--bigtiff", tmp_path / "taken.tif", "--removed", "bkg_removal")
+    assert done.out == f"wrote {tmp_path / 'taken.tif'}\n"
+    taken = tifffile.imread(tmp_path / "taken.tif")
+    assert taken.dtype == np.float32
+    assert taken.any()
 
 
 def test_an_interrupted_export_says_what_to_do(call, make_project, tmp_path, monkeypatch):

@@ -19,7 +19,8 @@ from stacks import STEPS, images, make_project, write_params
 from pystack3d_dask import open_result, open_stack
 from pystack3d_dask.core.spec import StackSpec
 from pystack3d_dask.errors import ExportError, PixelError
-from pystack3d_dask.export.export import SliceDone, file_names, origins
+from pystack3d_dask.export.export import SliceDone
+from pystack3d_dask.export.stored import file_names, origins
 from pystack3d_dask.io.zarr.chunk import replacing
 from pystack3d_dask.pipeline import Pipeline
 from pystack3d_dask.project.channel_folder import channel_folder

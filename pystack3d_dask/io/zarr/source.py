@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property, lru_cache
 from hashlib import sha256
@@ -12,6 +12,7 @@ from typing import Any, ClassVar
 import numpy as np
 import zarr
 
+from pystack3d_dask.core.formatting import quoted
 from pystack3d_dask.core.spec import Region, StackSpec
 from pystack3d_dask.core.typing import Array, Triple
 from pystack3d_dask.errors import HeadersError, PixelError, SourceError
@@ -173,9 +174,8 @@ class ZarrStack:
         """
         missing = [name for name in channels if name not in self.channels]
         if missing:
-            msg = (
-                f"there is no channel {_listed(missing)}; expected some of {_listed(self.channels)}"
-            )
+            expected = f"expected some of {quoted(sorted(self.channels))}"
+            msg = f"there is no channel {quoted(sorted(missing))}; {expected}"
             raise SourceError(msg)
         kept = [self.channels.index(name) for name in channels]
         return replace(
@@ -392,7 +392,7 @@ def _multiscale(path: Path, group: zarr.Group) -> _Image:
     if not metadata.get("multiscales"):
         msg = (
             f"{path}: a Zarr group without OME-Zarr image metadata (multiscales); give the path "
-            f"of an array or image; inside are {_listed(group.keys()) or 'nothing'}"
+            f"of an array or image; inside are {quoted(sorted(group.keys())) or 'nothing'}"
         )
         raise SourceError(msg)
     if not attrs.get(OURS, {}).get("complete", True):
@@ -452,7 +452,3 @@ def _with_coordinates(
         return replace(geometry, z=z)
     note = f"the coordinate z holds a position of {wrong[0]:g} micrometers: damaged, and left aside"
     return replace(geometry, notes=(*geometry.notes, note))
-
-
-def _listed(names: Iterable[str]) -> str:
-    return ", ".join(repr(name) for name in sorted(names))
