@@ -18,7 +18,8 @@ class BlockReport:
         what `clipping` returns, ``bad_pixels`` and ``blank`` on level 0, and the figures of the
         step that made the level.
     summaries : dict
-        By step name and slice: what the step's `summarize` returned.
+        By step name and slice: what the step's `summarize` returned; and `glimpses` of slices
+        before and after steps.
     """
 
     figures: dict[int, dict[int, Arrays]] = field(default_factory=dict)

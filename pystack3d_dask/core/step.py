@@ -57,6 +57,9 @@ class Step(ABC):
         Whether pixels come out with the gray levels that they came in with.
     only_moves : bool
         Whether it is about where pixels lie alone: gray levels change by interpolation only.
+    takes_what_is_new : bool
+        Whether all that it takes away should be new in each slice, as stripes are. What
+        neighboring slices show as well then counts as specimen, and a run says so.
     """
 
     name: ClassVar[str]
@@ -69,6 +72,7 @@ class Step(ABC):
     keeps_slices: ClassVar[bool] = True
     keeps_values: ClassVar[bool] = False
     only_moves: ClassVar[bool] = False
+    takes_what_is_new: ClassVar[bool] = False
     __pydantic_config__: ClassVar[dict[str, Any]] = {"extra": "forbid", "allow_inf_nan": False}
 
     checkpoint: bool = False

@@ -125,6 +125,7 @@ class Destriping(ReportCharts, StackFit):
 # wavelet_decomposition = {{ wavelet = "db15", sigma = 2.5 }}   # in place of filters
 """
     cost: ClassVar[Literal["light", "heavy"]] = "heavy"
+    takes_what_is_new: ClassVar[bool] = True
     nanoseconds: ClassVar[float] = 500.0
     version: ClassVar[int] = 4
 

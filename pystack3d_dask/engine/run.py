@@ -23,6 +23,7 @@ from pystack3d_dask.core.spec import shown_names
 from pystack3d_dask.core.stack_fit import finished, stack_fit
 from pystack3d_dask.core.typing import Arrays
 from pystack3d_dask.engine.executors import InProcess, OnClient, Runner
+from pystack3d_dask.engine.glimpses import kept_as, products_by_run
 from pystack3d_dask.engine.repair import DamagedLevelsError, Repairs
 from pystack3d_dask.engine.room import check_disk, check_memory
 from pystack3d_dask.engine.summary import (
@@ -402,7 +403,18 @@ class _PassRun:
             # blocks of the last pass may have begun at different levels: those of an earlier
             # run knew what all of them knew
             if min(map(len, channels)) == slices or not load_figures(self.project, level):
+                self._add_products(level, channels)
                 save_figures(self.project, level, channels, slices)
+
+    def _add_products(self, level: int, channels: Sequence[dict[int, Arrays]]) -> None:
+        """Add to the figures of a level what glimpses tell of the step that made it."""
+        step = self.project.steps[level - 1] if level else None
+        if step is None or not step.takes_what_is_new:
+            return
+        for channel, by_slice in enumerate(channels):
+            seen = StoredSummaries(self._records(channel), kept_as(step))
+            for z, found in products_by_run(seen, len(by_slice)).items():
+                by_slice[z] = {**by_slice[z], **found}
 
     def _windows(self) -> list[tuple[float, float]]:
         """Return what viewers show as black and white: the range of the slices' values."""

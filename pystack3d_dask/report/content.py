@@ -18,6 +18,7 @@ from pystack3d_dask.engine.summary import VERSIONED, bad_slice_note, bad_slices,
 from pystack3d_dask.errors import StackError
 from pystack3d_dask.project.known import plan_project
 from pystack3d_dask.project.project import Project
+from pystack3d_dask.report.harm import harm_chart
 from pystack3d_dask.report.known import PassTaken, RunKnown
 from pystack3d_dask.report.pictures import Cube, Cuts
 from pystack3d_dask.report.planes import Planes, planes_after, planes_before
@@ -260,6 +261,7 @@ def _step_group(known: RunKnown, step: Step, index: int, channel: int) -> Group:
     fitted = chain.fitted(index)
     is_own = step.name not in chain.borrowed
     charts = charts_of(step, figures, chain.levels[index], fitted, own=is_own)
+    charts += filter(None, [harm_chart(figures)])
     notes = [] if charts else ["No run has come to this step yet."]
     if step.name in chain.borrowed:
         notes.append("This channel uses what was found on another one.")

@@ -13,6 +13,7 @@ from PIL import Image
 from stacks import STEPS, WHOLE_CHAIN, images, make_project, spoil
 
 from pystack3d_dask.core.charts import Lines, Table
+from pystack3d_dask.engine.glimpses import known_harm, runs
 from pystack3d_dask.engine.summary import load_figures
 from pystack3d_dask.errors import RunError, StackError
 from pystack3d_dask.pipeline import Pipeline
@@ -86,7 +87,7 @@ def test_every_step_has_its_charts_on_every_channel(report):
         "intensity_rescaling": [["gray_levels", "histograms", "profiles"]] * 2,
         "registration_calculation": [["gray_levels", "pairwise"], ["gray_levels"]],
         "registration_transformation": [["gray_levels", "cumulative", "rectangle"]] * 2,
-        "destriping": [["gray_levels", "iterations", "convergence"]] * 2,
+        "destriping": [["gray_levels", "iterations", "convergence", "taken_away"]] * 2,
         "resampling": [["gray_levels", "positions"]] * 2,
         "time_and_memory": [["passes", "blocks"]],
     }
@@ -157,6 +158,18 @@ def test_convergence_in_files_is_that_of_the_solver(pipeline, files):
     for name in shown:
         np.testing.assert_array_equal(lines[name], figures["convergence"][1, 0, steps])
     assert list(lines)[1].startswith("relative change, fastest, slice ")
+
+
+def test_what_was_taken_away_is_told_by_runs_of_slices_and_in_all(pipeline, files):
+    figures = {name: each[1] for name, each in load_figures(pipeline.project, 6).items()}
+    with (files / "destriping" / "SE2" / "taken_away.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    whole = known_harm(figures)
+    assert [row["slices"] for row in rows] == [*(f"{z} to {z + 2}" for z in runs(20)), "all"]
+    assert float(rows[-1]["taken away, gray levels rms"]) == pytest.approx(whole.rms, rel=0.01)
+    squares = figures["taken_square"][runs(20)]
+    told = [float(row["taken away, gray levels rms"]) for row in rows[:-1]]
+    np.testing.assert_allclose(told, np.sqrt(squares), rtol=0.01)
 
 
 def test_every_chart_is_a_picture_or_a_table(report, files):

@@ -1,0 +1,131 @@
+"""Glimpses of slices before and after a correction: windows that tell what it took away.
+
+Few slices are seen, whole runs of them all over the stack, and of each two windows: what is kept
+does not grow with the stack, and does not depend on how it is cut into blocks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from pystack3d_dask.core.block import Block
+from pystack3d_dask.core.chain import Chain
+from pystack3d_dask.core.formatting import percent, short
+from pystack3d_dask.core.step import Step
+from pystack3d_dask.core.typing import Array, Arrays
+from pystack3d_dask.kernels.backend import to_host
+from pystack3d_dask.kernels.taken import NAMES, RUN, Harm, harm, products
+
+RUNS = 8
+SIDE = 128  # of a window, pixels
+PLACES = (1 / 3, 2 / 3)  # of the middle of each window, of the height and width of a slice
+SURE = 2.0  # standard errors
+SEEN = 0.03  # of the contrast of the slices: a smaller error does no harm
+
+
+def kept_as(step: Step) -> str:
+    """Return the name under which glimpses of a step lie among the summaries of blocks."""
+    return f"{step.name} glimpses"
+
+
+def runs(slices: int) -> list[int]:
+    """Return the first slice of each run that is seen of a stack."""
+    if slices < RUN:
+        return []
+    return sorted({int(z) for z in np.rint(np.linspace(0, slices - RUN, RUNS))})
+
+
+def is_seen(z: int, slices: int) -> bool:
+    """Return whether a slice of a stack belongs to a run."""
+    return any(first <= z < first + RUN for first in runs(slices))
+
+
+def glimpse(block: Block, values: Any, z: int) -> Arrays:
+    """Return windows of a slice before and after a step that leaves pixels in their places.
+
+    Parameters
+    ----------
+    block : Block
+        What the step got: whole slices.
+    values : ndarray, shape ``block.out.shape``
+        What it made of them, of numpy or cupy.
+    z : int
+        The slice.
+
+    Returns
+    -------
+    dict of ndarray of float32, shape (windows, rows, columns)
+        ``before`` and ``after``.
+    """
+    offset = z - block.out.start[0]
+    before, after = block.inside(block.values)[offset], values[offset]
+    return {"before": _windows(before), "after": _windows(after)}
+
+
+def products_by_run(glimpses: Mapping[int, Arrays], slices: int) -> dict[int, Arrays]:
+    """Return what `products` finds, by the first slice of each run whose glimpses are there."""
+    found = {}
+    for first in runs(slices):
+        run = range(first, first + RUN)
+        if all(z in glimpses for z in run):
+            seen = [glimpses[z] for z in run]
+            before, after = (np.stack([each[key] for each in seen]) for key in ("before", "after"))
+            found[first] = products(before, after)
+    return found
+
+
+def known_harm(figures: Arrays) -> Harm | None:
+    """Return what a step did to the slices, from its figures, if that was seen.
+
+    Parameters
+    ----------
+    figures : dict of ndarray, shape (slices,)
+        Those of `NAMES`, NaN where no run begins.
+    """
+    if not all(name in figures for name in NAMES):
+        return None
+    is_there = ~np.isnan(figures[NAMES[0]])
+    return harm({name: figures[name][is_there] for name in NAMES}) if is_there.any() else None
+
+
+def does_harm(found: Harm) -> bool:
+    """Return whether slices are surely worse for what was taken away, so that it is seen."""
+    is_sure = bool(found.change > SURE * found.uncertainty)
+    return is_sure and found.change > (SEEN * found.contrast) ** 2
+
+
+def harm_remarks(chain: Chain, figures: Sequence[Arrays]) -> Iterator[str]:
+    """Yield of which steps neighboring slices say that they took parts of the specimen.
+
+    Parameters
+    ----------
+    chain : Chain
+        The steps.
+    figures : sequence of dict
+        Those of each level, by name: arrays of shape (slices, ...); empty where not known.
+    """
+    for step, known in zip(chain.steps, figures[1:], strict=True):
+        found = known_harm(known)
+        if found is not None and does_harm(found):
+            yield (
+                f"{step.name}: {percent(found.share)} of what it took away "
+                f"({short(found.rms)} gray levels rms) is in neighboring slices, too. Unless it is "
+                "curtains that go on through slices, it is the specimen, and the correction does "
+                f"harm: look at it with `pystack3d-dask export DIR --removed {step.name} --tiff "
+                "OUTDIR`"
+            )
+
+
+def _windows(image: Any) -> Array:
+    height, width = (min(SIDE, n) for n in image.shape)
+    found = []
+    for place in PLACES:
+        top, left = (
+            min(max(0, round(place * n) - size // 2), n - size)
+            for n, size in zip(image.shape, (height, width), strict=True)
+        )
+        found.append(to_host(image[top : top + height, left : left + width]))
+    return np.stack(found).astype(np.float32)

@@ -1,0 +1,131 @@
+"""Harm of a correction, from what it took away and what neighboring slices show.
+
+What is a defect of one slice alone, as a stripe, is in no other slice, and the specimen is in its
+neighbors, too. With a = s + d + n the slice (specimen, defect, noise), r what a correction takes
+away, and <> the mean over pixels and slices, the squared error against s changes by
+
+    change = <r r> - 2 <r (d + n)>,        <r (d + n)> = <r a> - <r s>,
+
+and since neither d nor n of a slice at distance k goes together with r, <r s> is what <r a_k> tends
+to for k -> 0: as it is even in k, (4 <r a_1> - <r a_2>) / 3, but for terms of fourth order. No
+truth is needed. What goes on through slices, as some curtains do, counts as specimen.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from scipy import fft
+
+from pystack3d_dask.core.typing import Array, Arrays
+
+RUN = 3  # slices one after the other that are compared
+NAMES = ("taken_square", "taken_own", "taken_specimen", "taken_from")
+
+
+class Harm(NamedTuple):
+    """What a correction did to the squared error of slices.
+
+    Parameters
+    ----------
+    rms : float
+        Of what it took away, in gray levels.
+    share : float
+        Of that, the share that neighboring slices show as well, 0 to 1: the specimen, or what goes
+        on through slices. NaN where nothing was taken.
+    change : float
+        Of the mean squared error, in squared gray levels: below 0 the slices are better for it.
+    uncertainty : float
+        Standard error of that, from runs of slices; NaN for a single one.
+    contrast : float
+        Standard deviation of the slices before, in gray levels.
+    """
+
+    rms: float
+    share: float
+    change: float
+    uncertainty: float
+    contrast: float
+
+
+def products(before: Array, after: Array) -> Arrays:
+    """Return the means that the harm of a correction is found from, of slices that follow.
+
+    Parameters
+    ----------
+    before, after : ndarray, shape (RUN, windows, rows, columns)
+        The same windows of each slice, any real type, without NaN.
+
+    Returns
+    -------
+    dict of ndarray of float64, shape ()
+        In squared gray levels, by `NAMES`: <r r>, <r a>, <r s> and the variance of ``before``.
+        Means of windows are taken away first, and slices are laid upon each other by whole pixels.
+    """
+    given = _centered(before)
+    taken = given - _centered(after)
+    places = np.cumsum([(0, 0), *(_shift(given[k], given[k + 1]) for k in range(RUN - 1))], axis=0)
+    by_distance = []
+    for distance in range(RUN):
+        pairs = [(k, k + distance) for k in range(RUN - distance)]
+        means = [
+            _product(one[i], other[j], places[j] - places[i])
+            for i, j in pairs
+            for one, other in ((taken, given), (given, taken))
+        ]
+        by_distance.append(float(np.mean(means)))
+    own, near, far = by_distance
+    found = (np.mean(taken**2), own, (4 * near - far) / 3, np.mean(given**2))
+    return {name: np.array(value, np.float64) for name, value in zip(NAMES, found, strict=True)}
+
+
+def harm(found: Arrays) -> Harm:
+    """Return the harm of a correction to a stack.
+
+    Parameters
+    ----------
+    found : dict of ndarray, shape (runs,)
+        What `products` returned of some runs of slices, by name.
+    """
+    square, own, specimen, given = (np.asarray(found[name], np.float64) for name in NAMES)
+    change = square - 2 * (own - specimen)
+    share = np.nan if own.sum() <= 0 else float(np.clip(specimen.sum() / own.sum(), 0, 1))
+    spread = np.std(change, ddof=1) / np.sqrt(len(change)) if len(change) > 1 else np.nan
+    return Harm(
+        rms=float(np.sqrt(square.mean())),
+        share=share,
+        change=float(change.mean()),
+        uncertainty=float(spread),
+        contrast=float(np.sqrt(given.mean())),
+    )
+
+
+def _centered(windows: Array) -> Array:
+    values = windows.astype(np.float64)
+    values -= values.mean(axis=(-2, -1), keepdims=True)
+    return values
+
+
+def _shift(one: Array, other: Array) -> tuple[int, int]:
+    """Return by how many rows and columns a slice is moved against the one before it.
+
+    Where windows are alike best, all of them together; a quarter of a window at most.
+    """
+    rows, columns = one.shape[-2:]
+    taper = np.hanning(rows + 2)[1:-1, None] * np.hanning(columns + 2)[1:-1]
+    spectra = fft.rfft2(other * taper) * fft.rfft2(one * taper).conj()
+    alike = fft.irfft2(spectra.sum(axis=0), (rows, columns))
+    y, x = (fft.fftfreq(n, 1 / n).astype(int) for n in (rows, columns))
+    near = (np.abs(y) <= rows // 4)[:, None] & (np.abs(x) <= columns // 4)
+    best = np.unravel_index(np.argmax(np.where(near, alike, -np.inf)), alike.shape)
+    return int(y[best[0]]), int(x[best[1]])
+
+
+def _product(one: Array, other: Array, shift: Array) -> float:
+    """Return the mean product of windows, the second of which show what the first do, moved."""
+    rows, columns = one.shape[-2:]
+    y, x = int(shift[0]), int(shift[1])
+    first = one[:, max(0, -y) : rows - max(0, y), max(0, -x) : columns - max(0, x)]
+    second = other[:, max(0, y) : rows - max(0, -y), max(0, x) : columns - max(0, -x)]
+    return float(np.mean(first * second)) if first.size else 0.0
