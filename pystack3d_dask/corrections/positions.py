@@ -115,6 +115,14 @@ def regular(positions: Sequence[float], dz: float) -> Array:
     return np.asarray(np.minimum(np.arange(low, low + (count - 0.5) * dz, dz), high))
 
 
+def distances(z: Array) -> Array:
+    """Return how far each of ascending positions is from those on either side, in the mean.
+
+    At the ends from that on one side; 0 of a single position.
+    """
+    return np.gradient(z) if len(z) > 1 else np.zeros(len(z))
+
+
 def neighbors(positions: Array, z: Array) -> tuple[Array, Array, Array]:
     """Return the slice below or at each position, its distance, and that to the next slice.
 

@@ -14,6 +14,13 @@ Slices may lie at uneven distances. The schemes are those between pixels
 - "whole": the nearest slice; of two as near the lower one.
 
 Beyond the first and the last slice there is nothing: schemes make do with fewer slices there.
+
+Where slices are made that lie further apart than those there are, a scheme passes most of these
+over, and what changes from one to the next comes out as if it changed slowly. With their
+``spacing`` all slices count, the less the further they are away, down to nothing at the next slice
+that is made: local linear regression with a triangular kernel (Fan and Gijbels, Local Polynomial
+Modelling and Its Applications, 1996, section 2.3). What changes evenly along z stays in its place,
+also at uneven distances and at the ends.
 """
 
 from __future__ import annotations
@@ -55,7 +62,12 @@ class SliceWeights(NamedTuple):
 
 
 def slice_weights(
-    positions: Array, below: Array, distance: Array, gap: Array, scheme: Scheme
+    positions: Array,
+    below: Array,
+    distance: Array,
+    gap: Array,
+    scheme: Scheme,
+    spacing: Array | None = None,
 ) -> SliceWeights:
     """Return how much slices count at positions between them.
 
@@ -69,18 +81,39 @@ def slice_weights(
         From there to the position, 0 where the slice is to be copied, and to the next slice.
     scheme : {"linear", "catmull-rom", "cubic", "lanczos3", "whole"}
         How to interpolate.
+    spacing : ndarray, shape (outputs,), optional
+        How far the wanted positions lie apart, to count all slices where they lie closer together.
     """
     reach = REACHES[scheme]
-    first = np.maximum(below - reach + 1, 0)
-    weights = np.zeros((len(below), 2 * reach))
+    first, rows = np.maximum(below - reach + 1, 0), []
     for k, (start, base) in enumerate(zip(first, below, strict=True)):
-        if distance[k] == 0:
-            weights[k, base - start] = 1
-            continue
-        own = positions[start : base + reach + 1]
-        found = _weights(own, base - start, distance[k] / gap[k], scheme)
-        weights[k, : len(own)] = found
+        if spacing is not None and spacing[k] > _gap(positions, base):
+            first[k], found = _thinned(positions, positions[base] + distance[k], spacing[k])
+        elif distance[k] == 0:
+            found = np.eye(1, 2 * reach, base - start)[0]
+        else:
+            own = positions[start : base + reach + 1]
+            found = _weights(own, base - start, distance[k] / gap[k], scheme)
+        rows.append(found)
+    weights = np.zeros((len(below), max(2 * reach, *map(len, rows), 0)))
+    for row, found in zip(weights, rows, strict=True):
+        row[: len(found)] = found
     return SliceWeights(first, weights)
+
+
+def _gap(positions: Array, base: int) -> float:
+    """Return how far a slice is from the next one, the last one from that before."""
+    base = min(base, len(positions) - 2)
+    return float(positions[base + 1] - positions[base]) if base >= 0 else np.inf
+
+
+def _thinned(positions: Array, z: float, width: float) -> tuple[int, Array]:
+    """Return the first slice nearer to a position than a width, and the weights of all of them."""
+    near = np.flatnonzero(np.abs(positions - z) < width)
+    away = (positions[near] - z) / width
+    kernel = 1 - np.abs(away)
+    total, lean, spread = (float(np.sum(kernel * away**power)) for power in range(3))
+    return int(near[0]), kernel * (spread - lean * away) / (total * spread - lean * lean)
 
 
 def _weights(own: Array, base: int, t: float, scheme: Scheme) -> Array:

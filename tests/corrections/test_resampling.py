@@ -198,6 +198,7 @@ def test_blocks_do_not_matter(cuts, dz, interpolation):
     ("parameters", "path"),
     [
         ({"dz": None}, "dz"),
+        ({"antialias": True, "interpolation": "whole"}, "antialias"),
         ({"dz": 0.0}, "dz"),
         ({"dz": -0.01}, "dz"),
         ({"dz": float("nan")}, "dz"),
@@ -233,3 +234,29 @@ def test_several_mistakes_are_named_at_once():
 def test_slices_in_the_wrong_order_are_said_to_be():
     (problem,) = listed(tuple(reversed(Z))).check(spec())
     assert "go down from 0.12 to 0" in problem.message
+
+
+@pytest.mark.parametrize("interpolation", SCHEMES)
+@settings(deadline=None)
+@given(cuts=st.sets(st.integers(1, 9)), dz=st.sampled_from([0.005, 0.02, 0.03, 0.05]))
+def test_slices_that_are_thinned_do_not_depend_on_blocks(interpolation, cuts, dz):
+    step = listed(dz=dz, interpolation=interpolation, antialias=True)
+    out = step.output_spec(spec())
+    edges = [0, *sorted(cut for cut in cuts if cut < out.shape[0]), out.shape[0]]
+    blocks = [out.region.with_z(a, b) for a, b in pairwise(edges)]
+    np.testing.assert_array_equal(correct(step, IMAGES, blocks=blocks), correct(step, IMAGES))
+
+
+def test_with_antialiasing_all_slices_count_where_few_are_made():
+    z = np.arange(9) / 100
+    found = correct(listed(z, dz=0.04, antialias=True), IMAGES)
+    weights = np.array([1, 2, 3, 4, 3, 2, 1]) / 16
+    np.testing.assert_allclose(found[1], np.tensordot(weights, IMAGES[1:8], 1), rtol=1e-5)
+    copied = correct(listed(z, dz=0.04), IMAGES)
+    np.testing.assert_array_equal(copied[1], IMAGES[4])
+
+
+def test_a_single_slice_is_made_as_without_antialiasing():
+    for zpos_out in ((0.02,), (0.0,)):
+        some, others = (listed(zpos_out=zpos_out, antialias=on) for on in (True, False))
+        np.testing.assert_allclose(correct(some, IMAGES), correct(others, IMAGES), atol=1e-4)

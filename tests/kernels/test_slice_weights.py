@@ -86,3 +86,52 @@ def test_lanczos_of_even_slices_is_that_between_pixels():
 def test_the_nearest_slice_is_taken_and_of_two_the_lower():
     z = np.array([0.4, 0.5, 0.6, 10.9])
     np.testing.assert_array_equal(applied(EVEN, EVEN, z, "whole"), [0, 0, 1, 11])
+
+
+def thinned(values, positions, spacing, scheme="catmull-rom"):
+    """Return positions that lie further apart, and the values there."""
+    z = np.arange(positions[0], positions[-1], spacing)
+    wide = np.full(len(z), spacing)
+    first, weights = slice_weights(positions, *neighbors(positions, z), scheme, wide)
+    padded = np.append(values, np.zeros(weights.shape[1]))
+    return z, np.array([w @ padded[k : k + len(w)] for k, w in zip(first, weights, strict=True)])
+
+
+@every_scheme
+@given(positions=uneven, spacing=st.floats(0.05, 3))
+def test_what_changes_evenly_stays_in_its_place_however_few_slices_are_made(
+    scheme, positions, spacing
+):
+    z, found = thinned(np.full(len(positions), 7.0), positions, spacing, scheme)
+    np.testing.assert_allclose(found, 7)
+    if scheme in ("linear", "catmull-rom", "cubic"):
+        z, found = thinned(3 * positions - 1, positions, spacing, scheme)
+        np.testing.assert_allclose(found, 3 * z - 1, rtol=1e-6, atol=1e-6)
+
+
+def test_what_changes_from_slice_to_slice_does_not_come_out_as_slow():
+    positions = np.arange(400.0)
+    alternating = np.cos(0.9 * np.pi * positions)
+    z, found = thinned(alternating, positions, 4.0)
+    passed_over = applied(alternating, positions, z, "catmull-rom")
+    assert passed_over.std() > 0.5
+    assert found[1:-1].std() < 0.02
+
+
+def test_noise_falls_with_the_number_of_slices_that_count():
+    positions = np.arange(4000.0)
+    noise = np.random.default_rng(0).normal(size=len(positions))
+    for spacing, expected in ((2.0, 3 / 8), (4.0, 11 / 64)):  # sum of squared weights
+        _, found = thinned(noise, positions, spacing)
+        assert found.var() == pytest.approx(expected, rel=0.15)
+
+
+@every_scheme
+@given(positions=uneven)
+def test_slices_that_are_as_close_as_those_made_are_interpolated(scheme, positions):
+    z = between(positions, 400)
+    narrow = np.full(len(z), 0.05)
+    some = slice_weights(positions, *neighbors(positions, z), scheme)
+    others = slice_weights(positions, *neighbors(positions, z), scheme, narrow)
+    np.testing.assert_array_equal(others.weights, some.weights)
+    np.testing.assert_array_equal(others.first, some.first)
