@@ -28,6 +28,8 @@ from pystack3d_dask.kernels.intensity.gray_range import fill_of_slice, filled_up
 if TYPE_CHECKING:
     from pystack3d_dask.kernels.destriping.vsnr import Solution
 
+OF_FILTERS = ("maxit", "cvg_threshold", "beta", "backend")
+OF_NEIGHBORS = ("along",)
 VSNR_BYTES = 34  # per pixel: image, noise, two duals, divergence; X, its update, the filter
 PYVSNR_BYTES = 150  # per pixel; 125 to 166 as measured, by what pyFFTW has cached
 GPU_PIXELS = 2**22  # at once: fewer leave a GPU idle while operations on them are started
@@ -162,6 +164,7 @@ class Destriping(ReportCharts, StackFit):
         return True  # each is compared by itself, and what is unlike the others is left out
 
     def check(self, spec: StackSpec) -> Iterator[Problem]:
+        yield from self._check_unused()
         if self.neighbors:
             yield from self._check_neighbors(spec)
             return
@@ -312,6 +315,17 @@ class Destriping(ReportCharts, StackFit):
             return remove_noise_on_arrays(block, self.filters, **how)
         solve = pyvsnr_solution if self.backend == "pyvsnr" else remove_noise
         return [solve(image, self.filters, **how) for image in block]
+
+    def _check_unused(self) -> Iterator[Problem]:
+        unused = OF_FILTERS if self.neighbors else OF_NEIGHBORS
+        given = [name for name in unused if getattr(self, name) != getattr(Destriping, name)]
+        reason = (
+            f"no filter is used with neighbors = {self.neighbors}"
+            if self.neighbors
+            else "it is for neighbors = 1 or more"
+        )
+        for name in given:
+            yield Problem(f"{self.name}.{name}", f"has no effect: {reason}", "warning")
 
     def _check_neighbors(self, spec: StackSpec) -> Iterator[Problem]:
         if not 1 <= self.neighbors <= MOST_NEIGHBORS:

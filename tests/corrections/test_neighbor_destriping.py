@@ -18,6 +18,7 @@ from pystack3d_dask.kernels.destriping.noise_model import Filter
 from pystack3d_dask.kernels.destriping.wavelets import WaveletDecomposition
 
 STEP = Destriping(neighbors=3)
+GABOR = Filter(name="Gabor", noise_level=1, sigma=(1, 30))
 
 
 def left(found, truth):
@@ -155,7 +156,7 @@ def test_remarks_say_what_was_found():
         ({"neighbors": 9}, "destriping.neighbors"),
         ({"neighbors": -1}, "destriping.neighbors"),
         (
-            {"neighbors": 3, "filters": (Filter(name="Gabor", noise_level=1, sigma=(1, 30)),)},
+            {"neighbors": 3, "filters": (GABOR,)},
             "destriping.filters",
         ),
         (
@@ -169,6 +170,21 @@ def test_remarks_say_what_was_found():
 )
 def test_wrong_parameters_are_named(how, path):
     assert [each.path for each in Destriping(**how).check(spec_of(specimen()))] == [path]
+
+
+@pytest.mark.parametrize(
+    ("how", "paths"),
+    [
+        ({"neighbors": 3, "maxit": 10, "beta": 2.0}, ["destriping.maxit", "destriping.beta"]),
+        ({"filters": (GABOR,), "along": "x"}, ["destriping.along"]),
+        ({"neighbors": 3, "along": "x"}, []),
+        ({"filters": (GABOR,), "maxit": 10}, []),
+    ],
+)
+def test_parameters_without_effect_are_named(how, paths):
+    found = list(Destriping(**how).check(spec_of(specimen())))
+    assert [each.path for each in found] == paths
+    assert {each.severity for each in found} <= {"warning"}
 
 
 @pytest.mark.parametrize("most", [2, 6])
