@@ -29,7 +29,11 @@ if TYPE_CHECKING:
     from pystack3d_dask.kernels.destriping.vsnr import Solution
 
 OF_FILTERS = ("maxit", "cvg_threshold", "beta", "backend")
-OF_NEIGHBORS = ("along",)
+UNUSED = {  # parameters that each method does without
+    "neighbors": OF_FILTERS,
+    "wavelet_decomposition": ("filters", *OF_FILTERS, "along"),
+    "filters": ("along",),
+}
 VSNR_BYTES = 34  # per pixel: image, noise, two duals, divergence; X, its update, the filter
 PYVSNR_BYTES = 150  # per pixel; 125 to 166 as measured, by what pyFFTW has cached
 GPU_PIXELS = 2**22  # at once: fewer leave a GPU idle while operations on them are started
@@ -317,15 +321,11 @@ class Destriping(ReportCharts, StackFit):
         return [solve(image, self.filters, **how) for image in block]
 
     def _check_unused(self) -> Iterator[Problem]:
-        unused = OF_FILTERS if self.neighbors else OF_NEIGHBORS
-        given = [name for name in unused if getattr(self, name) != getattr(Destriping, name)]
-        reason = (
-            f"no filter is used with neighbors = {self.neighbors}"
-            if self.neighbors
-            else "it is for neighbors = 1 or more"
-        )
-        for name in given:
-            yield Problem(f"{self.name}.{name}", f"has no effect: {reason}", "warning")
+        method = next((name for name in UNUSED if getattr(self, name)), "filters")
+        for name in UNUSED[method]:
+            if getattr(self, name) != getattr(Destriping, name):
+                message = f"has no effect: {method} does without it"
+                yield Problem(f"{self.name}.{name}", message, "warning")
 
     def _check_neighbors(self, spec: StackSpec) -> Iterator[Problem]:
         if not 1 <= self.neighbors <= MOST_NEIGHBORS:

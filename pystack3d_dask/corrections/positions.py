@@ -116,11 +116,11 @@ def regular(positions: Sequence[float], dz: float) -> Array:
 
 
 def distances(z: Array) -> Array:
-    """Return how far each of ascending positions is from those on either side, in the mean.
-
-    At the ends from that on one side; 0 of a single position.
-    """
-    return np.gradient(z) if len(z) > 1 else np.zeros(len(z))
+    """Return how far each of ascending positions is from the nearest other one; 0 of a single."""
+    if len(z) < 2:
+        return np.zeros(len(z))
+    gaps = np.diff(z)
+    return np.asarray(np.minimum(np.append(gaps, gaps[-1]), np.insert(gaps, 0, gaps[0])))
 
 
 def neighbors(positions: Array, z: Array) -> tuple[Array, Array, Array]:

@@ -32,7 +32,7 @@ from pystack3d_dask.errors import Problem
 from pystack3d_dask.kernels.backend import namespace
 from pystack3d_dask.kernels.jit import compiled
 from pystack3d_dask.kernels.registration.interpolation import Scheme
-from pystack3d_dask.kernels.slice_weights import slice_weights
+from pystack3d_dask.kernels.slice_weights import are_thinned, slice_weights
 
 OTHER_SOURCES = (  # of positions, where names tell none
     "write a policy that the names follow, with {slice_nb} and {z_coord}, or say where else the "
@@ -67,8 +67,9 @@ class Resampling(ReportCharts, ReferenceLayout, Step):
         next three keep them about as sharp and noisy as others ("lanczos3" is for slices that are
         nearly even); "whole" takes the nearest slice.
     antialias : bool, default False
-        Where slices are made that lie further apart than those there are, count all of these, the
-        nearer the more, in place of interpolating between two of them and passing the others over.
+        Where slices are made that lie further apart than those there are, by half their distance or
+        more, count all of these, the nearer the more, in place of interpolating between some of
+        them and passing the others over.
 
     Notes
     -----
@@ -151,7 +152,15 @@ interpolation = "catmull-rom"   # or "linear" (blurs), "cubic", "lanczos3", "who
         if self.dz is not None and not self.zpos_out:
             own = [positions[k] for k in kept]
             yield from doubt_distance(f"{self.name}.dz", self.dz, own)
-        names = self.output_spec(spec).names or ()
+        out = self.output_spec(spec)
+        before, after = np.array(positions)[kept], np.array(out.z)
+        if self.antialias and not are_thinned(before, distances(after)).any():
+            yield Problem(
+                f"{self.name}.antialias",
+                "has no effect: the slices that are made lie about as close as those there are",
+                "warning",
+            )
+        names = out.names or ()
         if len(set(names)) < len(names):
             yield Problem(
                 f"{self.name}.policy",

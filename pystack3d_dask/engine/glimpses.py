@@ -6,7 +6,8 @@ does not grow with the stack, and does not depend on how it is cut into blocks.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -22,7 +23,8 @@ from pystack3d_dask.kernels.taken import NAMES, RUN, Harm, harm, products
 RUNS = 8
 SIDE = 128  # of a window, pixels
 PLACES = (1 / 3, 2 / 3)  # of the middle of each window, of the height and width of a slice
-SURE = 2.0  # standard errors
+MOSTLY = 0.5  # of what was taken
+SURE = 3.0  # standard errors
 SEEN = 0.03  # of the contrast of the slices: a smaller error does no harm
 
 
@@ -32,10 +34,9 @@ def kept_as(step: Step) -> str:
 
 
 def runs(slices: int) -> list[int]:
-    """Return the first slice of each run that is seen of a stack."""
-    if slices < RUN:
-        return []
-    return sorted({int(z) for z in np.rint(np.linspace(0, slices - RUN, RUNS))})
+    """Return the first slice of each run that is seen of a stack; none overlaps another one."""
+    count = min(RUNS, slices // RUN)
+    return [int(z) for z in np.rint(np.linspace(0, max(0, slices - RUN), count))]
 
 
 def is_seen(z: int, slices: int) -> bool:
@@ -65,15 +66,28 @@ def glimpse(block: Block, values: Any, z: int) -> Arrays:
     return {"before": _windows(before), "after": _windows(after)}
 
 
-def products_by_run(glimpses: Mapping[int, Arrays], slices: int) -> dict[int, Arrays]:
-    """Return what `products` finds, by the first slice of each run whose glimpses are there."""
+def products_by_run(
+    glimpses: Mapping[int, Arrays], slices: int, left_out: Collection[int] = ()
+) -> dict[int, Arrays]:
+    """Return what `products` finds, by the first slice of each run that can be judged.
+
+    Parameters
+    ----------
+    glimpses : mapping
+        By slice. Those that no later step needs may not have been computed.
+    slices : int
+        How many there are.
+    left_out : collection of int
+        Slices that are bad, or made of others. A slice twice is found here.
+    """
     found = {}
     for first in runs(slices):
         run = range(first, first + RUN)
-        if all(z in glimpses for z in run):
+        if all(z in glimpses and z not in left_out for z in run):
             seen = [glimpses[z] for z in run]
             before, after = (np.stack([each[key] for each in seen]) for key in ("before", "after"))
-            found[first] = products(before, after)
+            if not any(np.array_equal(one, other) for one, other in pairwise(before)):
+                found[first] = products(before, after)
     return found
 
 
@@ -111,12 +125,23 @@ def harm_remarks(chain: Chain, figures: Sequence[Arrays]) -> Iterator[str]:
         found = known_harm(known)
         if found is not None and does_harm(found):
             yield (
-                f"{step.name}: {percent(found.share)} of what it took away "
-                f"({short(found.rms)} gray levels rms) is in neighboring slices, too. Unless it is "
-                "curtains that go on through slices, it is the specimen, and the correction does "
-                f"harm: look at it with `pystack3d-dask export DIR --removed {step.name} --tiff "
-                "OUTDIR`"
+                f"{step.name}: {_reason(found)}: look at it with `pystack3d-dask export DIR "
+                f"--removed {step.name} --tiff OUTDIR`"
             )
+
+
+def _reason(found: Harm) -> str:
+    taken = f"{short(found.rms)} gray levels rms"
+    if found.share > MOSTLY:
+        return (
+            f"{percent(found.share)} of what it took away ({taken}) is in neighboring slices, too. "
+            "Unless it is curtains that go on through slices, it is the specimen, and the "
+            "correction does harm"
+        )
+    return (
+        f"slices are less like their neighbors than before: it took too much away ({taken}), or "
+        "put something there"
+    )
 
 
 def _windows(image: Any) -> Array:

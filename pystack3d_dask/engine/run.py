@@ -403,17 +403,21 @@ class _PassRun:
             # blocks of the last pass may have begun at different levels: those of an earlier
             # run knew what all of them knew
             if min(map(len, channels)) == slices or not load_figures(self.project, level):
-                self._add_products(level, channels)
+                self._add_products(level, channels, slices)
                 save_figures(self.project, level, channels, slices)
 
-    def _add_products(self, level: int, channels: Sequence[dict[int, Arrays]]) -> None:
+    def _add_products(self, level: int, channels: Sequence[dict[int, Arrays]], slices: int) -> None:
         """Add to the figures of a level what glimpses tell of the step that made it."""
-        step = self.project.steps[level - 1] if level else None
-        if step is None or not step.takes_what_is_new:
+        steps = self.project.steps[:level]
+        is_judged = level and steps[-1].takes_what_is_new
+        # slices that were made of several have these in common, stripes included
+        if not is_judged or not all(step.keeps_slices for step in steps):
             return
-        for channel, by_slice in enumerate(channels):
-            seen = StoredSummaries(self._records(channel), kept_as(step))
-            for z, found in products_by_run(seen, len(by_slice)).items():
+        for channel, (by_slice, chain) in enumerate(zip(channels, self.plan.chains, strict=True)):
+            seen = StoredSummaries(self._records(channel), kept_as(steps[-1]))
+            lost = {z for z in seen if self.project.source.loss(channel, z) is not None}
+            left_out = lost.union(chain.levels[level - 1].bad)
+            for z, found in products_by_run(seen, slices, left_out).items():
                 by_slice[z] = {**by_slice[z], **found}
 
     def _windows(self) -> list[tuple[float, float]]:

@@ -25,15 +25,17 @@ def removed_stack(project: Project, step: str) -> list[Channel]:
     Parameters
     ----------
     project : Project
-        The project. Runs have found the fits of the step, and of those before it.
+        The project. Runs have found the fits of the step, and of those before it, if they have
+        some.
     step : str
         The step: one that leaves pixels in their places.
 
     Returns
     -------
     list of Channel
-        Slices are read, or computed, from the source on. They are in gray levels of what the step
-        got, before the result was rounded: bright where it made the slice darker.
+        Slices are computed anew, from the source on, by the parameters of the project as they are.
+        They are in gray levels of what the step got and left, before the result is made of that:
+        bright where it made the slice darker.
 
     Raises
     ------

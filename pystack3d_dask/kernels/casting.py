@@ -73,9 +73,10 @@ def difference(image: Array, other: Array) -> Array:
     ndarray of float32
         What is beyond its range becomes its largest value.
     """
+    largest = np.finfo(np.float32).max
     with np.errstate(over="ignore"):
-        found = image.astype(np.float32) - other.astype(np.float32)
-    return np.nan_to_num(found, copy=False)
+        found = np.subtract(image, other, dtype=np.float64)
+    return found.clip(-largest, largest, out=found).astype(np.float32)
 
 
 def cast_measured(

@@ -17,10 +17,10 @@ Beyond the first and the last slice there is nothing: schemes make do with fewer
 
 Where slices are made that lie further apart than those there are, a scheme passes most of these
 over, and what changes from one to the next comes out as if it changed slowly. With their
-``spacing`` all slices count, the less the further they are away, down to nothing at the next slice
-that is made: local linear regression with a triangular kernel (Fan and Gijbels, Local Polynomial
-Modelling and Its Applications, 1996, section 2.3). What changes evenly along z stays in its place,
-also at uneven distances and at the ends.
+``spacing``, from `THINNED` times the usual distance on, all slices count, the less the further they
+are away, down to nothing at the next slice that is made: local linear regression with a triangular
+kernel (Fan and Gijbels, Local Polynomial Modelling and Its Applications, 1996, section 2.3). What
+changes evenly along z stays in its place, also at uneven distances and at the ends.
 """
 
 from __future__ import annotations
@@ -41,6 +41,8 @@ REACHES: dict[Scheme, int] = {
     "whole": 1,
 }
 
+
+THINNED = 1.5  # usual distances of slices: what is made closer together passes over too few to tell
 
 MOST = 1.1
 """Sum of the squared weights of a spline that is used: by it the variance of noise grows."""
@@ -82,12 +84,13 @@ def slice_weights(
     scheme : {"linear", "catmull-rom", "cubic", "lanczos3", "whole"}
         How to interpolate.
     spacing : ndarray, shape (outputs,), optional
-        How far the wanted positions lie apart, to count all slices where they lie closer together.
+        How far the wanted positions lie apart, to count all slices where these lie much closer.
     """
     reach = REACHES[scheme]
     first, rows = np.maximum(below - reach + 1, 0), []
+    thinned = are_thinned(positions, np.zeros(len(below)) if spacing is None else spacing)
     for k, (start, base) in enumerate(zip(first, below, strict=True)):
-        if spacing is not None and spacing[k] > _gap(positions, base):
+        if spacing is not None and thinned[k] and not _is_in_gap(positions, base, spacing[k]):
             first[k], found = _thinned(positions, positions[base] + distance[k], spacing[k])
         elif distance[k] == 0:
             found = np.eye(1, 2 * reach, base - start)[0]
@@ -101,10 +104,16 @@ def slice_weights(
     return SliceWeights(first, weights)
 
 
-def _gap(positions: Array, base: int) -> float:
-    """Return how far a slice is from the next one, the last one from that before."""
+def are_thinned(positions: Array, spacing: Array) -> Array:
+    """Return which positions lie so far apart that slices between them would be passed over."""
+    usual = np.median(np.diff(positions)) if len(positions) > 1 else np.inf
+    return np.asarray(spacing >= THINNED * usual)
+
+
+def _is_in_gap(positions: Array, base: int, width: float) -> bool:
+    """Return whether a slice is no nearer to the next one than a width, the last to that before."""
     base = min(base, len(positions) - 2)
-    return float(positions[base + 1] - positions[base]) if base >= 0 else np.inf
+    return bool(positions[base + 1] - positions[base] >= width)
 
 
 def _thinned(positions: Array, z: float, width: float) -> tuple[int, Array]:

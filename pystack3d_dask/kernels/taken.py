@@ -21,7 +21,10 @@ from scipy import fft
 from pystack3d_dask.core.typing import Array, Arrays
 
 RUN = 3  # slices one after the other that are compared
-NAMES = ("taken_square", "taken_own", "taken_specimen", "taken_from")
+FEWEST = 3  # runs that tell how much they differ
+APART = 1  # pixels: by which shifts of parts of slices may differ that move as one
+LEAST = 0.1  # of the square of what was taken: less of it in the slices is chance
+NAMES = ("taken_square", "taken_own", "taken_shared", "given_square")
 
 
 class Harm(NamedTuple):
@@ -32,12 +35,13 @@ class Harm(NamedTuple):
     rms : float
         Of what it took away, in gray levels.
     share : float
-        Of that, the share that neighboring slices show as well, 0 to 1: the specimen, or what goes
-        on through slices. NaN where nothing was taken.
+        Of what slices had of it, the share that neighboring slices show as well, 0 to 1: the
+        specimen, or what goes on through slices. NaN where they had none of it, or nothing was
+        taken.
     change : float
         Of the mean squared error, in squared gray levels: below 0 the slices are better for it.
     uncertainty : float
-        Standard error of that, from runs of slices; NaN for a single one.
+        Standard error of that, from runs of slices; NaN for fewer than `FEWEST`.
     contrast : float
         Standard deviation of the slices before, in gray levels.
     """
@@ -61,11 +65,13 @@ def products(before: Array, after: Array) -> Arrays:
     -------
     dict of ndarray of float64, shape ()
         In squared gray levels, by `NAMES`: <r r>, <r a>, <r s> and the variance of ``before``.
-        Means of windows are taken away first, and slices are laid upon each other by whole pixels.
+        Means of windows are taken away first, and slices are laid upon each other by whole pixels,
+        where their parts agree on how far they are moved.
     """
-    given = _centered(before)
-    taken = given - _centered(after)
-    places = np.cumsum([(0, 0), *(_shift(given[k], given[k + 1]) for k in range(RUN - 1))], axis=0)
+    given, left = _centered(before), _centered(after)
+    taken = given - left
+    # by what is left: stripes that were taken tell nothing of where the specimen is
+    places = np.cumsum([(0, 0), *(_shift(left[k], left[k + 1]) for k in range(RUN - 1))], axis=0)
     by_distance = []
     for distance in range(RUN):
         pairs = [(k, k + distance) for k in range(RUN - distance)]
@@ -90,8 +96,10 @@ def harm(found: Arrays) -> Harm:
     """
     square, own, specimen, given = (np.asarray(found[name], np.float64) for name in NAMES)
     change = square - 2 * (own - specimen)
-    share = np.nan if own.sum() <= 0 else float(np.clip(specimen.sum() / own.sum(), 0, 1))
-    spread = np.std(change, ddof=1) / np.sqrt(len(change)) if len(change) > 1 else np.nan
+    is_theirs = own.sum() > LEAST * square.sum()
+    share = float(np.clip(specimen.sum() / own.sum(), 0, 1)) if is_theirs else np.nan
+    is_known = len(change) >= FEWEST
+    spread = np.std(change, ddof=1) / np.sqrt(len(change)) if is_known else np.nan
     return Harm(
         rms=float(np.sqrt(square.mean())),
         share=share,
@@ -110,8 +118,24 @@ def _centered(windows: Array) -> Array:
 def _shift(one: Array, other: Array) -> tuple[int, int]:
     """Return by how many rows and columns a slice is moved against the one before it.
 
-    Where windows are alike best, all of them together; a quarter of a window at most.
+    Stripes look alike somewhere by chance, and the specimen in all its parts at one place: 0 where
+    halves of the windows do not agree.
     """
+    rows, columns = (n // 2 for n in one.shape[-2:])
+    halves = (
+        np.s_[..., :columns],
+        np.s_[..., columns:],
+        np.s_[..., :rows, :],
+        np.s_[..., rows:, :],
+    )
+    best = _alike(one, other)
+    parts = [_alike(one[half], other[half]) for half in halves]
+    is_agreed = all(abs(a - b) <= APART for part in parts for a, b in zip(part, best, strict=True))
+    return best if is_agreed else (0, 0)
+
+
+def _alike(one: Array, other: Array) -> tuple[int, int]:
+    """Return where windows are alike best, all of them together; a quarter of one at most."""
     rows, columns = one.shape[-2:]
     taper = np.hanning(rows + 2)[1:-1, None] * np.hanning(columns + 2)[1:-1]
     spectra = fft.rfft2(other * taper) * fft.rfft2(one * taper).conj()

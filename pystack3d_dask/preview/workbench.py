@@ -9,8 +9,9 @@ with other parameters of a later step, computes no more than these change.
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from threading import Lock
@@ -93,6 +94,7 @@ class Memory:
         self._limit, self._used = nbytes, 0
         self._images: OrderedDict[Key, Array] = OrderedDict()
         self._lock = Lock()
+        self._under_way: dict[Key, Lock] = {}
 
     def get(self, key: Key) -> Array | None:
         """Return a slice that is kept."""
@@ -100,6 +102,18 @@ class Memory:
             if key in self._images:
                 self._images.move_to_end(key)
             return self._images.get(key)
+
+    @contextmanager
+    def alone(self, key: Key) -> Iterator[None]:
+        """Wait until nobody else computes a slice."""
+        with self._lock:
+            own = self._under_way.setdefault(key, Lock())
+        try:
+            with own:
+                yield
+        finally:
+            with self._lock:
+                self._under_way.pop(key, None)
 
     def put(self, key: Key, image: Array) -> None:
         """Keep a slice."""
@@ -302,11 +316,12 @@ class Workbench:
             work = Work(reads=self.base, end=level, from_source=False, stores=(level,))
             return _one(chain, work, region, self._reads(fitted, work, [job])[job])
         key = (self.project.tokens.levels[level], fitted.key(level), channel, region)
-        image = self.memory.get(key)
-        if image is None:
-            work = Work(reads=0, end=level, stores=(level,))
-            image = _one(chain, work, region, partial(self.project.source.read, channel))
-            self.memory.put(key, image)
+        with self.memory.alone(key):
+            image = self.memory.get(key)
+            if image is None:
+                work = Work(reads=0, end=level, stores=(level,))
+                image = _one(chain, work, region, partial(self.project.source.read, channel))
+                self.memory.put(key, image)
         return image
 
 

@@ -19,7 +19,7 @@ def harm_chart(figures: Arrays) -> Table | None:
         Of one channel.
     """
     whole = known_harm(figures)
-    if whole is None:
+    if whole is None or not whole.rms:
         return None
     starts = np.flatnonzero(~np.isnan(figures[NAMES[0]]))
     by_run = [harm({name: figures[name][[z]] for name in NAMES}) for z in starts]

@@ -18,6 +18,7 @@ from pystack3d_dask.kernels.destriping.noise_model import Filter
 from pystack3d_dask.kernels.destriping.wavelets import WaveletDecomposition
 
 STEP = Destriping(neighbors=3)
+WAVELET = WaveletDecomposition(wavelet="db3", sigma=2.0)
 GABOR = Filter(name="Gabor", noise_level=1, sigma=(1, 30))
 
 
@@ -162,7 +163,7 @@ def test_remarks_say_what_was_found():
         (
             {
                 "neighbors": 3,
-                "wavelet_decomposition": WaveletDecomposition(wavelet="db3", sigma=2.0),
+                "wavelet_decomposition": WAVELET,
             },
             "destriping.wavelet_decomposition",
         ),
@@ -177,6 +178,10 @@ def test_wrong_parameters_are_named(how, path):
     [
         ({"neighbors": 3, "maxit": 10, "beta": 2.0}, ["destriping.maxit", "destriping.beta"]),
         ({"filters": (GABOR,), "along": "x"}, ["destriping.along"]),
+        (
+            {"wavelet_decomposition": WAVELET, "filters": (GABOR,), "beta": 2.0},
+            ["destriping.filters", "destriping.beta"],
+        ),
         ({"neighbors": 3, "along": "x"}, []),
         ({"filters": (GABOR,), "maxit": 10}, []),
     ],

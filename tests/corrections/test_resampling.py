@@ -260,3 +260,15 @@ def test_a_single_slice_is_made_as_without_antialiasing():
     for zpos_out in ((0.02,), (0.0,)):
         some, others = (listed(zpos_out=zpos_out, antialias=on) for on in (True, False))
         np.testing.assert_allclose(correct(some, IMAGES), correct(others, IMAGES), atol=1e-4)
+
+
+def test_slices_made_close_together_are_not_smeared_by_one_far_away():
+    z = np.arange(9) / 100
+    step = listed(z, zpos_out=(0.0, 0.01, 0.08), antialias=True)
+    np.testing.assert_array_equal(correct(step, IMAGES)[:2], IMAGES[:2])
+
+
+def test_antialiasing_without_effect_is_named():
+    z = np.arange(9) / 100
+    assert problems(listed(z, dz=0.01, antialias=True)) == [("resampling.antialias", "warning")]
+    assert problems(listed(z, dz=0.02, antialias=True)) == []

@@ -7,14 +7,26 @@ import json
 import numpy as np
 import pytest
 from stacks import STEPS as STACK_STEPS
-from stacks import make_project
+from stacks import make_project, spoil
 from striped import specimen, stripes
 
+from pystack3d_dask.core.block import Block
 from pystack3d_dask.core.chain import Chain, Work
 from pystack3d_dask.core.spec import StackSpec
 from pystack3d_dask.corrections.destriping import Destriping
 from pystack3d_dask.engine.block import run_block
-from pystack3d_dask.engine.glimpses import RUNS, SIDE, is_seen, kept_as, products_by_run, runs
+from pystack3d_dask.engine.glimpses import (
+    RUNS,
+    SIDE,
+    does_harm,
+    glimpse,
+    harm_remarks,
+    is_seen,
+    kept_as,
+    known_harm,
+    products_by_run,
+    runs,
+)
 from pystack3d_dask.engine.summary import load_figures
 from pystack3d_dask.kernels.destriping.noise_model import Gabor
 from pystack3d_dask.kernels.taken import NAMES, RUN
@@ -61,10 +73,52 @@ def test_other_corrections_are_not_judged_by_neighbors(tmp_path):
     assert not set(NAMES) & set(load_figures(pipeline.project, 1))
 
 
-@pytest.mark.parametrize("slices", [1, 2])
-def test_fewer_slices_than_a_run_are_not_judged(tmp_path, slices):
+@pytest.mark.parametrize("slices", [1, 2, 3, 8])
+def test_of_few_slices_nothing_is_sure(tmp_path, slices):
     _, done = corrected(tmp_path / "p", specimen()[:slices])
     assert done.remarks == ()
+
+
+def test_slices_that_were_made_of_several_are_not_judged(tmp_path):
+    steps = {"resampling": {"dz": 0.005}, **STEPS}
+    _, done = corrected(tmp_path / "p", specimen(), steps)
+    assert done.remarks == ()
+
+
+def test_slices_that_stand_in_for_others_are_not_judged(tmp_path):
+    steps = {"destriping": {"filters": [{**GABOR, "noise_level": 2, "sigma": [1, 200]}]}}
+    directory = make_project(
+        tmp_path / "p", steps, stored(specimen() + stripes(rms=14)), bad_slices="interpolate"
+    )
+    files = sorted(directory.glob("*.tif"))
+    for file in files[1::3]:
+        spoil(file)
+    pipeline = Pipeline.from_toml(directory)
+    assert not [each for each in pipeline.run().remarks if "neighbor" in each]
+    assert not set(NAMES) & set(load_figures(pipeline.project, 1))
+
+
+def test_slices_that_are_there_twice_are_not_judged(tmp_path):
+    stack = np.repeat(specimen()[:8] + stripes(rms=14)[:8], 2, axis=0)
+    pipeline, done = corrected(tmp_path / "p", stack)
+    assert done.remarks == ()
+    assert not set(NAMES) & set(load_figures(pipeline.project, 1))
+
+
+def test_a_correction_that_adds_to_slices_takes_no_specimen():
+    before, added = specimen((24, 128, 128)), stripes((24, 128, 128))
+    for after in (before + added, before - 0.5 * added):
+        found = judged_stack(before, after)
+        assert does_harm(found)
+        (remark,) = harm_remarks(one_step(before), [{}, figures_of(before, after)])
+        assert remark.startswith("destriping: slices are less like their neighbors than before")
+        assert "nan" not in remark
+
+
+def test_later_steps_do_not_hide_harm(tmp_path):
+    steps = {**STEPS, "resampling": {"dz": 0.013}}
+    _, done = corrected(tmp_path / "p", specimen(), steps)
+    assert any("is in neighboring slices, too" in each for each in done.remarks)
 
 
 def test_each_channel_is_judged_by_itself(tmp_path):
@@ -74,11 +128,36 @@ def test_each_channel_is_judged_by_itself(tmp_path):
     assert remark.startswith("one: destriping: ")
 
 
+def products_of(before, after):
+    """Return what is found of each run of a stack."""
+    spec = StackSpec(shape=before.shape, dtype=before.dtype, source_dtype=before.dtype)
+    block = Block(before, spec.region, spec.region, spec)
+    return products_by_run({z: glimpse(block, after, z) for z in range(len(before))}, len(before))
+
+
+def figures_of(before, after):
+    """Return the figures of a correction, as a run stores them."""
+    found = {name: np.full(len(before), np.nan) for name in NAMES}
+    for z, values in products_of(before, after).items():
+        for name in NAMES:
+            found[name][z] = values[name]
+    return found
+
+
+def judged_stack(before, after):
+    return known_harm(figures_of(before, after))
+
+
+def one_step(images):
+    """Return a chain of destriping."""
+    spec = StackSpec(shape=images.shape, dtype=images.dtype, source_dtype=images.dtype)
+    return Chain((Destriping(filters=[Gabor(noise_level=20, sigma=(1, 30))], maxit=5),), spec)
+
+
 def test_what_is_seen_does_not_depend_on_blocks():
     images = specimen((9, 140, 200)).astype(np.float32)
-    spec = StackSpec(shape=images.shape, dtype=images.dtype, source_dtype=images.dtype)
-    step = Destriping(filters=[Gabor(noise_level=20, sigma=(1, 30))], maxit=5)
-    chain = Chain((step,), spec)
+    chain = one_step(images)
+    (step,), spec = chain.steps, chain.source
     work = Work(reads=0, end=1, stores=(1,), finishes=True)
 
     def seen(depth):
@@ -98,9 +177,9 @@ def test_what_is_seen_does_not_depend_on_blocks():
 @pytest.mark.parametrize("slices", [0, 1, 2, 3, 4, 10, 500])
 def test_runs_are_whole_and_all_over_the_stack(slices):
     found = runs(slices)
-    assert len(found) == min(RUNS, max(0, slices - RUN + 1))
-    assert sum(is_seen(z, slices) for z in range(slices)) <= RUNS * RUN
-    if found:
+    assert len(found) == min(RUNS, slices // RUN)
+    assert sum(is_seen(z, slices) for z in range(slices)) == len(found) * RUN
+    if len(found) > 1:
         assert found[0] == 0
         assert found[-1] + RUN == slices
 

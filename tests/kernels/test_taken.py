@@ -93,7 +93,23 @@ def test_gray_levels_may_be_of_any_type_and_scale():
     assert large.share == pytest.approx(found.share)
 
 
-def test_a_single_run_has_no_uncertainty():
-    found = judged(SPECIMEN[:RUN], PART[:RUN])
+def test_few_runs_have_no_uncertainty():
+    found = judged(SPECIMEN[: 2 * RUN], PART[: 2 * RUN])
     assert found.change > 0
     assert np.isnan(found.uncertainty)
+
+
+@pytest.mark.parametrize("width", [2, 12])
+def test_stripes_on_nothing_are_not_laid_upon_each_other(width):
+    noise = np.random.default_rng(5).normal(0, 3, (24, 256, 256))
+    added = stripes(noise.shape, rms=14, width=width)
+    found = judged(120 + noise + added, 120 + noise)
+    assert found.change == pytest.approx(-(rms(added) ** 2), abs=3 * found.uncertainty)
+    assert found.change < -0.75 * rms(added) ** 2
+    assert found.share < 0.15
+
+
+def test_what_is_added_is_no_share_of_the_slices():
+    found = judged(SPECIMEN, SPECIMEN + STRIPES)
+    assert found.change > 0
+    assert np.isnan(found.share) or found.share < 0.5

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-from pystack3d_dask.kernels.casting import cast, cast_measured, measure, repair
+from pystack3d_dask.kernels.casting import cast, cast_measured, difference, measure, repair
 from pystack3d_dask.kernels.casting_arrays import fit_on_arrays, measure_on_arrays
 
 INTEGERS = ["uint8", "int8", "uint16", "int16"]
@@ -159,3 +159,17 @@ def test_repair_leaves_its_input_alone():
     image = np.array([[1, np.nan]], np.float32)
     repair(image)
     assert np.isnan(image[0, 1])
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "int16", "float32", "float64"])
+def test_a_difference_is_that_of_the_numbers(dtype):
+    one, other = np.array([[3, 200]], dtype), np.array([[100, 7]], dtype)
+    found = difference(one, other)
+    assert found.dtype == np.float32
+    np.testing.assert_array_equal(found, [[-97, 193]])
+
+
+def test_a_difference_beyond_the_range_is_the_largest_value():
+    most = np.finfo(np.float32).max
+    found = difference(np.array([[1e300, -1e300, 1e308]]), np.array([[5e299, 1e300, -1e308]]))
+    np.testing.assert_array_equal(found, [[most, -most, most]])
