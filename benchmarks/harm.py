@@ -8,7 +8,8 @@ and too strong, wavelets, and the comparison with neighbors. For each the change
 error is known by truth, and told by `pystack3d_dask.kernels.taken` from windows of some slices, as
 in a run. A line for each texture says how both go together: rank correlation (Spearman), and the
 share of the stacks of which the sign is right, and of which it is right where truth is clear:
-further from 0 than a fifth of the square of what was taken.
+further from 0 than a fifth of the square of what was taken. The last columns say how often a run
+warns where truth is clear.
 """
 
 from __future__ import annotations

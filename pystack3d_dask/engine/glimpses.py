@@ -24,6 +24,7 @@ RUNS = 8
 SIDE = 128  # of a window, pixels
 PLACES = (1 / 3, 2 / 3)  # of the middle of each window, of the height and width of a slice
 MOSTLY = 0.5  # of what was taken
+ALIKE = 0.7  # as much is taken from slices that are turned: the specimen, no curtains
 SURE = 3.0  # standard errors
 SEEN = 0.03  # of the contrast of the slices: a smaller error does no harm
 
@@ -106,9 +107,14 @@ def known_harm(figures: Arrays) -> Harm | None:
 
 
 def does_harm(found: Harm) -> bool:
-    """Return whether slices are surely worse for what was taken away, so that it is seen."""
+    """Return whether slices are surely worse for what was taken away, so that it is seen.
+
+    What neighboring slices share may be curtains that go on through them, unless as much of it is
+    found along the other direction.
+    """
     is_sure = bool(found.change > SURE * found.uncertainty)
-    return is_sure and found.change > (SEEN * found.contrast) ** 2
+    is_specimen = found.turned > ALIKE or not found.share > MOSTLY
+    return is_sure and is_specimen and found.change > (SEEN * found.contrast) ** 2
 
 
 def harm_remarks(chain: Chain, figures: Sequence[Arrays]) -> Iterator[str]:
@@ -134,9 +140,9 @@ def _reason(found: Harm) -> str:
     taken = f"{short(found.rms)} gray levels rms"
     if found.share > MOSTLY:
         return (
-            f"{percent(found.share)} of what it took away ({taken}) is in neighboring slices, too. "
-            "Unless it is curtains that go on through slices, it is the specimen, and the "
-            "correction does harm"
+            f"{percent(found.share)} of what it took away ({taken}) is in neighboring slices, too, "
+            "and such structure is found along the other direction as well: it is the specimen, "
+            "and the correction does harm"
         )
     return (
         f"slices are less like their neighbors than before: it took too much away ({taken}), or "

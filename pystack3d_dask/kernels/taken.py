@@ -8,7 +8,12 @@ away, and <> the mean over pixels and slices, the squared error against s change
 
 and since neither d nor n of a slice at distance k goes together with r, <r s> is what <r a_k> tends
 to for k -> 0: as it is even in k, (4 <r a_1> - <r a_2>) / 3, but for terms of fourth order. No
-truth is needed. What goes on through slices, as some curtains do, counts as specimen.
+truth is needed.
+
+What goes on through slices, as some curtains do, counts as specimen here. A control tells them
+apart where the specimen looks alike in both directions: what the correction would take from slices
+that are turned by 90 degrees, by the share that it takes at each frequency. Curtains are not there
+then, and as much of the specimen is. Of a specimen that is upright it tells nothing.
 """
 
 from __future__ import annotations
@@ -24,7 +29,7 @@ RUN = 3  # slices one after the other that are compared
 FEWEST = 3  # runs that tell how much they differ
 APART = 1  # pixels: by which shifts of parts of slices may differ that move as one
 LEAST = 0.1  # of the square of what was taken: less of it in the slices is chance
-NAMES = ("taken_square", "taken_own", "taken_shared", "given_square")
+NAMES = ("taken_square", "taken_own", "taken_shared", "taken_if_turned", "given_square")
 
 
 class Harm(NamedTuple):
@@ -38,6 +43,9 @@ class Harm(NamedTuple):
         Of what slices had of it, the share that neighboring slices show as well, 0 to 1: the
         specimen, or what goes on through slices. NaN where they had none of it, or nothing was
         taken.
+    turned : float
+        Square of what would be taken from slices that are turned by 90 degrees, over that of what
+        was taken; 0 where nothing was.
     change : float
         Of the mean squared error, in squared gray levels: below 0 the slices are better for it.
     uncertainty : float
@@ -48,6 +56,7 @@ class Harm(NamedTuple):
 
     rms: float
     share: float
+    turned: float
     change: float
     uncertainty: float
     contrast: float
@@ -64,7 +73,8 @@ def products(before: Array, after: Array) -> Arrays:
     Returns
     -------
     dict of ndarray of float64, shape ()
-        In squared gray levels, by `NAMES`: <r r>, <r a>, <r s> and the variance of ``before``.
+        In squared gray levels, by `NAMES`: <r r>, <r a>, <r s>, <r r> of the control, and the
+        variance of ``before``.
         Means of windows are taken away first, and slices are laid upon each other by whole pixels,
         where their parts agree on how far they are moved.
     """
@@ -82,7 +92,9 @@ def products(before: Array, after: Array) -> Arrays:
         ]
         by_distance.append(float(np.mean(means)))
     own, near, far = by_distance
-    found = (np.mean(taken**2), own, (4 * near - far) / 3, np.mean(given**2))
+    square = float(np.mean(taken**2))
+    control = square * _control(given, taken)
+    found = (square, own, (4 * near - far) / 3, control, np.mean(given**2))
     return {name: np.array(value, np.float64) for name, value in zip(NAMES, found, strict=True)}
 
 
@@ -94,7 +106,7 @@ def harm(found: Arrays) -> Harm:
     found : dict of ndarray, shape (runs,)
         What `products` returned of some runs of slices, by name.
     """
-    square, own, specimen, given = (np.asarray(found[name], np.float64) for name in NAMES)
+    square, own, specimen, control, given = (np.asarray(found[name], np.float64) for name in NAMES)
     change = square - 2 * (own - specimen)
     is_theirs = own.sum() > LEAST * square.sum()
     share = float(np.clip(specimen.sum() / own.sum(), 0, 1)) if is_theirs else np.nan
@@ -103,6 +115,7 @@ def harm(found: Arrays) -> Harm:
     return Harm(
         rms=float(np.sqrt(square.mean())),
         share=share,
+        turned=float(control.sum() / square.sum()) if square.any() else 0.0,
         change=float(change.mean()),
         uncertainty=float(spread),
         contrast=float(np.sqrt(given.mean())),
@@ -113,6 +126,21 @@ def _centered(windows: Array) -> Array:
     values = windows.astype(np.float64)
     values -= values.mean(axis=(-2, -1), keepdims=True)
     return values
+
+
+def _control(given: Array, taken: Array) -> float:
+    """Return the square of what would be taken from slices that are turned, over what was taken."""
+    side = min(given.shape[-2:])
+    taper = np.hanning(side + 2)[1:-1, None] * np.hanning(side + 2)[1:-1]
+    square = given[..., :side, :side]
+    power_given, power_taken, power_turned = (
+        np.sum(np.abs(fft.fft2(each * taper)) ** 2, axis=(0, 1))
+        for each in (square, taken[..., :side, :side], np.rot90(square, axes=(-2, -1)))
+    )
+    is_there = power_given > 0
+    gain = np.divide(power_taken, power_given, out=np.zeros_like(power_taken), where=is_there)
+    total = float(power_taken.sum())
+    return float(np.sum(gain.clip(0, 1) * power_turned)) / total if total else 0.0
 
 
 def _shift(one: Array, other: Array) -> tuple[int, int]:

@@ -28,13 +28,16 @@ def harm_chart(figures: Arrays) -> Table | None:
         name="taken_away",
         title="What was taken away",
         text="Windows of slices that follow each other, before and after. A stripe is in one slice "
-        "only, the specimen in its neighbors, too: what both share should not be taken away, "
-        "unless it goes on through slices and is none of the specimen. Where the squared error "
-        f"falls, slices are better for it. In all: {_in_words(whole)}.",
+        "only, the specimen in its neighbors, too: what they share should stay, unless it is "
+        "curtains that go on through slices. As much would be taken from turned slices where it is "
+        "a specimen that looks alike in both directions; of curtains, or of upright structure, "
+        "little. The squared error is that without such curtains: where it falls, slices are "
+        f"better for it. In all: {_in_words(whole)}.",
         columns={
             "slices": [*(f"{z} to {z + RUN - 1}" for z in starts), "all"],
             "taken away, gray levels rms": [_rounded(each.rms) for each in every],
             "of it in neighbors, too, %": [_rounded(100 * each.share) for each in every],
+            "as of slices turned by 90°, %": [_rounded(100 * each.turned) for each in every],
             "squared error, change": [_rounded(each.change) for each in every],
         },
     )

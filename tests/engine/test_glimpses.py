@@ -65,6 +65,16 @@ def test_a_filter_that_takes_stripes_is_not(tmp_path):
     assert square - 2 * (own - shared) < -0.25 * 14**2
 
 
+def test_curtains_that_go_on_through_slices_are_not_warned_of(tmp_path):
+    curtains = np.broadcast_to(stripes((1, 160, 176), rms=20), specimen().shape)
+    steps = {"destriping": {"filters": [{**GABOR, "noise_level": 2, "sigma": [1, 200]}]}}
+    pipeline, done = corrected(tmp_path / "p", specimen() + curtains, steps)
+    assert done.remarks == ()
+    square, own, shared = (np.nanmean(load_figures(pipeline.project, 1)[n]) for n in NAMES[:3])
+    assert square > 0.25 * 20**2
+    assert shared > 0.8 * own
+
+
 def test_other_corrections_are_not_judged_by_neighbors(tmp_path):
     pipeline, done = corrected(
         tmp_path / "p", specimen(), {"bkg_removal": STACK_STEPS["bkg_removal"]}

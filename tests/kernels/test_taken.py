@@ -58,6 +58,23 @@ def test_the_change_of_the_error_needs_no_truth(stripes_taken, structure_taken):
     assert found.change == pytest.approx(true, abs=0.15 * rms(STRIPES) ** 2)
 
 
+@pytest.mark.parametrize("is_upright", [True, False])
+def test_the_control_tells_a_specimen_from_what_is_in_one_direction_only(is_upright):
+    fine = specimen(SHAPE, (5.0, 1.5, 1.5))
+    power = np.fft.fft2(fine - fine.mean())
+    y, x = (np.abs(np.fft.fftfreq(n)) for n in SHAPE[1:])
+    along, across = (y[:, None], x) if is_upright else (x, y[:, None])
+    wedge = (along < 0.4 * across) & (across > 0.02)
+    of_specimen = np.fft.ifft2(power * wedge).real
+    curtain = stripes((1, 128, 128), rms=20)
+    curtains = np.broadcast_to(curtain if is_upright else curtain.transpose(0, 2, 1), SHAPE)
+    specimen_goes = judged(fine, fine - of_specimen)
+    curtains_go = judged(fine + curtains, fine)
+    assert specimen_goes.turned == pytest.approx(1, abs=0.4)  # the specimen of a few slices
+    assert curtains_go.turned < 0.3
+    assert min(specimen_goes.share, curtains_go.share) > 0.9
+
+
 def test_noise_that_goes_is_a_gain_too():
     noise = np.random.default_rng(5).normal(0, 6, SHAPE)
     found = judged(SPECIMEN + noise, SPECIMEN)
