@@ -324,7 +324,7 @@ class Destriping(ReportCharts, StackFit):
         method = next((name for name in UNUSED if getattr(self, name)), "filters")
         for name in UNUSED[method]:
             if getattr(self, name) != getattr(Destriping, name):
-                message = f"has no effect: {method} does without it"
+                message = f"has no effect with {method}"
                 yield Problem(f"{self.name}.{name}", message, "warning")
 
     def _check_neighbors(self, spec: StackSpec) -> Iterator[Problem]:
