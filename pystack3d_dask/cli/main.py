@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from pystack3d_dask import __version__
 from pystack3d_dask.cli import look as cli_look
 from pystack3d_dask.cli.cluster import (
     GPU,
@@ -30,6 +29,7 @@ from pystack3d_dask.cli.cluster import (
     place_options,
     workers_of,
 )
+from pystack3d_dask.cli.collecting import uncollected
 from pystack3d_dask.cli.printing import (
     ShowRecord,
     print_summary,
@@ -96,7 +96,7 @@ def main() -> None:
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
-@click.version_option(__version__)
+@click.version_option(package_name="pystack3d-dask")
 @click.option("--debug", is_flag=True, help="Show tracebacks; may stand anywhere.")
 def cli(debug: bool) -> None:
     """Correct large 3D image stacks before segmentation.
@@ -141,6 +141,7 @@ def init(directory: Path, samples: Samples | None) -> None:
 @place_options(WORKERS, THREADS, SCHEDULER, SCHEDULER_FILE, *TLS, GPU)
 @GPU_USE
 @STEPS
+@uncollected()
 def plan(project: Path, place: Place, gpu_use: GpuUse | None, steps: str | None) -> None:
     """Print what a run would do: passes, reads, writes, tasks, memory, disk, time, and where.
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from pystack3d_dask.cli.collecting import uncollected
 from pystack3d_dask.cli.waiting import waiting
 
 if TYPE_CHECKING:
@@ -18,6 +19,7 @@ PROJECT = click.argument("project", type=click.Path(path_type=Path))
 STEPS = click.option("--steps", help="Only these of the process_steps, separated by commas.")
 
 
+@uncollected()
 def open_pipeline(project: Path, steps: str | None, gpu_use: GpuUse | None = None) -> Pipeline:
     """Open a project, and print what is worth saying.
 

@@ -118,7 +118,7 @@ interpolation = "catmull-rom"   # or "linear" (blurs), "cubic", "lanczos3", "who
             return
         kept = ascending(positions)
         low, high = positions[kept[0]], positions[kept[-1]]
-        left_out = np.setdiff1d(np.arange(len(positions)), kept)
+        left_out = np.delete(np.arange(len(positions)), kept)
         if len(left_out) and len(kept) == 1:
             yield Problem(
                 f"{self.name}.z_source",
