@@ -1,4 +1,4 @@
-"""Diagnostics and summaries of a block."""
+"""Diagnostics, summaries and glimpses of a block."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pystack3d_dask.core.typing import Arrays
 
 @dataclass
 class BlockReport:
-    """Diagnostics and summaries of a block, beside its pixels.
+    """What is found out about a block, beside its pixels.
 
     Parameters
     ----------
@@ -18,9 +18,11 @@ class BlockReport:
         what `clipping` returns, ``bad_pixels`` and ``blank`` on level 0, and the figures of the
         step that made the level.
     summaries : dict
-        By step name and slice: what the step's `summarize` returned; and `glimpses` of slices
-        before and after steps.
+        By step name and slice: what the step's `summarize` returned.
+    glimpses : dict
+        By level and slice: windows before and after the step that made the level.
     """
 
     figures: dict[int, dict[int, Arrays]] = field(default_factory=dict)
     summaries: dict[str, dict[int, Arrays]] = field(default_factory=dict)
+    glimpses: dict[int, dict[int, Arrays]] = field(default_factory=dict)

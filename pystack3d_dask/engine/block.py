@@ -21,7 +21,7 @@ from pystack3d_dask.core.stack_fit import stack_fit
 from pystack3d_dask.core.typing import Array, Arrays
 from pystack3d_dask.engine.clipping import clipping
 from pystack3d_dask.engine.empty_levels import empty_levels
-from pystack3d_dask.engine.glimpses import glimpse, is_seen, kept_as
+from pystack3d_dask.engine.glimpses import glimpse, is_seen
 from pystack3d_dask.errors import StackError
 from pystack3d_dask.kernels.backend import NoRoomError, Send, namespace, to_host
 from pystack3d_dask.kernels.casting import cast, cast_measured, repair
@@ -99,7 +99,7 @@ def run_block(
         stream.forget(block.with_z(part.z.stop, stop))
     if work.stores:
         report.figures = stream.figures
-        report.summaries |= stream.glimpses
+        report.glimpses = stream.glimpses
     return report
 
 
@@ -141,7 +141,7 @@ class _Stream:
         self._batches: dict[str, int] = {}  # by step, slices that the GPU takes at once
         self._no_room: set[str] = set()  # what the GPU cannot take
         self.figures: dict[int, dict[int, Arrays]] = {}
-        self.glimpses: dict[str, dict[int, Arrays]] = {}
+        self.glimpses: dict[int, dict[int, Arrays]] = {}
         self._read = read
         self._region = block
         self._block = demands(chain, work, block)
@@ -304,8 +304,7 @@ class _Stream:
         slices = self.chain.levels[level].shape[0]
         for z in block.out.z:
             if self._is_measured(level, z) and is_seen(z, slices):
-                seen = self.glimpses.setdefault(kept_as(self.chain.steps[level - 1]), {})
-                seen[z] = glimpse(block, values, z)
+                self.glimpses.setdefault(level, {})[z] = glimpse(block, values, z)
 
     def _is_measured(self, level: int, z: int) -> bool:
         return level in self._measured and z in self._block[level].owned

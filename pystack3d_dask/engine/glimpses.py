@@ -15,7 +15,6 @@ import numpy as np
 from pystack3d_dask.core.block import Block
 from pystack3d_dask.core.chain import Chain
 from pystack3d_dask.core.formatting import percent, short
-from pystack3d_dask.core.step import Step
 from pystack3d_dask.core.typing import Array, Arrays
 from pystack3d_dask.kernels.backend import to_host
 from pystack3d_dask.kernels.taken import NAMES, RUN, Harm, harm, products
@@ -27,11 +26,6 @@ MOSTLY = 0.5  # of what was taken
 ALIKE = 0.7  # as much is taken from slices that are turned: the specimen, no curtains
 SURE = 3.0  # standard errors
 SEEN = 0.03  # of the contrast of the slices: a smaller error does no harm
-
-
-def kept_as(step: Step) -> str:
-    """Return the name under which glimpses of a step lie among the summaries of blocks."""
-    return f"{step.name} glimpses"
 
 
 def runs(slices: int) -> list[int]:

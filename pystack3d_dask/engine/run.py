@@ -23,7 +23,7 @@ from pystack3d_dask.core.spec import shown_names
 from pystack3d_dask.core.stack_fit import finished, stack_fit
 from pystack3d_dask.core.typing import Arrays
 from pystack3d_dask.engine.executors import InProcess, OnClient, Runner
-from pystack3d_dask.engine.glimpses import kept_as, products_by_run
+from pystack3d_dask.engine.glimpses import products_by_run
 from pystack3d_dask.engine.repair import DamagedLevelsError, Repairs
 from pystack3d_dask.engine.room import check_disk, check_memory
 from pystack3d_dask.engine.summary import (
@@ -414,7 +414,9 @@ class _PassRun:
         if not is_judged or not all(step.keeps_slices for step in steps):
             return
         for channel, (by_slice, chain) in enumerate(zip(channels, self.plan.chains, strict=True)):
-            seen = StoredSummaries(self._records(channel), kept_as(steps[-1]))
+            seen: dict[int, Arrays] = {}
+            for record in self._records(channel):
+                seen |= record.glimpses(level)
             lost = {z for z in seen if self.project.source.loss(channel, z) is not None}
             left_out = lost.union(chain.levels[level - 1].bad)
             for z, found in products_by_run(seen, slices, left_out).items():

@@ -1,4 +1,4 @@
-"""What a correction took away: its input less its output, computed again slice by slice."""
+"""The part that a correction took away: its input less its output, computed again by slice."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What can be exported: the channels of stored stacks, and the names of their slices' files."""
+"""Channels of stored stacks, as they can be exported, and the names of their slices' files."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ class Channel:
 
     @property
     def folder(self) -> PurePosixPath:
-        """Where its files belong, inside the directory of the export."""
+        """The place of its files inside the directory of the export."""
         return channel_folder(self.name)
 
     def style(self, z: int) -> Style:

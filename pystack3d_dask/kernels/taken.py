@@ -33,7 +33,7 @@ NAMES = ("taken_square", "taken_own", "taken_shared", "taken_if_turned", "given_
 
 
 class Harm(NamedTuple):
-    """What a correction did to the squared error of slices.
+    """Change of the squared error of slices by a correction, and what tells its cause.
 
     Parameters
     ----------

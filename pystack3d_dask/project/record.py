@@ -43,6 +43,7 @@ from pystack3d_dask.io.zarr.chunk import Written, replacing, write_file
 from pystack3d_dask.project.manifest import StoreManifest
 
 RECORD = re.compile(r"(?P<channel>\d+)\.(?P<number>\d+)\.json")
+SUMMARY, GLIMPSE = "summary", "glimpse"  # kinds of arrays in the file of a block
 BLOCK_VERSION = 1  # to be raised when the engine itself changes values
 
 
@@ -136,8 +137,8 @@ class BlockRecord:
         return self.directory / f"{self.channel}.{self.number}.json"
 
     @property
-    def summaries_path(self) -> Path:
-        """The file with the summaries."""
+    def arrays_path(self) -> Path:
+        """The file with the summaries and glimpses."""
         return self.path.with_suffix(".npz")
 
     def write(
@@ -154,7 +155,7 @@ class BlockRecord:
         written : iterable of Written
             The files with its pixels, inside the workspace.
         """
-        written = [*written, *self._write_summaries(report)]
+        written = [*written, *self._write_arrays(report)]
         figures = {
             level: {z: _plain(values) for z, values in by_slice.items()}
             for level, by_slice in report.figures.items()
@@ -167,10 +168,15 @@ class BlockRecord:
         with replacing(self.path) as file:
             file.write(json.dumps({"checksum": _checksum(content), "record": content}).encode())
 
-    def _write_summaries(self, report: BlockReport) -> list[Written]:
+    def _write_arrays(self, report: BlockReport) -> list[Written]:
+        kinds: dict[str, Mapping[Any, dict[int, Arrays]]] = {
+            SUMMARY: report.summaries,
+            GLIMPSE: report.glimpses,
+        }
         arrays = {
-            f"{step}|{z}|{key}": np.asarray(value)
-            for step, by_slice in report.summaries.items()
+            f"{kind}|{owner}|{z}|{key}": np.asarray(value)
+            for kind, by_owner in kinds.items()
+            for owner, by_slice in by_owner.items()
             for z, values in by_slice.items()
             for key, value in values.items()
         }
@@ -178,7 +184,7 @@ class BlockRecord:
             return []
         stored = io.BytesIO()
         np.savez(stored, allow_pickle=False, **arrays)
-        return [write_file(self.summaries_path, [stored.getvalue()])]
+        return [write_file(self.arrays_path, [stored.getvalue()])]
 
     def receipt(self) -> dict[str, Any]:
         """Return what the block took, see `engine.task.Receipt`, and ``pass``, its label.
@@ -221,12 +227,16 @@ class BlockRecord:
         ------
         DamagedRecordError
         """
-        found: dict[int, Arrays] = {}
-        with self._summaries() as (file, names):
-            for name, (owner, z, key) in names.items():
-                if owner == step:
-                    found.setdefault(int(z), {})[key] = file[name]
-        return found
+        return self._arrays(SUMMARY, step)
+
+    def glimpses(self, level: int) -> dict[int, Arrays]:
+        """Return windows before and after the step that made a level, by slice.
+
+        Raises
+        ------
+        DamagedRecordError
+        """
+        return self._arrays(GLIMPSE, str(level))
 
     def summarized(self, step: str) -> list[int]:
         """Return the slices of which there are summaries of a step, ascending.
@@ -235,8 +245,8 @@ class BlockRecord:
         ------
         DamagedRecordError
         """
-        with self._summaries() as (_, names):
-            return sorted({int(z) for owner, z, _ in names.values() if owner == step})
+        with self._stored() as (_, names):
+            return sorted({int(z) for *of, z, _ in names.values() if of == [SUMMARY, step]})
 
     def remove(self) -> None:
         """Forget that the block was done."""
@@ -246,15 +256,23 @@ class BlockRecord:
     def _root(self) -> Path:
         return self.directory.parents[2]
 
+    def _arrays(self, kind: str, owner: str) -> dict[int, Arrays]:
+        found: dict[int, Arrays] = {}
+        with self._stored() as (file, names):
+            for name, (*of, z, key) in names.items():
+                if of == [kind, owner]:
+                    found.setdefault(int(z), {})[key] = file[name]
+        return found
+
     @contextmanager
-    def _summaries(self) -> Iterator[tuple[Mapping[str, Array], dict[str, list[str]]]]:
-        """Yield the stored arrays, and their names taken apart: step, slice, key."""
+    def _stored(self) -> Iterator[tuple[Mapping[str, Array], dict[str, list[str]]]]:
+        """Yield the stored arrays, and their names taken apart: kind, owner, slice, key."""
         with self._reading():
-            if not any(each.path == self.summaries_path for each in self.written()):
+            if not any(each.path == self.arrays_path for each in self.written()):
                 yield {}, {}
                 return
             with (
-                self.summaries_path.open("rb") as stored,
+                self.arrays_path.open("rb") as stored,
                 np.load(stored, allow_pickle=False) as file,
             ):
                 yield file, {name: name.split("|") for name in file.files}

@@ -22,7 +22,6 @@ from pystack3d_dask.engine.glimpses import (
     glimpse,
     harm_remarks,
     is_seen,
-    kept_as,
     known_harm,
     products_by_run,
     runs,
@@ -167,7 +166,7 @@ def one_step(images):
 def test_what_is_seen_does_not_depend_on_blocks():
     images = specimen((9, 140, 200)).astype(np.float32)
     chain = one_step(images)
-    (step,), spec = chain.steps, chain.source
+    spec = chain.source
     work = Work(reads=0, end=1, stores=(1,), finishes=True)
 
     def seen(depth):
@@ -175,7 +174,7 @@ def test_what_is_seen_does_not_depend_on_blocks():
         for first in range(0, len(images), depth):
             block = spec.region.with_z(first, min(first + depth, len(images)))
             report = run_block(chain, work, block, lambda r: images[r.slices], lambda *_: None)
-            found |= report.summaries.get(kept_as(step), {})
+            found |= report.glimpses.get(1, {})
         return products_by_run(found, len(images))
 
     whole = seen(9)
@@ -205,5 +204,5 @@ def test_glimpses_of_large_slices_are_small():
         lambda r: images[r.slices],
         lambda *_: None,
     )
-    for seen in report.summaries[kept_as(step)].values():
+    for seen in report.glimpses[1].values():
         assert {each.shape for each in seen.values()} == {(2, SIDE, SIDE)}

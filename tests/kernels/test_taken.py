@@ -14,7 +14,7 @@ SHAPE = (24, 128, 128)
 SPECIMEN = specimen(SHAPE, (5.0, 4.0, 4.0))
 STRIPES = stripes(SHAPE)
 PART = SPECIMEN - SPECIMEN.mean(axis=1, keepdims=True)
-"""What is left of the specimen without its mean columns: their difference is upright."""
+"""The specimen without its mean columns, which are upright."""
 UPRIGHT = SPECIMEN - PART
 
 
