@@ -320,7 +320,7 @@ class TestArrays:
         np.savez(path, allow_pickle=True, **dict.fromkeys(names, objects))
         channel, number = map(int, path.stem.split("."))
         with pytest.raises(DamagedRecordError):
-            BlockRecord(path.parent, channel, number).summaries(names[0].split("|")[0])
+            BlockRecord(path.parent, channel, number).summaries(names[0].split("|")[1])
 
 
 HTTP = "http://127.0.0.1:{port}/x"
