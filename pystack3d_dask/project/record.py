@@ -246,7 +246,8 @@ class BlockRecord:
         DamagedRecordError
         """
         with self._stored() as (_, names):
-            return sorted({int(z) for *of, z, _ in names.values() if of == [SUMMARY, step]})
+            found = ((kind, owner, int(z)) for kind, owner, z, _ in names.values())
+            return sorted({z for kind, owner, z in found if (kind, owner) == (SUMMARY, step)})
 
     def remove(self) -> None:
         """Forget that the block was done."""
@@ -259,8 +260,8 @@ class BlockRecord:
     def _arrays(self, kind: str, owner: str) -> dict[int, Arrays]:
         found: dict[int, Arrays] = {}
         with self._stored() as (file, names):
-            for name, (*of, z, key) in names.items():
-                if of == [kind, owner]:
+            for name, (own_kind, own_owner, z, key) in names.items():
+                if (own_kind, own_owner) == (kind, owner):
                     found.setdefault(int(z), {})[key] = file[name]
         return found
 
