@@ -9,7 +9,7 @@ from pystack3d_dask.core.typing import Arrays
 
 @dataclass
 class BlockReport:
-    """What is found out about a block, beside its pixels.
+    """Diagnostics, summaries and glimpses of a block, beside its pixels.
 
     Parameters
     ----------

@@ -56,7 +56,8 @@ def as_before(path):
     np.savez(path, **arrays)
 
 
-every_damage = pytest.mark.parametrize("damage", [flip, truncate, empty, delete])
+DAMAGES = [flip, truncate, empty, delete]
+every_damage = pytest.mark.parametrize("damage", DAMAGES)
 
 
 @pytest.fixture
@@ -148,7 +149,7 @@ def test_a_damaged_record_means_that_its_block_is_done_again(directory, expected
     np.testing.assert_array_equal(values(directory), expected)
 
 
-@pytest.mark.parametrize("damage", [flip, truncate, empty, delete, as_before])
+@pytest.mark.parametrize("damage", [*DAMAGES, as_before])
 def test_damaged_summaries_are_gathered_again(directory, expected, damage):
     pipeline = Pipeline.from_toml(directory)
 
