@@ -25,6 +25,15 @@ CLEAR_LINE, SHOW_CURSOR = "\r\x1b[K", "\x1b[?25h"
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
+class Interrupted(KeyboardInterrupt):
+    """A signal has told the command to end.
+
+    Not `KeyboardInterrupt` itself: where that leaves a string that is executed, as in the making
+    of a data class, the interpreter takes it for one that nobody handled. Whatever status
+    ``python -m`` exits with, it then dies of the signal.
+    """
+
+
 class _Signals:
     """What is known of the command that signals would end."""
 
@@ -68,7 +77,7 @@ def stoppable() -> Iterator[None]:
 
 @contextmanager
 def orderly() -> Iterator[None]:
-    """Have the first signal raise `KeyboardInterrupt`: there is something to put in order.
+    """Have the first signal raise `Interrupted`: there is something to put in order.
 
     An interrupted command drops what is in flight, stops its workers and releases its lock. If
     that takes long, or at a second signal, the process ends all the same: the next run removes
@@ -81,7 +90,7 @@ def orderly() -> Iterator[None]:
     finally:
         _Signals.orderly -= 1
     if _Signals.is_ending:
-        raise KeyboardInterrupt  # what the signal raised was swallowed on its way
+        raise Interrupted  # what the signal raised was swallowed on its way
 
 
 def _end_or_interrupt(*_: Any) -> None:
@@ -91,12 +100,12 @@ def _end_or_interrupt(*_: Any) -> None:
         threading.Thread(target=_end_later, daemon=True).start()
     _Signals.is_ending, _Signals.was_lost = True, False
     sys.unraisablehook = _interrupt_again
-    raise KeyboardInterrupt
+    raise Interrupted
 
 
 def _interrupt_again(unraisable: Any) -> None:
     """Interrupt once more, a little later: where an object is collected, nothing is passed on."""
-    if issubclass(unraisable.exc_type, KeyboardInterrupt):
+    if issubclass(unraisable.exc_type, Interrupted):
         _Signals.was_lost = True
         threading.Thread(target=_interrupt_later, daemon=True).start()
 

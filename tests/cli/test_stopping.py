@@ -184,6 +184,24 @@ with stoppable():
     assert printed_by(script) == "went on\ninterrupted\n"
 
 
+def test_an_interrupt_in_a_string_that_is_executed_does_not_change_the_status(tmp_path):
+    (tmp_path / "interrupted.py").write_text("""\
+import os, signal, sys
+from pystack3d_dask.cli.stopping import orderly, stoppable
+
+with stoppable():
+    try:
+        with orderly():
+            exec("os.kill(os.getpid(), signal.SIGINT)")
+    except KeyboardInterrupt:
+        sys.exit(130)
+""")
+    command = [sys.executable, "-m", "interrupted"]
+    path = os.pathsep.join([str(tmp_path), *sys.path])
+    done = subprocess.run(command, env={**os.environ, "PYTHONPATH": path}, check=False)
+    assert done.returncode == 130
+
+
 def printed_by(script: str) -> str:
     """Run a script, and return what it prints."""
     done = subprocess.run(
