@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Protocol
 
 import numpy as np
@@ -91,10 +92,19 @@ class Acquired:
         """Return where it is of the dark class."""
         return np.stack([self.specimen.pores(float(z)) for z in depths])[:, rows, columns]
 
+    @cached_property
+    def empty(self) -> Array:
+        """Where slices show nothing, as in borders and voids: exact zeros without noise; bool."""
+        return (self.slices == 0) & (self.noise == 0) & (self.clean >= 1)
+
     @property
     def defect(self) -> Array:
-        """Changes that the defects made, in gray levels, with rounding and clipping."""
-        return np.asarray(self.slices - self.clean - self.noise, np.float32)
+        """Changes that the defects made, in gray levels, with rounding and clipping.
+
+        What is `empty` was not changed: nothing is known there.
+        """
+        changes = np.where(self.empty, 0, self.slices - self.clean - self.noise)
+        return np.asarray(changes, np.float32)
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ here and taken out; all else that differs from the truth is an error.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -20,6 +20,9 @@ FINE = 10.0
 """Standard deviation in pixels of a Gaussian; what it leaves is not used to find shifts."""
 TAPER = 0.1
 """Share of a side along which images fade out at each end before shifts are sought."""
+
+SOME = 0.01
+"""Share of an interpolated pixel that may come from where slices are empty."""
 
 CLOSE = 0.02
 """Pixels that the shift of the whole stack may be wrong by."""
@@ -92,6 +95,21 @@ class Aligned:
         return np.float32(slope) * self.images + np.float32(level) - self.truth
 
     @cached_property
+    def empty(self) -> Array:
+        """Where the slices of the result, or some of those they lie between, are empty."""
+        empty = self.acquired.empty
+        if not empty.any():
+            return np.zeros(self.truth.shape, bool)
+        return self._sent(empty.astype(np.float32), self.path) > SOME
+
+    def without_empty(self) -> Aligned:
+        """Return the same with the truth where slices are empty, so that nothing is wrong there."""
+        shown = ~self.empty & self.sound[:, None, None]
+        gain, offset = line(self.truth[None, shown], self.images[None, shown])
+        filled = np.where(self.empty, gain * self.truth + offset, self.images)
+        return replace(self, images=filled.astype(np.float32))
+
+    @cached_property
     def noise(self) -> Array:
         """The noise of the slices, sent through the true shifts and to the depths."""
         return self._sent(self.acquired.noise, np.zeros_like(self.path))
@@ -145,25 +163,44 @@ def align(acquired: Acquired, corrected: Corrected) -> Aligned:
     top, left = rows.start - corrected.top, columns.start - corrected.left
     cut = np.s_[:, top : top + rows.stop - rows.start, left : left + columns.stop - columns.start]
     images = np.asarray(corrected.images[cut], np.float32)
-    shift, more = np.zeros(2), np.zeros(2)
-    for _ in range(PASSES):
-        shift = shift + more
-        places = [(float(z), *map(float, -shift)) for z in corrected.depths]
-        truth = np.stack([acquired.specimen.at(*place)[rows, columns] for place in places])
-        more, own = shifts(images, truth)
-        if abs(more).max() < CLOSE:
-            break
-    return Aligned(
+    start = Aligned(
         acquired=acquired,
         rows=rows,
         columns=columns,
         depths=np.asarray(corrected.depths, float),
         images=images,
+        truth=images,
+        pores=np.zeros(images.shape, bool),
+        shift=np.zeros(2),
+        path=np.zeros((len(images), 2)),
+    )
+    found = _aligned(start)
+    return _aligned(found).without_empty() if acquired.empty.any() else found
+
+
+def _aligned(before: Aligned) -> Aligned:
+    """Find the best shift of a result; what is empty, as far as that is known, counts nowhere."""
+    acquired, images, rows, columns = before.acquired, before.images, before.rows, before.columns
+    shift, more = np.zeros(2), np.zeros(2)
+    for _ in range(PASSES):
+        shift = shift + more
+        places = [(float(z), *map(float, -shift)) for z in before.depths]
+        truth = np.stack([acquired.specimen.at(*place)[rows, columns] for place in places])
+        more, own = shifts(*(_blanked(each, before.empty) for each in (images, truth)))
+        if abs(more).max() < CLOSE:
+            break
+    return replace(
+        before,
         truth=truth,
         pores=np.stack([acquired.specimen.pores(*place)[rows, columns] for place in places]),
         shift=shift,
         path=own - more,
     )
+
+
+def _blanked(stack: Array, where: Array) -> Array:
+    """Return a stack with its mean at some places."""
+    return np.where(where, stack[~where].mean(), stack) if where.any() else stack
 
 
 def align_input(acquired: Acquired, corrected: Corrected) -> Aligned:

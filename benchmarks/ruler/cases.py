@@ -215,6 +215,7 @@ WHOLE: dict[str, Case] = {
     "all without background": replace(
         ALL, defects=tuple(each for each in ALL.defects if not isinstance(each, Polynomial))
     ),
+    "all within a border": replace(ALL, defects=(*ALL.defects, Border(0.1))),
 }
 EVERY = {**BACKGROUND, **BRIGHTNESS, **STRIPED, **REGISTERED, **OTHERS, **WHOLE}
 MAIN = (

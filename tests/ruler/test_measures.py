@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pytest
@@ -132,6 +132,25 @@ def test_a_shift_of_the_whole_stack_is_no_error():
     images = np.stack([PLAIN.specimen.at(z, -move[0], -move[1]) for z in PLAIN.depths])
     assert align(PLAIN, result(images)).shift == pytest.approx(move, abs=0.02)
     assert measure(PLAIN, result(images)).rms < 0.4
+
+
+@pytest.mark.parametrize("shifts", [None, drift()], ids=["fixed", "moving"])
+def test_borders_and_voids_are_not_compared(shifts):
+    acquired = acquisition(shifts=shifts)
+    empty = np.zeros(SHAPE, bool)
+    empty[:, :20], empty[:, 60:70, 50:70] = True, True
+    noise = np.where(empty, 0, acquired.noise).astype(np.float32)
+    acquired = replace(acquired, noise=noise, slices=np.where(empty, 0, acquired.slices))
+    perfect = 0.8 * acquired.clean + 10
+    stacks = perfect, np.where(empty, 0, perfect), np.where(empty, 250, perfect)
+    if shifts is not None:
+        stacks = tuple(registered(each, shifts) for each in stacks)
+    known, *found = (measure(acquired, result(each)) for each in stacks)
+    for each in found:
+        assert each.rms == pytest.approx(known.rms, abs=0.1)
+        assert (each.gain, each.offset) == pytest.approx((known.gain, known.offset), rel=0.01)
+        assert each.misplaced == pytest.approx(known.misplaced, abs=0.05)
+    assert not acquired.defect[empty].any()
 
 
 def test_a_shift_of_one_slice_is_an_error():
