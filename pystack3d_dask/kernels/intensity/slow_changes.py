@@ -230,11 +230,11 @@ def common_change(dark: Array, bright: Array) -> Slow | None:
     if min(dark.min(), bright.min()) > 0:
         changes["factor"] = (dark / np.median(dark) - 1, bright / np.median(bright) - 1)
     unlike = {
-        way: float(np.std(low - high) / max(np.std(low), np.std(high)))
+        way: float(np.std(low - high) / (max(np.std(low), np.std(high)) or np.nan))
         for way, (low, high) in changes.items()
     }
     way = min(unlike, key=unlike.__getitem__)
-    if unlike[way] > ALIKE:
-        return None
+    if not unlike[way] <= ALIKE:
+        return None  # unlike, or nothing changes
     change, none = changes[way][1], np.zeros(len(bright))
     return Slow(1 + change, none) if way == "factor" else Slow(1 + none, change)
