@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from pystack3d_dask.core.gpu_policy import GpuUse
-from pystack3d_dask.core.step import Step
+from pystack3d_dask.core.step import Step, immutable
 from pystack3d_dask.core.typing import Arrays, Precision
 from pystack3d_dask.errors import SourceError, StackError
 from pystack3d_dask.project.project import KEEP_ALL, Keep, Project
@@ -47,6 +47,13 @@ class Pipeline:
     dither : bool
         Whether noise of one gray level is added before the result is rounded to integers: where
         contrast was raised, by less than two, no gray levels stay empty then; means are exact.
+    fill : sequence of float
+        Gray levels that padding has, such as 0 for a black border. Connected areas of such a level
+        are padding if they touch an edge of the slice (after croppings with which the chain
+        begins), or cover more than 0.5 % of it. Padding keeps its level, moves with the specimen,
+        and takes no part in any fit; other pixels never have that level exactly before the result
+        is rounded. What no slice shows after a registration gets the lowest of these levels, and
+        is padding. For precision "float32".
     keep : sequence of {"ingested", "intermediates"}
         What stays on disk between passes after a run that was completed.
     bad_slices : {"fail", "keep", "drop", "interpolate"}
@@ -98,6 +105,7 @@ class Pipeline:
         ind_max: int | None = None,
         precision: Precision = "float32",
         dither: bool = False,
+        fill: Sequence[float] = (),
         keep: Sequence[Keep] = KEEP_ALL,
         bad_slices: Literal["fail", "keep", "drop", "interpolate"] = "fail",
         bad_content: BadContent = "keep",
@@ -115,6 +123,7 @@ class Pipeline:
             "ind_max": (ind_max, None),
             "precision": (precision, "float32"),
             "dither": (dither, False),
+            "fill": (fill, ()),
             "keep": (keep, KEEP_ALL),
             "bad_slices": (bad_slices, "fail"),
             "bad_content": (bad_content, "keep"),
@@ -123,7 +132,8 @@ class Pipeline:
             "voxel_size": (voxel_size, None),
             "gpu": (gpu, "prefer"),
         }
-        given = {name: value for name, (value, default) in settings.items() if value != default}
+        plain = {name: (immutable(value), default) for name, (value, default) in settings.items()}
+        given = {name: value for name, (value, default) in plain.items() if value != default}
         self.corrections = tuple(checked_steps(corrections))
         self._content = content_of(self.corrections, given)
         self._project: Project | None = None

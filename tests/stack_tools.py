@@ -23,9 +23,9 @@ def spec_of(images: Array, precision: Any = "float32", **given: Any) -> StackSpe
     )
 
 
-def fit(step: Step, images: Array, spec: StackSpec) -> Arrays:
+def fit(step: Step, images: Array, spec: StackSpec, fill: tuple[float, ...] = ()) -> Arrays:
     """Return the stack-wide fit of a step."""
-    chain = Chain((step,), spec)
+    chain = Chain((step,), spec, fill=fill)
 
     def look(number: int, partial: Arrays | None) -> Summaries:
         work = Work(reads=0, end=0, gathers=(Gather(0, number),))
@@ -35,7 +35,7 @@ def fit(step: Step, images: Array, spec: StackSpec) -> Arrays:
         )
         return report.summaries[step.name]
 
-    return fitted_in_rounds(stack_fit(step), spec, look)
+    return fitted_in_rounds(stack_fit(step), chain.levels[0], look)
 
 
 def correct(
@@ -44,12 +44,13 @@ def correct(
     spec: StackSpec | None = None,
     blocks: list[Region] | None = None,
     fits: Fits | None = None,
+    fill: tuple[float, ...] = (),
 ) -> Array:
     """Return what a step makes of a stack, cast as its output spec says; it may need ``fits``."""
     spec = spec or spec_of(images)
-    chain = Chain((step,), spec, fits or {})
+    chain = Chain((step,), spec, fits or {}, fill=fill)
     if step.fit_scope == "stack":
-        chain = chain.with_fits({step.name: fit(step, images, spec)})
+        chain = chain.with_fits({step.name: fit(step, images, spec, fill)})
     out = chain.levels[1]
     values = np.empty(out.shape, out.dtype)
     for block in blocks or [out.region]:
@@ -65,6 +66,22 @@ def correct(
             emit,
         )
     return values
+
+
+def registration_fit(
+    pairwise: Array, shape: tuple[int, int], grid: tuple[int, int] = (1, 1)
+) -> Arrays:
+    """Return a fit of registration_calculation on whole images of ``shape``."""
+    pairwise = np.asarray(pairwise, float)
+    return {
+        "pairwise": pairwise,
+        "correlation": np.ones(pairwise.shape[:2]),
+        "foreground": np.zeros(pairwise.shape[:2]),
+        "origin": np.array([0, 0]),
+        "grid": np.array(grid),
+        "first": np.array([0, 0]),
+        "size": np.array([shape[0] // grid[0], shape[1] // grid[1]]),
+    }
 
 
 def turned(angle: float, center: tuple[float, float], shift: tuple[float, float]) -> Array:

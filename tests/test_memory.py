@@ -67,6 +67,15 @@ def test_large_slices_and_a_halo_are_planned_for(tmp_path: Path) -> None:
     assert abs(measured - planned) < 0.25 * planned
 
 
+@pytest.mark.slow
+def test_padding_and_where_it_is_are_planned_for(tmp_path: Path) -> None:
+    steps = {"bkg_removal": {"method": "local", "size": [150, 150, 9]}}
+    images = stack(24).copy()
+    images[:, :200] = 0
+    planned, measured = peaks(make_project(tmp_path, steps, images, fill=[0]))
+    assert abs(measured - planned) < 0.2 * planned
+
+
 LATER: dict[str, dict[str, Any]] = {
     "registration": {
         "registration_calculation": {"transformation": "TRANSLATION"},

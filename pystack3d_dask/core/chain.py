@@ -36,12 +36,15 @@ class Chain:
         The stack-wide fits that are known, by step name.
     borrowed : frozenset of str
         Steps whose fit is made on another channel.
+    fill : tuple of float
+        Gray levels that padding has: see `padding_level`.
     """
 
     steps: tuple[Step, ...]
     source: StackSpec
     fits: Fits = field(default_factory=dict)
     borrowed: frozenset[str] = frozenset()
+    fill: tuple[float, ...] = ()
 
     @property
     def levels(self) -> tuple[StackSpec, ...]:
@@ -53,6 +56,11 @@ class Chain:
         """Type in which the last level is stored: that of the acquisition."""
         return self.source.source_dtype
 
+    @cached_property
+    def looks_for_fill(self) -> int | None:
+        """The level on which padding is looked for, in whole slices; None without ``fill``."""
+        return padding_level(self.steps) if self.fill else None
+
     def fitted(self, index: int) -> Arrays | None:
         """Return what step ``index`` works with beside pixels, None while it is not known."""
         return self._walk[1][index]
@@ -62,11 +70,14 @@ class Chain:
         levels: list[StackSpec] = [self.source]
         fitted: list[Arrays | None] = []
         for index, step in enumerate(self.steps):
+            if index == self.looks_for_fill:
+                levels[-1] = replace(levels[-1], fill=self.fill)
             found = None
             if self.is_applicable(index):
                 found = step.prepare(self.fits, levels[-1]) or None
             fitted.append(found)
-            levels.append(step.output_spec(levels[-1], found))
+            out = step.output_spec(levels[-1], found)
+            levels.append(replace(out, fill=self.fill).marked() if levels[-1].fill else out)
         return tuple(levels), tuple(fitted)
 
     def is_applicable(self, index: int) -> bool:
@@ -82,8 +93,13 @@ class Chain:
     def pulled(self, out: Region, end: int, start: int) -> Region:
         """Return the region of level ``start`` that ``out``, on level ``end``, needs."""
         for index in reversed(range(start, end)):
-            out = self.step_source(index, out) if out.size else EMPTY
+            out = self.computed(index, self.step_source(index, out) if out.size else EMPTY)
         return out
+
+    def computed(self, level: int, region: Region) -> Region:
+        """Return the region of a level to compute: whole slices where padding is looked for."""
+        is_whole = level == self.looks_for_fill and region.size
+        return _whole_axes(region, ("y", "x"), self.levels[level]) if is_whole else region
 
     def owned(self, slices: range, end: int, level: int) -> range:
         """Return the slices of ``level`` that belong to ``slices`` of level ``end``.
@@ -203,9 +219,21 @@ def demands(chain: Chain, work: Work, block: Region) -> dict[int, Demand]:
         for gather in work.gathers:
             if gather.index == level:
                 region = region.joined(stack_fit(chain.steps[level]).summary_source(mine, spec))
-        needed[level] = Demand(owned, region)
-        below = region
+        below = chain.computed(level, region)
+        needed[level] = Demand(owned, below)
     return needed
+
+
+def padding_level(steps: Sequence[Step]) -> int | None:
+    """Return the level on which padding is looked for: what the croppings at the start leave.
+
+    Returns
+    -------
+    int, optional
+        None where there are no steps but croppings, which need not know.
+    """
+    only_crop = (each.keeps_values and each.only_moves and not each.fit_scope for each in steps)
+    return next((level for level, is_crop in enumerate(only_crop) if not is_crop), None)
 
 
 def slabs(count: int, thickness: int) -> tuple[range, ...]:

@@ -9,7 +9,7 @@ from math import prod
 from pystack3d_dask.core.chain import Chain, Gather, Work, demands, halo_depth, overlap, slabs
 from pystack3d_dask.core.plan import WORKER_BASE, Known, Pass, Plan
 from pystack3d_dask.core.pyramid import pooled_shape, pyramid, slab_thickness, thick_slab
-from pystack3d_dask.core.spec import Region
+from pystack3d_dask.core.spec import Region, StackSpec
 from pystack3d_dask.core.stack_fit import StackFit, stack_fit
 from pystack3d_dask.core.step import Step
 
@@ -315,17 +315,32 @@ def _batch_bytes(chain: Chain, work: Work, start: int, batch: int) -> int:
         spec = chain.levels[level]
         size = demand.region.size
         windows += size * spec.dtype.itemsize
+        if spec.fill and size:
+            windows += size  # where padding is
+        if level == chain.looks_for_fill:
+            scratch = max(scratch, size * LOOKING)
         if level > work.reads and size:
             step, source = chain.steps[level - 1], chain.levels[level - 1]
             block_in = wanted[level - 1].region
             copied = block_in.size * source.dtype.itemsize if block_in.shape[0] > 1 else 0
             computed = size * spec.arithmetic.itemsize
-            scratch = max(scratch, copied + computed + step.scratch_bytes(demand.region, source))
+            beside = _fill_bytes(block_in, source) + _fill_bytes(demand.region, spec)
+            computed += step.scratch_bytes(demand.region, source)
+            scratch = max(scratch, copied + computed + beside)
     for gather in chain.own(work).gathers:
         step, spec = stack_fit(chain.steps[gather.index]), chain.levels[gather.index]
         z = _seen_slice(chain, gather)
         own = spec.region.with_z(z, z + 1)
         seen = step.summary_source(own, spec)
         copied = seen.size * spec.dtype.itemsize if seen.shape[0] > 1 else 0
+        copied += _fill_bytes(seen, spec)
         scratch = max(scratch, copied + step.summary_scratch_bytes(own, spec))
     return windows + scratch
+
+
+LOOKING = 8  # bytes for a pixel: whether it has the gray level, and to which part it belongs
+
+
+def _fill_bytes(region: Region, spec: StackSpec) -> int:
+    """Return what leaving padding out of a region takes: copies without it, and where it is."""
+    return region.size * (2 * spec.arithmetic.itemsize + 2) if spec.fill else 0

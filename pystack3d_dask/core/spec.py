@@ -16,6 +16,7 @@ Value = TypeVar("Value")
 
 AXES = ("z", "y", "x")
 SHOWN = 5  # slices named in a message
+HALF_A_LEVEL = 0.5  # by which integers that are kept as floats may have been moved
 HERE = (".", "")  # names of the only channel, whose slices are in the project itself
 
 
@@ -129,6 +130,10 @@ class StackSpec:
         ``source_dtype`` after each one.
     dither : bool
         Whether noise of a gray level is added before values are rounded in the end.
+    fill : tuple of float
+        Gray levels of padding: pixels that have one keep it, and take no part in fits.
+    is_acquired : bool
+        Whether values still are those of the acquisition, before any arithmetic.
     z : tuple of float, optional
         Position of each slice in micrometers; None when unknown.
     z_metadata : tuple of float, optional
@@ -159,6 +164,8 @@ class StackSpec:
     source_dtype: np.dtype[Any]
     precision: Precision = "float32"
     dither: bool = False
+    fill: tuple[float, ...] = ()
+    is_acquired: bool = True
     z: tuple[float, ...] | None = None
     z_metadata: tuple[float, ...] | None = None
     names: tuple[str, ...] | None = None
@@ -194,10 +201,25 @@ class StackSpec:
         is_truncated = self.precision == "source" and self.is_integer
         return np.dtype(np.float64 if is_truncated else np.float32)
 
+    @property
+    def ends(self) -> tuple[float, float] | None:
+        """Gray levels at which, and beyond which, pixels are clipped; None if that is not known."""
+        if self.dtype.kind in "iu":
+            limits, slack = np.iinfo(self.dtype), 0.0
+        elif self.is_acquired and self.is_integer:
+            limits, slack = np.iinfo(self.source_dtype), HALF_A_LEVEL
+        else:
+            return None
+        return limits.min + slack, limits.max - slack
+
+    def marked(self) -> StackSpec:
+        """Return the spec of slices whose padding alone has the gray levels of ``fill``."""
+        return replace(self, dtype=np.dtype(np.float32))
+
     def computed(self) -> StackSpec:
         """Return the spec of values that come out of arithmetic on these."""
         dtype = np.dtype(np.float32) if self.precision == "float32" else self.source_dtype
-        return replace(self, dtype=dtype)
+        return replace(self, dtype=dtype, is_acquired=False)
 
     def cropped(self, region: Region) -> StackSpec:
         """Return the spec of a region of this stack."""

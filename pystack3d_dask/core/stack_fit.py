@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from pystack3d_dask.core.block import Block
 from pystack3d_dask.core.spec import Region, StackSpec
@@ -13,6 +13,7 @@ from pystack3d_dask.core.typing import Arrays
 from pystack3d_dask.errors import FitRequiredError
 
 SAMPLED = 24  # slices at most that stand for a stack where a fit is estimated
+ALL_PADDING = "all_padding"  # marks summaries of slices that show no image
 Summaries = Mapping[int, Arrays]
 
 
@@ -65,7 +66,8 @@ class StackFit(Step):
 
         ``summaries`` may load its values when they are asked for: go through it slice
         by slice, in order, and do not hold all of it. In an estimate only those of
-        `estimate_slices` are there; those of ``spec.bad`` only if the step `fits_bad_slices`.
+        `estimate_slices` are there; those of ``spec.bad`` only if the step `fits_bad_slices`. Here
+        slices that are all padding are among these.
         """
 
     def fit_rounds(self, spec: StackSpec) -> int:
@@ -142,8 +144,12 @@ def finished(
 ) -> Arrays:
     """Return the fit of a step to good slices, or the partial one that the next round needs.
 
-    All slices count where none is good: what is bad cannot be told then.
+    Those that are all padding are not good. All slices count where none is good: what is bad
+    cannot be told then.
     """
+    if spec.fill:
+        padded = {z for z, summary in summaries.items() if ALL_PADDING in summary}
+        spec = replace(spec, bad=tuple(sorted({*spec.bad, *padded})))
     good = GoodSlices(summaries, frozenset(spec.bad))
     return step.finalize(summaries if step.fits_bad_slices or not good else good, spec, partial)
 

@@ -57,6 +57,8 @@ class Step(ABC):
         Whether pixels come out with the gray levels that they came in with.
     only_moves : bool
         Whether it is about where pixels lie alone: gray levels change by interpolation only.
+        Padding moves alike then; else pixels are taken to stay where they are, unless the shape
+        changes.
     takes_what_is_new : bool
         Whether all that it takes away should be new in each slice, as stripes are. What
         neighboring slices show as well then counts as specimen, and a run says so.
@@ -80,7 +82,7 @@ class Step(ABC):
     def __post_init__(self) -> None:
         """Make tuples of lists and arrays: parameters do not change, and can be hashed."""
         for field in fields(self):
-            object.__setattr__(self, field.name, _immutable(getattr(self, field.name)))
+            object.__setattr__(self, field.name, immutable(getattr(self, field.name)))
 
     @property
     def whole(self) -> tuple[str, ...]:
@@ -153,7 +155,8 @@ class Step(ABC):
         Parameters
         ----------
         block : Block
-            The pixels, where they lie, and what is asked for.
+            The pixels, where they lie, and what is asked for. Padding has the mean of its slice,
+            and gets its gray level back afterwards; see `Block.padding`.
         fitted : dict of ndarray, optional
             What `prepare` returned.
 
@@ -182,6 +185,7 @@ class Step(ABC):
         return dict(fits.get(self.name, {}))
 
 
-def _immutable(value: Any) -> Any:
+def immutable(value: Any) -> Any:
+    """Return lists and arrays as tuples of plain numbers; other values as they are."""
     value = value.tolist() if hasattr(value, "tolist") else value
-    return tuple(map(_immutable, value)) if isinstance(value, list | tuple) else value
+    return tuple(map(immutable, value)) if isinstance(value, list | tuple) else value

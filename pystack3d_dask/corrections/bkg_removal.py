@@ -24,8 +24,9 @@ from pystack3d_dask.corrections.shared_background import Model, SharedBackground
 from pystack3d_dask.errors import Problem
 from pystack3d_dask.kernels.background.polynomial import Basis, BasisError
 from pystack3d_dask.kernels.background.robust_fit import WeightFunction
-from pystack3d_dask.kernels.intensity.gray_range import fill_levels, gray_levels, keep_fill
+from pystack3d_dask.kernels.intensity.gray_range import fill_levels, gray_levels
 from pystack3d_dask.kernels.intensity.masks import check_thresholds, limits
+from pystack3d_dask.kernels.padding import keep_levels
 
 LEVELS = "level_"  # what summaries hold of gray levels has names that begin with it
 WIDEST = 1e9  # voxels of a window: more than any stack has
@@ -189,8 +190,9 @@ method = "classes"              # a smooth field that dark and bright parts shar
     def summarize(self, block: Block, partial: Arrays | None = None) -> dict[int, Arrays]:
         method = self._on(block.spec)
         found: dict[int, Arrays] = {}
+        seen = self._seen(block)
         for z, image in block.images():
-            summary = method.summarize(image, z)
+            summary = method.summarize(seen[z], z)
             if summary is not None:
                 found[z] = summary | (self._levels(image, block.spec) if self._corrects_all else {})
         return found
@@ -205,11 +207,14 @@ method = "classes"              # a smooth field that dark and bright parts shar
 
     def apply(self, block: Block, fitted: Arrays | None = None) -> tuple[Array, Arrays]:
         method = self._on(block.spec)
-        values, figures = method.apply(block.values, block.source, block.out, fitted)
+        given = block.image_or_nan if self.is_per_slice else block.values
+        if self.method == "local":
+            given = block.without_padding
+        values, figures = method.apply(given, block.source, block.out, fitted)
         if self._corrects_all:
             given = block.values[block.out.relative_to(block.source).slices]
             for k, image in enumerate(given):
-                values[k] = keep_fill(values[k], image, self._fill_of(k, block, fitted))
+                values[k] = keep_levels(values[k], image, self._fill_of(k, block, fitted))
         return values, figures
 
     def reference_outputs(
@@ -230,6 +235,12 @@ method = "classes"              # a smooth field that dark and bright parts shar
     def remarks(self, fitted: Arrays, spec: StackSpec) -> Iterator[str]:
         if self.method == "classes":
             yield from (f"{self.name}: {text}" for text in self._shared(spec).remarks(fitted))
+
+    def _seen(self, block: Block) -> dict[int, Array]:
+        """Return what fits see of each slice."""
+        if self.method == "local":
+            return dict(block.image_pixels())
+        return dict(zip(block.source.z, block.image_or_nan, strict=True))
 
     @property
     def _corrects_all(self) -> bool:

@@ -41,7 +41,8 @@ class CLAHE(Scoped):
     ----------
     scope : {"stack", "slice"}
         Tiles in three dimensions, so that neighboring slices change alike; or each slice
-        by itself, as scikit-image does it: from its own extremes to black and white.
+        by itself, as scikit-image does it: from its own extremes to black and white. Slices with
+        padding (``fill``) get the tiles of scope "stack", one slice deep.
     size : tuple of float, optional
         Width, height and depth of a tile, ``[x, y, z]``; of slices by themselves ``[x, y]``.
         They are fitted to the stack, which is divided evenly in three dimensions. By
@@ -114,9 +115,12 @@ clip_limit = 0.01               # the smaller the less contrast, at most 1
     def summarize(self, block: Block, partial: Arrays | None = None) -> dict[int, Arrays]:
         limits, tiles = self._range(block.spec, partial), self._tiles(block.spec)
         if limits is None:
-            return {z: extremes(image) for z, image in block.images()}
+            return {z: extremes(image) for z, image in block.image_pixels()}
         bins = Bins(self.nbins, limits)
-        return {z: {"counts": count_tiles(image, tiles, bins)} for z, image in block.images()}
+        return {
+            z: {"counts": count_tiles(image, tiles, bins, padding)}
+            for (z, image), padding in zip(block.images(), block.padding_of_slices(), strict=True)
+        }
 
     def finalize(
         self, summaries: Summaries, spec: StackSpec, partial: Arrays | None = None
@@ -130,8 +134,12 @@ clip_limit = 0.01               # the smaller the less contrast, at most 1
     def apply(self, block: Block, fitted: Arrays | None = None) -> tuple[Array, Arrays]:
         values, ends = np.empty(block.values.shape, block.spec.arithmetic), full_range(block.spec)
         if self.scope == "slice":
-            for image, result in zip(block.values, values, strict=True):
-                self._equalize(image, block.spec, ends, result)
+            slices = zip(block.values, block.padding_of_slices(), values, strict=True)
+            for image, padding, result in slices:
+                if padding is None:
+                    self._equalize(image, block.spec, ends, result)
+                else:
+                    self._equalize_beside(padding, image, block.spec, ends, result)
             return block.inside(values), {}
         fit, tiles = known(fitted), self._tiles(block.spec)
         low, high = limits_of(fit)
@@ -157,6 +165,22 @@ clip_limit = 0.01               # the smaller the less contrast, at most 1
         out[:] = equalize_adapthist(out, kernel, self.clip_limit, self.nbins)
         out *= white - black
         out += black
+
+    def _equalize_beside(
+        self, padding: Array, image: Array, spec: StackSpec, ends: Limits, out: Array
+    ) -> None:
+        """Equalize a slice with padding, which tiles of scikit-image would count."""
+        own = image[~padding]
+        low, high = float(own.min()), float(own.max())
+        if not low < high:
+            out[:] = image
+            return
+        stack = self._tiles(spec)
+        tiles = Tiles((1, *stack.counts[1:]), (1, *stack.shape[1:]))
+        bins = Bins(self.nbins, (low, high))
+        counts = {0: {"counts": count_tiles(image, tiles, bins, padding)}}
+        maps = tile_maps(counts, tiles, self.clip_limit)
+        blend(image, maps, tiles, bins, (0, 0, 0), ends, out)
 
     def _check_size(self, spec: StackSpec) -> Iterator[Problem]:
         axes = "[x, y]" if self.scope == "slice" else "[x, y, z]"

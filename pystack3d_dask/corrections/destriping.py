@@ -23,7 +23,8 @@ from pystack3d_dask.kernels.backend import namespace
 from pystack3d_dask.kernels.destriping.noise_model import Filter
 from pystack3d_dask.kernels.destriping.stripe_search import FEWEST_SLICES, SMALLEST, Direction
 from pystack3d_dask.kernels.destriping.wavelets import WaveletDecomposition, remove_stripes
-from pystack3d_dask.kernels.intensity.gray_range import fill_of_slice, filled_up, keep_fill
+from pystack3d_dask.kernels.intensity.gray_range import fill_of_slice
+from pystack3d_dask.kernels.padding import filled_up, has_one_of, keep_levels
 
 if TYPE_CHECKING:
     from pystack3d_dask.kernels.destriping.vsnr import Solution
@@ -241,7 +242,7 @@ class Destriping(ReportCharts, StackFit):
         _, rows, columns = block.out.slices
         for k, (image, levels) in enumerate(zip(block.values, fill, strict=True)):
             if len(levels):
-                values[k] = keep_fill(values[k], image[rows, columns], levels)
+                values[k] = keep_levels(values[k], image[rows, columns], levels)
         return values, figures
 
     def _by_neighbors(self, spec: StackSpec) -> NeighborDestriping:
@@ -398,7 +399,8 @@ def _filled_up(block: Block) -> tuple[Array, list[Array]]:
     if any(map(len, fill)):
         given = given.astype(block.spec.arithmetic)
         for k, levels in enumerate(fill):
-            given[k] = filled_up(given[k], levels) if len(levels) else given[k]
+            if len(levels):
+                given[k] = filled_up(given[k], has_one_of(given[k], levels))
     return given, fill
 
 

@@ -77,7 +77,7 @@ scope = "stack"                 # the histogram of all slices; "slice": of each
         return 1 if spec.is_integer else 2
 
     def summarize(self, block: Block, partial: Arrays | None = None) -> dict[int, Arrays]:
-        return {z: self._count(image, block.spec, partial) for z, image in block.images()}
+        return {z: self._count(image, block.spec, partial) for z, image in block.image_pixels()}
 
     def finalize(
         self, summaries: Summaries, spec: StackSpec, partial: Arrays | None = None
@@ -94,8 +94,8 @@ scope = "stack"                 # the histogram of all slices; "slice": of each
 
     def apply(self, block: Block, fitted: Arrays | None = None) -> tuple[Array, Arrays]:
         values = np.empty(block.values.shape, block.spec.arithmetic)
-        for image, result in zip(block.values, values, strict=True):
-            fit = known(fitted) if self.scope == "stack" else self._fit_slice(image, block.spec)
+        for image, (_, own), result in zip(block.values, block.image_pixels(), values, strict=True):
+            fit = known(fitted) if self.scope == "stack" else self._fit_slice(own, block.spec)
             equalize(image, fit, full_range(block.spec), result)
         return block.inside(values), {}
 

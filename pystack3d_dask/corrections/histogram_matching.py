@@ -97,7 +97,7 @@ class HistogramMatching:
 
     def summarize(self, block: Block, partial: Arrays | None) -> dict[int, Arrays]:
         """Return what is counted in slices."""
-        return {z: self._count(image, partial) for z, image in block.images()}
+        return {z: self._count(image, partial) for z, image in block.image_pixels()}
 
     def finalize(self, summaries: Summaries, partial: Arrays | None) -> Arrays:
         """Return the range of the bins, and then the maps of all slices."""

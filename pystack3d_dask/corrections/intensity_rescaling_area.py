@@ -91,9 +91,10 @@ factors_range = [0.8, 1.2]
     def summarize(self, block: Block, partial: Arrays | None = None) -> dict[int, Arrays]:
         summaries = {}
         low, high = limits(self.threshold_min, self.threshold_max, block.spec.source_dtype)
-        for z, image in block.images():
-            mask = within(image, low, high)
-            pixels = image if mask is None else image[mask]
+        for k, (z, image) in enumerate(block.images()):
+            shown = image if block.padding is None else image[~block.padding[k]]
+            mask = within(shown, low, high)
+            pixels = shown if mask is None else shown[mask]
             summaries[z] = {
                 "count": np.array(pixels.size),
                 "total": pixels.sum(dtype=np.float64),

@@ -20,7 +20,7 @@ from pystack3d_dask.core.charts import Chart, Lines
 from pystack3d_dask.core.spec import Region, StackSpec
 from pystack3d_dask.core.stack_fit import Summaries, around, known
 from pystack3d_dask.core.typing import Array, Arrays
-from pystack3d_dask.kernels.intensity.gray_range import fill_levels, keep_fill, sample
+from pystack3d_dask.kernels.intensity.gray_range import SAMPLED, fill_levels, sample
 from pystack3d_dask.kernels.intensity.pair_lines import NO_LINE, PairLine, pair_line
 from pystack3d_dask.kernels.intensity.slice_gains import Brightness, Pairs, slice_gains
 from pystack3d_dask.kernels.intensity.slow_changes import (
@@ -33,6 +33,7 @@ from pystack3d_dask.kernels.intensity.slow_changes import (
     parts_of,
     slow_change,
 )
+from pystack3d_dask.kernels.padding import keep_levels
 from pystack3d_dask.kernels.registration.overlay import (
     CellView,
     comparing_bytes,
@@ -42,6 +43,7 @@ from pystack3d_dask.kernels.registration.overlay import (
 Anchor = Literal["none", "auto"] | float | Area
 FEWEST_SLICES = 4  # of which one can be told to jump
 NEAR = 12  # slices on each side from which a preview estimates what it shows
+UNSEEN = np.full(SAMPLED + 2, np.nan)  # gray levels of an area that is all padding
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,11 +88,13 @@ class NeighborBrightness:
 
     def summarize(self, block: Block, partial: Arrays | None) -> dict[int, Arrays]:
         """Return how slices lie on those before them, gray level by gray level."""
-        found = {}
+        found, shown = {}, block.without_padding
+        padding = [*block.padding_of_slices()]
         for z in block.out.z:
             last = z - block.source.start[0]
-            images = block.values[max(last - self.neighbors, 0) : last + 1]
-            views = [CellView.of(image) for image in images]
+            beside = padding[last]
+            images = shown[max(last - self.neighbors, 0) : last + 1]
+            views = [CellView.of(image, block.spec.ends) for image in images]
             lines = [_compared(view, views[-1]) for view in reversed(views[:-1])]
             cells = views[-1].cells
             is_known = np.isfinite(cells)
@@ -99,11 +103,13 @@ class NeighborBrightness:
                 "lines": np.array(lines, np.float64).reshape(-1, len(PairLine._fields)),
                 "mean": np.array(own.mean(dtype=np.float64)),
                 "contrast": np.array(own.std(dtype=np.float64)),
-                "sample": sample(images[-1]),
+                "sample": sample(_image_of(block.values[last], beside)),
             }
             if isinstance(self.anchor, tuple):
                 rows, columns = area_region(self.anchor, self.spec).slices[1:]
-                found[z]["area"] = sample(images[-1][rows, columns])
+                area = block.values[last][rows, columns]
+                own = _image_of(area, None if beside is None else beside[rows, columns])
+                found[z]["area"] = sample(own) if own.size else UNSEEN
         return found
 
     def finalize(self, summaries: Summaries, partial: Arrays | None) -> Arrays:
@@ -172,7 +178,7 @@ class NeighborBrightness:
         for z, summary in summaries.items():
             if z not in self.spec.bad:
                 values = summary.get("area", summary["sample"])[1:-1]
-                values = values[~np.isin(values, fill)]
+                values = values[~np.isin(values, fill) & ~np.isnan(values)]
                 levels[z] = near.true(scale[z] * values + offset[z], z)
         return _Undrifted(near, levels)
 
@@ -248,7 +254,7 @@ class NeighborBrightness:
         for k, z in enumerate(block.out.z):
             scale, offset = float(fit["scale"][z]), float(fit["offset"][z])
             if (scale, offset) != (1.0, 0.0):
-                values[k] = keep_fill(values[k] * scale + offset, block.values[k], fit["fill"])
+                values[k] = keep_levels(values[k] * scale + offset, block.values[k], fit["fill"])
         return values
 
     def reference_outputs(self, fitted: Arrays | None) -> dict[str, Array | Arrays]:
@@ -282,6 +288,11 @@ class _Undrifted(NamedTuple):
 def _medians(rows: Array) -> Array:
     """Return the median of each row, over the slices that have a value."""
     return np.asarray(np.nanmedian(rows, axis=1))
+
+
+def _image_of(image: Array, padding: Array | None) -> Array:
+    """Return the pixels of an image that are no padding, in two dimensions."""
+    return image if padding is None else image[~padding][np.newaxis]
 
 
 def _compared(first: CellView, second: CellView) -> PairLine:

@@ -142,8 +142,12 @@ class NeighborDestriping:
         frequencies = frequencies_of(turned[0].shape)
         moved = steps([to_host(image) for image in turned])
         spectra: dict[int, Array] = {}
+        is_bad = [
+            k + first in self.spec.bad or bool(image.min() == image.max())
+            for k, image in enumerate(images)
+        ]
         for k in wanted:
-            if k + first in self.spec.bad or images[k].min() == images[k].max():
+            if is_bad[k]:
                 yield None
                 continue
             near = range(max(k - self.neighbors, 0), min(k + self.neighbors + 1, len(turned)))
@@ -151,8 +155,7 @@ class NeighborDestriping:
             usable = {
                 n: moves[n]
                 for n in near
-                if n == k
-                or not (n + first in self.spec.bad or is_out_of_reach(moves[n], turned[k].shape))
+                if n == k or not (is_bad[n] or is_out_of_reach(moves[n], turned[k].shape))
             }
             spectra = {
                 n: spectra[n] if n in spectra else spectrum_of(turned[n], frequencies)

@@ -84,7 +84,7 @@ scope = "stack"                 # percentiles of all slices; "slice": of each
         return 0 if spec.is_integer else 16 * out.shape[1] * out.shape[2]
 
     def summarize(self, block: Block, partial: Arrays | None = None) -> dict[int, Arrays]:
-        return {z: _count(image, block.spec, partial) for z, image in block.images()}
+        return {z: _count(image, block.spec, partial) for z, image in block.image_pixels()}
 
     def finalize(
         self, summaries: Summaries, spec: StackSpec, partial: Arrays | None = None
@@ -107,7 +107,8 @@ scope = "stack"                 # percentiles of all slices; "slice": of each
 
     def apply(self, block: Block, fitted: Arrays | None = None) -> tuple[Array, Arrays]:
         if self.scope == "slice":
-            limits = np.array([np.percentile(image, self.percentiles) for image in block.values])
+            pixels = (own for _, own in block.image_pixels())
+            limits = np.array([np.percentile(own, self.percentiles) for own in pixels])
         else:
             limits = np.tile(known(fitted)["limits"], (len(block.values), 1))
         values = np.empty(block.values.shape, block.spec.arithmetic)

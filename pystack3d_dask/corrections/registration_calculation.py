@@ -20,6 +20,7 @@ from pystack3d_dask.core.typing import Array, Arrays
 from pystack3d_dask.corrections.plausible import doubt_compared, doubt_mask
 from pystack3d_dask.errors import Problem
 from pystack3d_dask.kernels.intensity.masks import limits
+from pystack3d_dask.kernels.padding import faded
 from pystack3d_dask.kernels.registration.affine import cumulated, identities, motion_panels, moved
 from pystack3d_dask.kernels.registration.phase_correlation import register_shift
 from pystack3d_dask.kernels.registration.stackreg import SMALLEST, Transformation, register
@@ -199,10 +200,12 @@ method = "phase"                # for TRANSLATION; or "stackreg", slower and les
     def summarize(self, block: Block, partial: Arrays | None = None) -> dict[int, Arrays]:
         parts = [part.relative_to(block.source).slices[1:] for part in self._blocks(block.spec)]
         _, limit = limits(None, self.threshold, block.spec.source_dtype)
-        found = {}
+        found, values = {}, block.values
+        if block.padding is not None:
+            values = np.stack([faded(*each) for each in zip(values, block.padding, strict=True)])
         for z in block.out.z:
             last = z - block.source.start[0]
-            images = block.values[max(last - REACH, 0) : last + 1]
+            images = values[max(last - REACH, 0) : last + 1]
             found[z] = {
                 key: np.array(values)
                 for key, values in zip(

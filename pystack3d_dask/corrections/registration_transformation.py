@@ -19,8 +19,9 @@ from pystack3d_dask.corrections.plausible import doubt_drift, doubt_window
 from pystack3d_dask.corrections.registration_calculation import RegistrationCalculation
 from pystack3d_dask.errors import Problem, RunError
 from pystack3d_dask.kernels.backend import namespace
-from pystack3d_dask.kernels.intensity.gray_range import fill_of_slice, keep_fill
+from pystack3d_dask.kernels.intensity.gray_range import fill_of_slice
 from pystack3d_dask.kernels.intensity.running_mean import check_window
+from pystack3d_dask.kernels.padding import keep_levels
 from pystack3d_dask.kernels.registration.affine import (
     cumulated,
     motion_panels,
@@ -263,7 +264,7 @@ interpolation = "cubic"         # or "linear" (blurs), "catmull-rom", "lanczos3"
             nearest = namespace(warped).empty_like(warped)
             self._warp(image, z, fit, kept, nearest, "whole")
             within = warped.clip(image.min(), image.max())  # fill stays the darkest, or brightest
-            warped[:] = keep_fill(within, nearest, fill)
+            warped[:] = keep_levels(within, nearest, fill)
 
     def _warp(
         self, image: Array, z: int, fit: Arrays, kept: Region, warped: Array, scheme: Scheme

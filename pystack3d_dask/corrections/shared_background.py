@@ -25,7 +25,8 @@ from pystack3d_dask.kernels.background.shared_field import (
     find_field,
     without_field,
 )
-from pystack3d_dask.kernels.intensity.gray_range import fill_levels, gray_levels, keep_fill
+from pystack3d_dask.kernels.intensity.gray_range import fill_levels, gray_levels
+from pystack3d_dask.kernels.padding import keep_levels
 
 Model = Literal["auto", "subtract", "divide"]
 
@@ -77,9 +78,10 @@ class SharedBackground:
         """Return samples of a slice, and its gray levels."""
         if z not in self.sampled:
             return None
-        found = flat_places(image, CELLS // len(self.sampled))
+        found = flat_places(image, CELLS // len(self.sampled), self.spec.ends)
         inside = np.array(found.inside)
-        levels = gray_levels(image, self.spec.source_dtype, is_integer=self.spec.is_integer)
+        own = image[~np.isnan(image)][np.newaxis] if image.dtype.kind == "f" else image
+        levels = gray_levels(own, self.spec.source_dtype, is_integer=self.spec.is_integer)
         return {"values": found.values, "places": found.places, "inside": inside, **levels}
 
     def finalize(self, summaries: Summaries) -> Arrays:
@@ -114,7 +116,7 @@ class SharedBackground:
         for k, z in enumerate(out.z):
             rows = field_row_terms(fit["coefficients"], z, self.spec.shape)
             without_field(block[k], rows[out.slices[1]], bool(fit["multiplies"]), values[k])
-        return keep_fill(values, block, fit["fill"]), {}
+        return keep_levels(values, block, fit["fill"]), {}
 
     def remarks(self, fitted: Arrays) -> Iterator[str]:
         """Yield what was found, or why nothing is done."""

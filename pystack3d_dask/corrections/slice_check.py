@@ -102,11 +102,14 @@ class SliceCheck(FindsBadSlices, ReportCharts, StackFit):
         return around(shown, AROUND, spec)
 
     def summarize(self, block: Block, partial: Arrays | None = None) -> dict[int, Arrays]:
-        found = {}
+        found, shown = {}, block.image_or_nan
         for z in block.out.z:
             last = z - block.source.start[0]
             images = block.values[max(last - COMPARED, 0) : last + 1]
-            views = [CellView.of(image) for image in images]
+            views = [
+                CellView.of(image, block.spec.ends)
+                for image in shown[max(last - COMPARED, 0) : last + 1]
+            ]
             unlike = [_compared(view, views[-1]) for view in reversed(views[:-1])]
             is_copy = len(images) > 1 and np.array_equal(images[-1], images[-2])
             found[z] = {

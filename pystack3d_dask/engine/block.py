@@ -17,15 +17,17 @@ from pystack3d_dask.core.block import Block
 from pystack3d_dask.core.block_report import BlockReport
 from pystack3d_dask.core.chain import Chain, Gather, Work, demands, halo_depth
 from pystack3d_dask.core.spec import Region
-from pystack3d_dask.core.stack_fit import stack_fit
+from pystack3d_dask.core.stack_fit import ALL_PADDING, stack_fit
 from pystack3d_dask.core.typing import Array, Arrays
 from pystack3d_dask.engine.clipping import clipping
 from pystack3d_dask.engine.empty_levels import empty_levels
 from pystack3d_dask.engine.glimpses import glimpse, is_seen
+from pystack3d_dask.engine.padding import as_image, corrected, padding_found
 from pystack3d_dask.errors import StackError
 from pystack3d_dask.kernels.backend import NoRoomError, Send, namespace, to_host
 from pystack3d_dask.kernels.casting import cast, cast_measured, repair
 from pystack3d_dask.kernels.dither import dithered
+from pystack3d_dask.kernels.padding import has_one_of, padding
 
 LOG = logging.getLogger("pystack3d_dask")
 Result = TypeVar("Result")
@@ -112,9 +114,11 @@ def _summarize(
         out = spec.region.with_z(z, z + 1)
         source = step.summary_source(out, spec)
         if source.size:
-            values = stream.take(gather.index, source, to_host)
-            block = Block(values, source, out, spec)
-            found |= step.summarize(block, partials.get(step.name))
+            block = stream.block(gather.index, source, out, to_host)
+            own = step.summarize(as_image(block), partials.get(step.name))
+            if z in own and block.is_all_padding(z):
+                own[z] = {**own[z], ALL_PADDING: np.array(True)}
+            found |= own
     return found
 
 
@@ -146,6 +150,7 @@ class _Stream:
         self._region = block
         self._block = demands(chain, work, block)
         self._windows: dict[int, dict[int, Array]] = {level: {} for level in self._block}
+        self._padding: dict[int, dict[int, Any]] = {level: {} for level in self._block}
         first = work.reads if work.from_source else work.reads + 1
         self._measured = range(first, max(work.stores, default=-1) + 1) if measures else range(0)
 
@@ -156,7 +161,21 @@ class _Stream:
         to one place.
         """
         self._provide(level, region.z)
-        window = self._windows[level]
+        return self._cut(self._windows[level], level, region, send)
+
+    def block(self, level: int, source: Region, out: Region, send: Send) -> Block:
+        """Return a region of a level as the input of a correction; its pixels are read-only."""
+        pixels = self.take(level, source, send)
+        if isinstance(pixels, np.ndarray):
+            pixels = pixels.view()
+            pixels.flags.writeable = False
+        spec, where = self.chain.levels[level], None
+        if spec.fill:
+            where = self._cut(self._padding[level], level, source, send)
+            where = where if where.any() else None
+        return Block(pixels, source, out, spec, where)
+
+    def _cut(self, window: dict[int, Any], level: int, region: Region, send: Send) -> Any:
         for z in region.z:
             window[z] = send(window[z])
         _, rows, columns = region.relative_to(self._block[level].region).slices
@@ -171,7 +190,9 @@ class _Stream:
 
         def cast(image: Any) -> tuple[Any, Array, Array]:
             if spec.dither and dtype.kind in "iu":
-                image = dithered(image, z, self._region.start[1:])
+                given, image = image, dithered(image, z, self._region.start[1:])
+                if spec.fill:
+                    image = namespace(image).where(has_one_of(given, spec.fill), given, image)
             return cast_measured(image, dtype, spec.precision)
 
         if namespace(image) is np:
@@ -196,6 +217,7 @@ class _Stream:
             region = wanted[level].region if level in wanted else None
             for z in [z for z in window if region is None or z < region.start[0]]:
                 del window[z]
+                self._padding[level].pop(z, None)
 
     def _provide(self, level: int, slices: range) -> None:
         missing = [z for z in slices if z not in self._windows[level]]
@@ -285,17 +307,15 @@ class _Stream:
         """Compute slices of a level where ``send`` sends their input."""
         index = level - 1
         source = self.chain.step_source(index, out)
-        pixels = self.take(index, source, send)
-        if isinstance(pixels, np.ndarray):
-            pixels = pixels.view()
-            pixels.flags.writeable = False
-        step, spec = self.chain.steps[index], self.chain.levels[index]
-        block = Block(pixels, source, out, spec)
-        values, figures = step.apply(block, self.chain.fitted(index))
+        step, shapes = self.chain.steps[index], [self.chain.levels[k].shape for k in (index, level)]
+        block = self.block(index, source, out, send)
+        is_in_place = step.keeps_values or not step.only_moves
+        stays = shapes[0] == shapes[1] and step.keeps_slices and is_in_place
+        values, figures, where = corrected(step, block, self.chain.fitted(index), stays=stays)
         if values.shape != out.shape:
             message = f"{step.name} gave {values.shape} voxels where {out.shape} were asked for"
             raise StackError(message)
-        self._keep(level, out.z, values, figures)
+        self._keep(level, out.z, values, figures, where)
         if step.takes_what_is_new:
             self._glimpse(level, block, values)
 
@@ -309,8 +329,12 @@ class _Stream:
     def _is_measured(self, level: int, z: int) -> bool:
         return level in self._measured and z in self._block[level].owned
 
-    def _keep(self, level: int, slices: range, values: Array, figures: Arrays) -> None:
+    def _keep(
+        self, level: int, slices: range, values: Array, figures: Arrays, where: Any = None
+    ) -> None:
         spec = self.chain.levels[level]
+        if spec.fill:
+            self._keep_padding(level, slices, values, where)
         for offset, z in enumerate(slices):
             raw = values[offset]
             if self._is_measured(level, z):
@@ -318,7 +342,24 @@ class _Stream:
                 image, own["raw"], own["cast"] = cast_measured(raw, spec.dtype, spec.precision)
                 own |= clipping(raw, image, own["raw"], spec.precision)
                 own |= empty_levels(image) if level == 0 else {}
+                if level == self.chain.looks_for_fill:
+                    own |= padding_found(to_host(raw), self._padding[level][z], spec.fill)
                 self.figures.setdefault(level, {})[z] = own
             else:
                 image = cast(raw, spec.dtype, spec.precision)
             self._windows[level][z] = image
+
+    def _keep_padding(self, level: int, slices: range, values: Any, where: Any) -> None:
+        """Note where slices are padding, which is known if a correction has just made them."""
+        fill = self.chain.fill
+        for offset, z in enumerate(slices):
+            image = values[offset]
+            if level == self.chain.looks_for_fill:
+                found = padding(to_host(image), fill)
+            elif where is None:  # as it was stored
+                found = has_one_of(image, fill)
+            elif where is False:
+                found = namespace(image).zeros(image.shape, bool)
+            else:
+                found = where[offset]
+            self._padding[level][z] = found

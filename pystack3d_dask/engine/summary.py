@@ -21,6 +21,7 @@ from pystack3d_dask.core.typing import Array, Arrays
 from pystack3d_dask.engine.clipped import clipped_remarks
 from pystack3d_dask.engine.empty_levels import empty_remarks
 from pystack3d_dask.engine.glimpses import harm_remarks
+from pystack3d_dask.engine.padding import padding_remarks
 from pystack3d_dask.io.wrappers.mended import acquisition
 from pystack3d_dask.io.zarr.arrays import load_arrays, save_arrays
 from pystack3d_dask.io.zarr.chunk import replacing
@@ -224,7 +225,7 @@ def remarks(project: Project) -> list[str]:
                 texts = stack_fit(step).remarks(chain.fits[step.name], spec)
                 found.update(dict.fromkeys(where + text for text in texts))
         own = [{name: values[index] for name, values in known.items()} for known in figures]
-        for remarks in (harm_remarks, clipped_remarks, empty_remarks):
+        for remarks in (harm_remarks, clipped_remarks, empty_remarks, padding_remarks):
             found.update(dict.fromkeys(where + text for text in remarks(chain, own)))
     return list(found)
 
@@ -254,6 +255,7 @@ def write_summary(project: Project, summary: RunSummary) -> None:
         "parameters": dict(project.parameters or {}),
         "precision": project.precision,
         "dither": project.dither,
+        "fill": list(project.fill),
         "steps": [{"name": step.name, **step.parameters()} for step in project.steps],
         "result": str(summary.result.name),
         "seconds": summary.seconds,

@@ -12,6 +12,7 @@ from pystack3d_dask.core.finding import Finding
 from pystack3d_dask.evidence.background import look_for_background
 from pystack3d_dask.evidence.brightness import look_for_brightness
 from pystack3d_dask.evidence.drift import look_for_drift
+from pystack3d_dask.evidence.fill import look_for_fill, without_fill
 from pystack3d_dask.evidence.sample import Sample, take_sample
 from pystack3d_dask.evidence.spacing import look_for_uneven_spacing
 from pystack3d_dask.evidence.stripes import look_for_stripes
@@ -22,7 +23,7 @@ LOOKS_EVERYWHERE = Finding(True, "looks for bad slices in the whole stack; no pi
 
 
 def look(sample: Sample) -> Mapping[str, Finding]:
-    """Return the evidence for the corrections that ``init`` may switch on.
+    """Return the evidence for what ``init`` may switch on: ``fill``, and corrections.
 
     Parameters
     ----------
@@ -32,10 +33,13 @@ def look(sample: Sample) -> Mapping[str, Finding]:
     Returns
     -------
     dict of str to Finding
-        By the name of the correction.
+        By the name of the correction, or key.
     """
+    fill = look_for_fill(sample)
+    sample = without_fill(sample, fill.values.get("fill", ()))
     drift, brightness = look_for_drift(sample), look_for_brightness(sample)
     return {
+        "fill": fill,
         "slice_check": LOOKS_EVERYWHERE,
         "bkg_removal": look_for_background(sample, brightness_changes=brightness.is_found),
         "intensity_rescaling": brightness,

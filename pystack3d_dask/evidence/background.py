@@ -7,6 +7,8 @@ specimen, such as a porosity that changes over the image, does neither.
 
 from __future__ import annotations
 
+import numpy as np
+
 from pystack3d_dask.core.finding import Finding
 from pystack3d_dask.evidence.sample import Sample
 from pystack3d_dask.kernels.background.flat_places import flat_places
@@ -30,7 +32,7 @@ def look_for_background(sample: Sample, *, brightness_changes: bool = False) -> 
         Whether slices differ in brightness. Then classes are blurred here, and where none is
         found the test is left to the correction, which sees slices of one brightness.
     """
-    images = [image for image in sample.overviews if image.size and image.std()]
+    images = [image for image in sample.overviews if np.isfinite(image).any() and np.nanstd(image)]
     if not images:
         return Finding(False, "not tested: nothing is seen")
     count = len(images)

@@ -34,8 +34,9 @@ def _drift(sample: Sample) -> float:
     contrast = sample.contrast
     if len(sample.overviews) < FEWEST or not contrast:
         return 0.0
-    threshold = middle_level(np.concatenate([image.ravel() for image in sample.overviews]))
-    dark, bright = np.array([parts_of(image.ravel(), threshold) for image in sample.overviews]).T
+    levels = [image[~np.isnan(image)] for image in sample.overviews]
+    threshold = middle_level(np.concatenate(levels))
+    dark, bright = np.array([parts_of(each, threshold) for each in levels]).T
     if not np.isfinite(dark).all() or common_change(dark, bright) is None:
         return 0.0
     return float(np.std(bright)) / contrast

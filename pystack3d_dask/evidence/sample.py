@@ -50,7 +50,8 @@ class Sample:
     runs : tuple of ndarray, each of shape (slices, rows, columns)
         The middle of neighboring slices, float32.
     overviews : tuple of ndarray, each of shape (rows, columns)
-        Whole slices, from the first to the last, thinned to `WINDOW` pixels at most.
+        Whole slices, from the first to the last, thinned to `WINDOW` pixels at most; NaN for
+        padding.
     positions : tuple of float
         Of all slices of the stack along z, in micrometers; empty if unknown.
     """

@@ -12,7 +12,12 @@ from pystack3d_dask.kernels.jit import compiled
 CLIPPED = 1 / 16  # share of pixels of a cell at an end of the type, above which it is not known
 
 
-def cell_means(image: Array, size: int, top: int = 0, left: int = 0) -> Array:
+Ends = tuple[float, float]
+
+
+def cell_means(
+    image: Array, size: int, top: int = 0, left: int = 0, ends: Ends | None = None
+) -> Array:
     """Return the means of square cells.
 
     Parameters
@@ -23,13 +28,16 @@ def cell_means(image: Array, size: int, top: int = 0, left: int = 0) -> Array:
         Pixels along a side of a cell. What is left over at the bottom and on the right is not used.
     top, left : int
         The pixel at which the first cell begins.
+    ends : tuple of float, optional
+        Gray levels at which, and beyond which, pixels are clipped; by default those at the ends of
+        an integer type.
 
     Returns
     -------
     ndarray of float32, shape (cells along y, cells along x)
-        NaN where pixels are clipped at an end of an integer type, or not finite.
+        NaN where pixels are clipped, or not finite.
     """
-    low, high = _ends(image.dtype)
+    low, high = ends or _ends(image.dtype)
     rows, columns = (image.shape[0] - top) // size, (image.shape[1] - left) // size
     out = np.empty((max(rows, 0), max(columns, 0)), np.float32)
     if out.size:
@@ -38,7 +46,7 @@ def cell_means(image: Array, size: int, top: int = 0, left: int = 0) -> Array:
     return out
 
 
-def _ends(dtype: np.dtype[Any]) -> tuple[float, float]:
+def _ends(dtype: np.dtype[Any]) -> Ends:
     if dtype.kind not in "iu":
         return -np.inf, np.inf
     limits = np.iinfo(dtype)

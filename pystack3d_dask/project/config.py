@@ -11,7 +11,7 @@ import json
 import os
 import re
 import tomllib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,7 @@ from pystack3d_dask.core.spec import StackSpec
 from pystack3d_dask.core.step import Step
 from pystack3d_dask.errors import ParameterError, Problem
 from pystack3d_dask.io.source import Source
+from pystack3d_dask.kernels.padding import beside
 from pystack3d_dask.project.bad_content import with_bad_content
 from pystack3d_dask.project.project import Project, check_steps
 from pystack3d_dask.project.record import Workspace
@@ -163,6 +164,7 @@ def make_project(
     if settings.dither and settings.precision == "source":
         message = 'true is for precision = "float32"; "source" truncates after each correction'
         problems.append(Problem("dither", message))
+    problems += _check_fill(settings, UNKNOWN if source is None else source.specs[0])
     if _errors(problems) or source is None or directory is None:
         raise _refusal(_errors(problems), origin, directory)
     project = Project(
@@ -170,6 +172,7 @@ def make_project(
         steps=tuple(built),
         precision=settings.precision,
         dither=settings.dither,
+        fill=tuple(sorted(set(settings.fill))),
         directory=directory,
         keep=settings.keep,
         workers=settings.nproc,
@@ -183,6 +186,24 @@ def make_project(
     warnings = (Problem("voxel_size", each, "warning") for each in assumptions(end))
     notes = (Problem("", each, "note") for each in limits_of_metadata(end))
     return replace(project, notes=(*problems, *warnings, *notes))
+
+
+def _check_fill(settings: Settings, spec: StackSpec) -> Iterator[Problem]:
+    """Yield what is wrong with the gray levels of padding."""
+    if settings.fill and settings.precision == "source":
+        message = 'is for precision = "float32": with "source", all pixels are image'
+        yield Problem("fill", message)
+    ends = np.iinfo(spec.source_dtype) if spec.is_integer else np.finfo(np.float32)
+    for level in settings.fill:
+        if not ends.min <= level <= ends.max or np.isinf(np.float32(beside(level))):
+            message = f"gray levels of {spec.source_dtype} go from {ends.min} to {ends.max}"
+        elif spec.is_integer and not float(level).is_integer():
+            message = f"gray levels of {spec.source_dtype} are whole numbers"
+        elif spec.is_integer and float(np.float32(level)) != level:
+            message = "a gray level that single precision holds expected"
+        else:
+            continue
+        yield Problem("fill", f"{message}; found {level:g}")
 
 
 def _refusal(errors: Sequence[Problem], origin: str, directory: Path | None) -> ParameterError:

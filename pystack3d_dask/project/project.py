@@ -37,6 +37,8 @@ class Project:
         acquisition after each, as PyStack3D does.
     dither : bool
         Whether noise of a gray level is added before the result is rounded to integers.
+    fill : tuple of float
+        Gray levels of padding, ascending; see `core.chain.padding_level`.
     directory : Path, optional
         The project; results go to ``process`` in it. Without one it can be planned
         and used lazily, not run.
@@ -68,6 +70,7 @@ class Project:
     steps: tuple[Step, ...]
     precision: Precision = "float32"
     dither: bool = False
+    fill: tuple[float, ...] = ()
     directory: Path | None = None
     keep: tuple[Keep, ...] = KEEP_ALL
     workers: int | None = None
@@ -98,7 +101,9 @@ class Project:
         given = self.voxel_size
         if given is not None:  # the same slices lie elsewhere where others before them are gone
             given = (*given, *(self.source.specs[0].z or ())[:1])
-        return Tokens(self.source.fingerprint, self.precision, self.steps, given, self.dither)
+        return Tokens(
+            self.source.fingerprint, self.precision, self.steps, given, self.dither, self.fill
+        )
 
     def chains(self, fits: Mapping[str, Sequence[Arrays]] | None = None) -> tuple[Chain, ...]:
         """Return the chain of each channel, with the fits given per step and channel."""
@@ -109,6 +114,7 @@ class Project:
                 replace(spec, precision=self.precision, dither=self.dither),
                 {name: by_channel[index] for name, by_channel in fits.items()},
                 borrowed_fits(self.steps, self.source.channels, index),
+                self.fill,
             )
             for index, spec in enumerate(self.source.specs)
         )

@@ -33,7 +33,7 @@ import numpy as np
 import zarr
 
 from pystack3d_dask.core.block_report import BlockReport
-from pystack3d_dask.core.chain import Work
+from pystack3d_dask.core.chain import Work, padding_level
 from pystack3d_dask.core.step import Step
 from pystack3d_dask.core.typing import Array, Arrays, Precision
 from pystack3d_dask.errors import StackError
@@ -72,6 +72,8 @@ class Tokens:
         The chain.
     dither : bool
         Whether noise is added before the result is rounded; it decides only that.
+    fill : tuple of float
+        Gray levels of padding.
     voxel_size : tuple of float, optional
         The size of voxels, if one was given, and where the first slice lies, if that is known.
         It decides the values of steps that measure in micrometers, and the result, which tells
@@ -83,13 +85,14 @@ class Tokens:
     steps: tuple[Step, ...]
     voxel_size: tuple[float, ...] | None = None
     dither: bool = False
+    fill: tuple[float, ...] = ()
 
     @cached_property
     def levels(self) -> tuple[str, ...]:
         """Token of each level."""
         tokens = [digest(BLOCK_VERSION, self.fingerprint, self.precision)]
-        for step in self.steps:
-            tokens.append(digest(tokens[-1], self._step(step)))
+        for index, step in enumerate(self.steps):
+            tokens.append(digest(tokens[-1], self._step(step), *self._fill_of(index)))
         if self.voxel_size is not None:
             tokens[-1] = digest(tokens[-1], self.voxel_size)
         if self.dither:
@@ -98,7 +101,8 @@ class Tokens:
 
     def fit(self, index: int) -> str:
         """Return the token of the fit of a step."""
-        return digest("fit", self.levels[index], self._step(self.steps[index]))
+        fill = self._fill_of(index)
+        return digest("fit", self.levels[index], self._step(self.steps[index]), *fill)
 
     def work(self, work: Work, slab: int) -> str:
         """Return the token of a pass; it begins with that of the pass's last level."""
@@ -108,6 +112,11 @@ class Tokens:
         what = [work.reads, work.from_source, work.stores] if decides else []
         rest = digest(what, gathers, slab)
         return f"{self.levels[work.end]}-{rest}"
+
+    def _fill_of(self, index: int) -> tuple[float, ...]:
+        """Return the gray levels of padding that a step knows."""
+        level = padding_level(self.steps)
+        return self.fill if level is not None and index >= level else ()
 
     def _step(self, step: Step) -> list[Any]:
         values = {k: v for k, v in step.parameters().items() if k != "checkpoint"}

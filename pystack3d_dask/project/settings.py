@@ -26,6 +26,7 @@ class Settings(BaseModel):
     history: tuple[str, ...] = ()
     precision: Precision = "float32"
     dither: bool = False
+    fill: tuple[float, ...] = ()
     keep: tuple[Keep, ...] = KEEP_ALL
     bad_slices: Literal["fail", "keep", "drop", "interpolate"] = "fail"
     bad_content: BadContent = "keep"

@@ -38,6 +38,7 @@ process_steps = [
 # nproc = 4                     # worker processes; by default one for each core allowed
 # precision = "float32"         # "source" truncates after each step, as PyStack3D does
 # dither = false                # true: noise of one gray level, so that rounding leaves no gaps
+{fill}
 # keep = ["ingested", "intermediates"]   # what stays on disk after a run
 # bad_slices = "fail"           # slices that cannot be read; "keep": blank, "interpolate", "drop"
 # bad_content = "keep"          # slices that show something wrong; "interpolate", "drop"
@@ -116,6 +117,7 @@ def render(acquisition: Acquisition, findings: Mapping[str, Finding]) -> str:
         microscope=_microscope(acquisition.microscope),
         samples=_samples(acquisition.samples),
         last=slices - 1,
+        fill=_fill(findings.get("fill")),
         process_steps="\n".join(_listed(name, *verdicts[name]) for name in known),
     )
     return "\n".join([head, *(f"[{name}]\n{body}" for name, body in known.items())])
@@ -173,6 +175,15 @@ def _distance(dz: Found[float] | None) -> str:
     key = "# dz = 0.01" if dz is None else f"dz = {dz.value}"
     origin = "not known here" if dz is None else dz.origin
     return f"{key:<31} # distance of slices in µm" + (f": {_plain(origin)}" if origin else "")
+
+
+def _fill(finding: Finding | None) -> str:
+    is_found = finding is not None and finding.is_found
+    key = f"fill = {finding.values['fill']}" if finding and is_found else "# fill = [0]"
+    reason = (
+        finding.reason if finding and is_found else "gray levels of padding, as of black borders"
+    )
+    return f"{key:<31} # {_plain(reason)}"
 
 
 def _verdict(

@@ -151,6 +151,8 @@ def _facts(known: RunKnown) -> dict[str, str]:
         "Steps": " → ".join(step.name for step in chain.steps) or "none",
         "Precision": known.project.precision,
     }
+    if known.project.fill:
+        facts["Padding"] = f"gray level {', '.join(f'{each:g}' for each in known.project.fill)}"
     if "seconds" in summary:
         facts["Last run"] = f"{summary['seconds']:.1f} s"
     if peak:

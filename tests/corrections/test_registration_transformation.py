@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from stack_tools import posed, spec_of, turned
+from stack_tools import posed, registration_fit, spec_of, turned
 
 from pystack3d_dask.core.chain import Chain, Work
 from pystack3d_dask.corrections.cropping import Cropping
@@ -29,17 +29,7 @@ every_mode = pytest.mark.parametrize("mode", MODES)
 
 def fit_of(pairwise, grid=(1, 1)):
     """Return a fit of registration_calculation on the whole image."""
-    pairwise = np.asarray(pairwise, float)
-    shape = pairwise.shape[:2]
-    return {
-        "pairwise": pairwise,
-        "correlation": np.ones(shape),
-        "foreground": np.zeros(shape),
-        "origin": np.array([0, 0]),
-        "grid": np.array(grid),
-        "first": np.array([0, 0]),
-        "size": np.array([SHAPE[0] // grid[0], SHAPE[1] // grid[1]]),
-    }
+    return registration_fit(pairwise, SHAPE, grid)
 
 
 def fit_of_shifts(shifts, grid=(1, 1)):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -70,7 +71,7 @@ def chain_of(*steps) -> Chain:
     return Chain(steps, spec_of(stack()), fits=fits)
 
 
-def run(chain, place=None, stores=()):
+def run(chain, place=None, stores=(), images=None):
     """Return the slices of the result, and what was found out beside."""
     work = Work(
         reads=0,
@@ -79,7 +80,8 @@ def run(chain, place=None, stores=()):
         from_source=True,
         finishes=True,
     )
-    images, found = stack(), {level: [] for level in work.stores}
+    images = stack() if images is None else images
+    found = {level: [] for level in work.stores}
     report = run_block(
         chain,
         work,
@@ -117,6 +119,18 @@ def test_values_and_figures_are_those_of_the_cpu(cupy, chain):
             for name, values in own.items():
                 close = {"rtol": 1e-3, "atol": 1e-3 if name != "cast" else 1}
                 np.testing.assert_allclose(there[name], values, **close)
+
+
+def test_padding_stays_as_on_the_cpu(cupy, chain):
+    images = stack()
+    images[:, :9], images[4, :, -20:], images[5] = 0, 0, 0
+    chain = replace(chain, fill=(0.0,))
+    expected, told = run(chain, stores=(2, 6), images=images)
+    found, report = run(chain, compute_on_gpu, stores=(2, 6), images=images)
+    assert np.array_equal(found == 0, expected == 0)
+    assert 0.1 < np.mean(found == 0) < 0.5
+    assert np.abs(found.astype(int) - expected).max() <= 1
+    assert report.figures.keys() == told.figures.keys()
 
 
 def test_each_slice_goes_there_and_comes_back_once_in_the_type_of_the_acquisition(

@@ -103,3 +103,38 @@ def test_a_gradient_of_the_share_of_dark_material_is_no_background():
 def test_stacks_that_show_nothing_ask_for_nothing(shape, make):
     slices = make(shape, np.float32)
     assert found(Sample((slices,), tuple(slices))) == set()
+
+
+def bordered(sample: Sample, level: float, width: int) -> Sample:
+    def framed(image):
+        return np.pad(image, [(width, 0), (0, width)], constant_values=level).astype(np.float32)
+
+    runs = tuple(np.stack([framed(image) for image in run]) for run in sample.runs)
+    return replace(sample, runs=runs, overviews=tuple(map(framed, sample.overviews)))
+
+
+@pytest.mark.parametrize("level", [0, 255])
+@pytest.mark.parametrize("width", [12, 300])
+def test_a_border_of_one_gray_level_is_fill(level, width):
+    finding = look(bordered(sampled(), level, width))["fill"]
+    assert finding.is_found
+    assert finding.values["fill"] == [level]
+
+
+def test_without_its_border_a_stack_asks_for_what_it_did():
+    for defects in ({}, {"curtaining": 0.04}):
+        sample = sampled(**defects)
+        assert found(bordered(sample, 0, 60)) == found(sample) | {"fill"}
+
+
+def test_segmented_slices_are_no_padding():
+    y, x = np.mgrid[:200, :200]
+    disk = (255.0 * (np.hypot(y - 100, x - 100) < 60)).astype(np.float32)
+    assert found(Sample((np.stack([disk] * 5),), (disk,) * 8)) == set()
+
+
+def test_what_is_clipped_is_no_fill():
+    sample = sampled(texture="porous")
+    dark = float(np.quantile(sample.runs[0], 0.4))
+    clipped = replace(sample, overviews=tuple(np.maximum(s, dark) for s in sample.overviews))
+    assert not look(clipped)["fill"].is_found

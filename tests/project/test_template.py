@@ -159,6 +159,15 @@ def test_what_was_measured_fills_the_tables(make_project):
     assert params["bkg_removal"] == {"method": "classes"}
 
 
+def test_gray_levels_that_are_no_image_are_named(make_project):
+    acquisition = describe(make_project(None))
+    found = Finding(True, "40 % of the pixels have gray level 0", {"fill": [0]})
+    text = render(acquisition, {"fill": found})
+    assert tomllib.loads(text)["fill"] == [0]
+    assert "40 % of the pixels" in text
+    assert "fill" not in tomllib.loads(render(acquisition, {}))
+
+
 @pytest.mark.parametrize("shape", [(3, 50, 60), (7, 36, 60)])
 def test_few_slices_or_small_ones_cannot_tell_stripes_from_the_specimen(make_project, shape):
     (table,) = (

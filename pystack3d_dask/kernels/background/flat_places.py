@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 
 from pystack3d_dask.core.typing import Array
-from pystack3d_dask.kernels.cell_means import cell_means
+from pystack3d_dask.kernels.cell_means import Ends, cell_means
 
 CELLS = 100  # along the shorter side
 SMALLEST_CELL, LARGEST_CELL = 2, 8  # pixels
@@ -32,7 +32,7 @@ class FlatPlaces(NamedTuple):
     inside: float
 
 
-def flat_places(image: Array, most: int) -> FlatPlaces:
+def flat_places(image: Array, most: int, ends: Ends | None = None) -> FlatPlaces:
     """Return places of a slice that lie inside one material.
 
     Parameters
@@ -41,9 +41,11 @@ def flat_places(image: Array, most: int) -> FlatPlaces:
         Of any real type; cells with clipped pixels, or pixels that are not finite, do not count.
     most : int
         About how many cells are looked at.
+    ends : tuple of float, optional
+        Gray levels at which pixels are clipped, where the type does not tell.
     """
     cell = min(max(min(image.shape) // CELLS, SMALLEST_CELL), LARGEST_CELL)
-    means = cell_means(image, cell)
+    means = cell_means(image, cell, ends=ends)
     if min(means.shape) < 2:
         return FlatPlaces(np.empty(0, np.float32), np.empty((0, 2), np.float32), 0.0)
     steepness = np.hypot(*np.gradient(means))

@@ -13,7 +13,8 @@ from pystack3d_dask.kernels.destriping.borders import (
     with_borders,
     without_borders,
 )
-from pystack3d_dask.kernels.intensity.gray_range import fill_of_slice, filled_up, keep_fill
+from pystack3d_dask.kernels.intensity.gray_range import fill_of_slice
+from pystack3d_dask.kernels.padding import filled_up, has_one_of, keep_levels
 
 
 class Seen(NamedTuple):
@@ -35,7 +36,7 @@ class Seen(NamedTuple):
 
     def restored(self, values: Array, given: Array) -> Array:
         """Return corrected values, but the given ones at borders and where there is fill."""
-        return keep_fill(with_borders(values, given, self.inside), given, self.fill)
+        return keep_levels(with_borders(values, given, self.inside), given, self.fill)
 
 
 def seen_of(image: Array, dtype: np.dtype[Any] | None = None) -> Seen:
@@ -51,4 +52,6 @@ def seen_of(image: Array, dtype: np.dtype[Any] | None = None) -> Seen:
     inside = inside_borders(image)
     values = without_borders(image, inside)
     fill = fill_of_slice(values, dtype or image.dtype)
-    return Seen(filled_up(values.astype(np.float32), fill) if fill.size else values, inside, fill)
+    if fill.size:
+        values = filled_up(values.astype(np.float32), has_one_of(values, fill))
+    return Seen(values, inside, fill)

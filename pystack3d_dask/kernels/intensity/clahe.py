@@ -76,15 +76,30 @@ class Bins:
         return self.count / (high - low) if low < high else 0.0
 
 
-def count_tiles(image: Array, tiles: Tiles, bins: Bins) -> Array:
+def count_tiles(image: Array, tiles: Tiles, bins: Bins, left_out: Array | None = None) -> Array:
     """Return the histogram of each tile in one slice.
+
+    Parameters
+    ----------
+    image : ndarray, shape (rows, columns)
+        Any real type.
+    tiles, bins : Tiles, Bins
+        What is counted where.
+    left_out : ndarray of bool, shape (rows, columns), optional
+        Pixels that do not count.
 
     Returns
     -------
     ndarray of int32, shape (tiles along y, tiles along x, bins)
     """
     counts = np.zeros((*tiles.counts[1:], bins.count), np.int32)
-    _count(image, tiles.of_voxels(1), tiles.of_voxels(2), bins.limits[0], bins.scale, counts)
+    tile_y, tile_x = tiles.of_voxels(1), tiles.of_voxels(2)
+    _count(image, tile_y, tile_x, bins.limits[0], bins.scale, counts)
+    if left_out is not None:
+        y, x = np.nonzero(left_out)
+        places = (image[y, x].astype(float) - bins.limits[0]) * bins.scale
+        own = places.clip(0, bins.count - 1).astype(int)
+        np.subtract.at(counts, (tile_y[y], tile_x[x], own), 1)
     return counts
 
 
@@ -116,9 +131,21 @@ def tile_maps(slices: Mapping[int, Arrays], tiles: Tiles, clip_limit: float) -> 
         counts = slices[first]["counts"].astype(np.int64)
         for z in others:
             counts += slices[z]["counts"]
+        counts = _with_neighbors(counts)
         share = np.cumsum(clipped(counts, clip_limit), axis=-1)
         maps.append((share / share[..., -1:]).astype(np.float32))
     return np.stack(maps)
+
+
+def _with_neighbors(counts: Array) -> Array:
+    """Return histograms of tiles; those without a pixel are like the nearest one."""
+    is_empty = np.asarray(~counts.any(axis=-1))
+    if not is_empty.any() or is_empty.all():
+        return counts + is_empty[..., np.newaxis]
+    from scipy import ndimage  # not at the top: rarely needed, and workers start sooner
+
+    nearest = ndimage.distance_transform_edt(is_empty, return_distances=False, return_indices=True)
+    return np.asarray(counts[tuple(nearest)])
 
 
 def clipped(counts: Array, clip_limit: float) -> Array:

@@ -172,41 +172,6 @@ def fill_of_slice(image: Array, dtype: np.dtype[Any]) -> Array:
     return np.array([each for each in levels if np.mean(found == each) >= LEAST_ALONE])
 
 
-def filled_up(image: Array, fill: Array) -> Array:
-    """Return an image with the mean of all other pixels where it is fill.
-
-    Parameters
-    ----------
-    image : ndarray of float
-        Of numpy or cupy.
-    fill : ndarray of float
-        Gray levels that are fill.
-    """
-    xp = namespace(image)
-    is_fill = xp.zeros(image.shape, bool)
-    for level in fill.tolist():
-        is_fill |= image == level
-    out: Array = image.copy()
-    out[is_fill] = image[~is_fill].mean(dtype=np.float64)
-    return out
-
-
-def keep_fill(values: Array, given: Array, fill: Array) -> Array:
-    """Return values, but the given ones where these are fill.
-
-    Parameters
-    ----------
-    values, given : ndarray, equal shapes
-        After a correction, and before it; both of NumPy, or both of CuPy.
-    fill : ndarray of float
-        Gray levels that are fill.
-    """
-    xp = namespace(given)
-    for level in fill.tolist():
-        values = xp.where(given == level, given, values).astype(values.dtype)
-    return values
-
-
 def _without(found: Counted, level: float) -> Counted:
     others = found.levels != level
     return Counted(found.levels[others], found.counts[others])

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 
 from pystack3d_dask.core.typing import Array
-from pystack3d_dask.kernels.cell_means import cell_means
+from pystack3d_dask.kernels.cell_means import Ends, cell_means
 from pystack3d_dask.kernels.registration.phase_correlation import register_shift
 
 CELLS = 200  # cells along the shorter side that a slice is seen by
@@ -31,19 +31,22 @@ class CellView(NamedTuple):
         Means of cells, NaN where they are not known.
     thin : ndarray of float32
         What is registered: without unknown cells, and fewer of them if there are many.
+    ends : tuple of float, optional
+        Gray levels at which pixels are clipped, where the type does not tell.
     """
 
     image: Array
     size: int
     cells: Array
     thin: Array
+    ends: Ends | None
 
     @classmethod
-    def of(cls, image: Array) -> CellView:
-        """Return the view of a slice."""
+    def of(cls, image: Array, ends: Ends | None = None) -> CellView:
+        """Return the view of a slice; ``ends`` are those of `cell_means`."""
         size = cell_size(image.shape)
-        cells = cell_means(image, size)
-        return cls(image, size, cells, _thinned(cells))
+        cells = cell_means(image, size, ends=ends)
+        return cls(image, size, cells, _thinned(cells), ends)
 
 
 def cell_size(shape: tuple[int, ...]) -> int:
@@ -78,8 +81,8 @@ def overlaid(first: CellView, second: CellView) -> tuple[Array, Array] | None:
     if not shift.any():
         return first.cells, second.cells
     dy, dx = shift.tolist()
-    one = cell_means(first.image, first.size, max(0, -dy), max(0, -dx))
-    other = cell_means(second.image, second.size, max(0, dy), max(0, dx))
+    one = cell_means(first.image, first.size, max(0, -dy), max(0, -dx), first.ends)
+    other = cell_means(second.image, second.size, max(0, dy), max(0, dx), second.ends)
     rows, columns = (min(pair) for pair in zip(one.shape, other.shape, strict=True))
     return one[:rows, :columns], other[:rows, :columns]
 
