@@ -94,7 +94,7 @@ class Acquired:
 
     @cached_property
     def empty(self) -> Array:
-        """Where slices show nothing, as in borders and voids: exact zeros without noise; bool."""
+        """Mask of what shows nothing, as borders and voids do: exact zeros without noise."""
         return (self.slices == 0) & (self.noise == 0) & (self.clean >= 1)
 
     @property

@@ -96,7 +96,7 @@ class Aligned:
 
     @cached_property
     def empty(self) -> Array:
-        """Where the slices of the result, or some of those they lie between, are empty."""
+        """Mask of the result where its slices, or some of those they lie between, are empty."""
         empty = self.acquired.empty
         if not empty.any():
             return np.zeros(self.truth.shape, bool)
