@@ -89,10 +89,9 @@ class NeighborBrightness:
     def summarize(self, block: Block, partial: Arrays | None) -> dict[int, Arrays]:
         """Return how slices lie on those before them, gray level by gray level."""
         found, shown = {}, block.without_padding
-        padding = [*block.padding_of_slices()]
+        pixels, padding = dict(block.image_pixels()), [*block.padding_of_slices()]
         for z in block.out.z:
             last = z - block.source.start[0]
-            beside = padding[last]
             images = shown[max(last - self.neighbors, 0) : last + 1]
             views = [CellView.of(image, block.spec.ends) for image in images]
             lines = [_compared(view, views[-1]) for view in reversed(views[:-1])]
@@ -103,12 +102,12 @@ class NeighborBrightness:
                 "lines": np.array(lines, np.float64).reshape(-1, len(PairLine._fields)),
                 "mean": np.array(own.mean(dtype=np.float64)),
                 "contrast": np.array(own.std(dtype=np.float64)),
-                "sample": sample(_image_of(block.values[last], beside)),
+                "sample": sample(pixels[z]),
             }
             if isinstance(self.anchor, tuple):
                 rows, columns = area_region(self.anchor, self.spec).slices[1:]
-                area = block.values[last][rows, columns]
-                own = _image_of(area, None if beside is None else beside[rows, columns])
+                area, beside = block.values[last][rows, columns], padding[last]
+                own = area if beside is None else area[~beside[rows, columns]][np.newaxis]
                 found[z]["area"] = sample(own) if own.size else UNSEEN
         return found
 
@@ -288,11 +287,6 @@ class _Undrifted(NamedTuple):
 def _medians(rows: Array) -> Array:
     """Return the median of each row, over the slices that have a value."""
     return np.asarray(np.nanmedian(rows, axis=1))
-
-
-def _image_of(image: Array, padding: Array | None) -> Array:
-    """Return the pixels of an image that are no padding, in two dimensions."""
-    return image if padding is None else image[~padding][np.newaxis]
 
 
 def _compared(first: CellView, second: CellView) -> PairLine:

@@ -39,11 +39,11 @@ def look_for_fill(sample: Sample) -> Finding:
     extremes = {float(end(image)) for image in seen for end in (np.min, np.max)}
     found = {}
     for level in sorted(extremes):
-        share = float(np.mean([np.mean(_fill(image, [level])) for image in seen]))
+        share = float(np.mean([np.mean(padding(image, [level])) for image in seen]))
         is_often = np.mean([_has_edge(image, level) for image in seen]) >= OFTEN
         if is_often and share > LEAST:
             found[level] = share
-    left = [image[~_fill(image, [*found])] for image in seen] if found else []
+    left = [image[~padding(image, [*found])] for image in seen] if found else []
     if not any(len(np.unique(levels)) > FEWEST_LEVELS for levels in left):
         return Finding(False, "no edge of slices is of one gray level, with an image beside it")
     levels = " or ".join(f"{level:g}" for level in found)
@@ -56,15 +56,11 @@ def without_fill(sample: Sample, levels: Sequence[float]) -> Sample:
     """Return the slices without padding: NaN in overviews, else the mean of the others."""
     if not levels:
         return sample
-    overviews = (np.where(_fill(image, levels), np.nan, image) for image in sample.overviews)
+    overviews = (np.where(padding(image, levels), np.nan, image) for image in sample.overviews)
     runs = (
-        np.stack([filled_up(image, _fill(image, levels)) for image in run]) for run in sample.runs
+        np.stack([filled_up(image, padding(image, levels)) for image in run]) for run in sample.runs
     )
     return replace(sample, runs=tuple(runs), overviews=tuple(overviews))
-
-
-def _fill(image: Array, levels: Sequence[float]) -> Array:
-    return padding(image, levels)
 
 
 def _has_edge(image: Array, level: float) -> bool:

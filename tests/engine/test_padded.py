@@ -43,6 +43,13 @@ CORRECTIONS = [
     ps.SliceCheck(),
     ps.Resampling(z_source="coordinates", dz=0.7),
 ]
+FITTED_TO_ALL = [
+    ps.PercentileClipping(),
+    ps.Equalization(),
+    ps.BackgroundRemoval(orders=(2, 2, 1)),
+    ps.BackgroundRemoval(method="classes"),
+    ps.Destriping(neighbors=2),
+]
 MOVING = {
     "cropping",
     "cropping_final",
@@ -205,14 +212,10 @@ def test_what_no_slice_reaches_becomes_padding(fill):
 @pytest.mark.parametrize(
     "correction",
     [
-        ps.PercentileClipping(),
-        ps.Equalization(),
-        ps.BackgroundRemoval(orders=(2, 2, 1)),
-        ps.BackgroundRemoval(method="classes"),
+        *FITTED_TO_ALL,
         ps.BackgroundRemoval(method="local", size=(30, 30, 3)),
         ps.IntensityRescaling(method="neighbors", anchor="auto"),
         ps.IntensityRescalingArea(area=(0, 60, 10, 70)),
-        ps.Destriping(neighbors=2),
     ],
     ids=lambda each: f"{each.name} {getattr(each, 'method', '')}",
 )
@@ -229,17 +232,7 @@ def test_slices_that_are_all_padding_decide_nothing(correction, dtype, blank):
     assert np.allclose(found[2][is_image], found[0][is_image], rtol=1e-5)
 
 
-@pytest.mark.parametrize(
-    "correction",
-    [
-        ps.PercentileClipping(),
-        ps.Equalization(),
-        ps.BackgroundRemoval(orders=(2, 2, 1)),
-        ps.BackgroundRemoval(method="classes"),
-        ps.Destriping(neighbors=2),
-    ],
-    ids=lambda each: each.name,
-)
+@pytest.mark.parametrize("correction", FITTED_TO_ALL, ids=lambda each: each.name)
 def test_slices_that_are_all_padding_are_bad_ones(correction):
     images, _ = stack(0)
     bad = correct(correction, images, replace(spec_of(images), bad=(7,)), fill=(0,))
