@@ -101,7 +101,7 @@ method = "classes"              # a smooth field that dark and bright parts shar
 # method = "local"              # instead, the mean over a window around each pixel:
 # size = [200, 200, 20]         # its width, height and depth in pixels
 """
-    version: ClassVar[int] = 3
+    version: ClassVar[int] = 4
     nanoseconds: ClassVar[float] = 2.0
 
     method: Literal["polynomial", "local", "classes"] = "polynomial"

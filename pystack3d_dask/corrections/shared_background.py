@@ -16,11 +16,10 @@ from pystack3d_dask.core.charts import Chart, Maps
 from pystack3d_dask.core.spec import EMPTY, Region, StackSpec
 from pystack3d_dask.core.stack_fit import Summaries, known
 from pystack3d_dask.core.typing import Array, Arrays
+from pystack3d_dask.kernels.background.field_judgment import REASONS, Verdict
+from pystack3d_dask.kernels.background.field_samples import Samples
 from pystack3d_dask.kernels.background.flat_places import FlatPlaces, flat_places
 from pystack3d_dask.kernels.background.shared_field import (
-    REASONS,
-    Samples,
-    Verdict,
     field_row_terms,
     find_field,
     without_field,
@@ -97,6 +96,7 @@ class SharedBackground:
         found = find_field(samples, self.spec.shape, MULTIPLIES[self.model])
         return {
             "coefficients": found.coefficients,
+            "limits": np.array(found.limits),
             "multiplies": np.array(found.multiplies),
             "levels": np.array(found.levels, np.float64),
             "explained": np.array(found.explained),
@@ -113,9 +113,10 @@ class SharedBackground:
         values = block.astype(self.spec.arithmetic)
         if int(fit["verdict"]) != Verdict.FOUND:
             return values, {}
+        low, high = fit["limits"]
         for k, z in enumerate(out.z):
-            rows = field_row_terms(fit["coefficients"], z, self.spec.shape)
-            without_field(block[k], rows[out.slices[1]], bool(fit["multiplies"]), values[k])
+            rows = field_row_terms(fit["coefficients"], z, self.spec.shape)[out.slices[1]]
+            without_field(block[k], rows, low, high, bool(fit["multiplies"]), values[k])
         return keep_levels(values, block, fit["fill"]), {}
 
     def remarks(self, fitted: Arrays) -> Iterator[str]:
@@ -142,7 +143,8 @@ class SharedBackground:
         maps = {}
         for z in sorted({0, slices // 2, slices - 1}):
             terms = field_row_terms(fitted["coefficients"], z, self.spec.shape)[rows]
-            maps[f"slice {z}"] = np.polynomial.polynomial.polyval(place, terms.T)
+            field = np.polynomial.polynomial.polyval(place, terms.T)
+            maps[f"slice {z}"] = np.clip(field, *fitted["limits"])
         yield Maps(
             name="background",
             title="Background that was removed",

@@ -11,8 +11,10 @@ import numpy as np
 
 from pystack3d_dask.core.finding import Finding
 from pystack3d_dask.evidence.sample import Sample
+from pystack3d_dask.kernels.background.field_judgment import REASONS, Verdict
+from pystack3d_dask.kernels.background.field_samples import Samples
 from pystack3d_dask.kernels.background.flat_places import flat_places
-from pystack3d_dask.kernels.background.shared_field import REASONS, Samples, Verdict, find_field
+from pystack3d_dask.kernels.background.shared_field import find_field
 
 CELLS = 12_000  # that are looked at
 HIDDEN = (

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 from pystack3d_dask.kernels.background.class_mixture import ClassMixture
+from pystack3d_dask.kernels.background.field_judgment import Verdict
+from pystack3d_dask.kernels.background.field_samples import Samples
 from pystack3d_dask.kernels.background.flat_places import flat_places
 from pystack3d_dask.kernels.background.shared_field import (
-    Samples,
-    Verdict,
     field_row_terms,
     find_field,
     without_field,
@@ -66,6 +66,53 @@ def test_a_field_that_multiplies_is_told_from_one_that_is_added():
     assert (found.verdict, found.multiplies) == (Verdict.FOUND, True)
     ratio = (1 + truth) / (1 + field_at(found, where))
     assert np.std(ratio / ratio.mean()) < 5e-3
+
+
+def spot(where, size):
+    """Return a field that is bright on a charged object, and fades around it."""
+    _, y, x = where.T
+    field = np.exp(-np.maximum(np.hypot(y - 0.45, x - 0.6) - 0.12, 0) / 0.15)
+    return size * (field - field.mean())
+
+
+@pytest.mark.parametrize("size", [20.0, 50.0])
+def test_a_bright_spot_needs_high_orders(size):
+    where = places(6000)
+    truth = spot(where, size)
+    found = find_field(Samples(classes(where) + truth, where), SHAPE)
+    assert found.verdict == Verdict.FOUND
+    assert max(found.coefficients.shape) > 6
+    assert np.std(field_at(found, where) - truth) < 0.3 * truth.std()
+    low, high = found.limits
+    assert low < field_at(found, where).min() < field_at(found, where).max() < high
+
+
+def test_a_bright_spot_of_one_material_is_the_specimens():
+    where = places(6000)
+    values = classes(where)
+    values = np.where(values > 105, values + spot(where, 40), values)
+    assert find_field(Samples(values, where), SHAPE).verdict != Verdict.FOUND
+
+
+@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("porous", [True, False])
+def test_grains_of_different_gray_levels_are_the_specimens(seed, porous):
+    where = places(6000, seed)
+    rng = np.random.default_rng(seed)
+    grains = rng.uniform(size=(40, 3)) * [3, 1, 1] - [1, 0, 0]  # longer along z than the stack
+    own = np.linalg.norm(where[:, None] - grains, axis=2).argmin(axis=1)
+    values = 150 + rng.normal(0, 15, 40)[own] + rng.normal(0, 2, len(where))
+    if porous:
+        values = np.where(rng.uniform(size=len(where)) < 0.15, 60, values)
+    assert find_field(Samples(values, where), SHAPE).verdict != Verdict.FOUND
+
+
+def test_details_are_not_told_where_pixels_differ_much_beside_each_other():
+    where = places(6000)
+    values = classes(where) + spot(where, 50)
+    inside = 0.3 / 0.7 * values.var()
+    found = find_field(Samples(values, where, inside), SHAPE)
+    assert max(found.coefficients.shape) <= 5
 
 
 def test_a_trend_along_z_is_found():
@@ -153,7 +200,10 @@ def test_a_field_is_taken_from_slices(multiplies):
     field = np.polynomial.legendre.leggrid3d(*axes, coefficients)[5]
     image = rng.uniform(50, 200, SHAPE[1:]).astype(np.float32)
     out = np.empty_like(image)
-    without_field(image, field_row_terms(coefficients, 5, SHAPE), multiplies, out)
+    low, high = -0.1, 0.12
+    assert field.min() < low < high < field.max()
+    without_field(image, field_row_terms(coefficients, 5, SHAPE), low, high, multiplies, out)
+    field = np.clip(field, low, high)
     expected = image / np.maximum(1 + field, 0.3) if multiplies else image - field
     np.testing.assert_allclose(out, expected, rtol=1e-5)
 
@@ -180,6 +230,14 @@ def test_flat_places_avoid_edges_and_what_is_clipped():
     assert np.abs(x - 80).min() > 1
     noisy = np.random.default_rng(0).normal(100, 4, image.shape)
     assert flat_places(noisy, 10_000).inside == pytest.approx(16, rel=0.1)
+
+
+def test_a_clipped_spot_is_no_flat_place():
+    image = np.full((120, 160), 100, np.uint8)
+    image[60:62, 60:62] = 255  # a cell; those around it are flat
+    values = flat_places(image, 10_000).values
+    assert len(values) > 1000
+    assert (values == 100).all()
 
 
 @pytest.mark.parametrize("shape", [(1, 1), (3, 200), (2, 2)])

@@ -49,7 +49,7 @@ def flat_places(image: Array, most: int, ends: Ends | None = None) -> FlatPlaces
     if min(means.shape) < 2:
         return FlatPlaces(np.empty(0, np.float32), np.empty((0, 2), np.float32), 0.0)
     steepness = np.hypot(*np.gradient(means))
-    is_known = np.isfinite(steepness)
+    is_known = np.isfinite(means) & np.isfinite(steepness)  # which looks beside a cell, not at it
     limit = np.quantile(steepness[is_known], FLAT) if is_known.any() else 0.0
     step = max(1, round((means.size / most) ** 0.5))
     taken = np.zeros(means.shape, bool)
