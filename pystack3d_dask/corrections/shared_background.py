@@ -113,10 +113,11 @@ class SharedBackground:
         values = block.astype(self.spec.arithmetic)
         if int(fit["verdict"]) != Verdict.FOUND:
             return values, {}
-        low, high = fit["limits"]
+        (low, high), multiplies = fit["limits"], bool(fit["multiplies"])
+        first, width = out.start[2], self.spec.shape[2]
         for k, z in enumerate(out.z):
             rows = field_row_terms(fit["coefficients"], z, self.spec.shape)[out.slices[1]]
-            without_field(block[k], rows, low, high, bool(fit["multiplies"]), values[k])
+            without_field(block[k], first, width, rows, low, high, multiplies, values[k])
         return keep_levels(values, block, fit["fill"]), {}
 
     def remarks(self, fitted: Arrays) -> Iterator[str]:

@@ -7,6 +7,7 @@ import pytest
 from scipy import ndimage
 from stack_tools import correct, fit, spec_of
 
+from pystack3d_dask.core.block import Block
 from pystack3d_dask.core.spec import Region
 from pystack3d_dask.corrections.bkg_removal import BackgroundRemoval
 from pystack3d_dask.kernels.intensity.gray_range import fill_levels
@@ -120,6 +121,19 @@ def test_blocks_do_not_matter():
     blocks = [frame.with_z(k, min(k + 4, 14)) for k in range(0, 14, 4)]
     whole = correct(STEP, given)
     np.testing.assert_array_equal(correct(STEP, given, blocks=blocks), whole)
+
+
+@pytest.mark.parametrize("model", ["subtract", "divide"])
+def test_blocks_that_are_part_of_slices_do_not_matter(model):
+    step = BackgroundRemoval(method="classes", model=model)
+    given = as_uint8(porous() + shading(15))
+    spec = spec_of(given)
+    fitted = fit(step, given, spec)
+    whole = correct(step, given)
+    assert np.std(whole - given) > 10
+    for part in (Region((3, 20, 70), (5, 130, 110)), Region((0, 0, 179), (14, 1, 180))):
+        found, _ = step.apply(Block(given[part.slices], part, part, spec), fitted)
+        np.testing.assert_array_equal(found, whole[part.slices])
 
 
 def test_parameters_of_other_methods_are_told_to_be_ignored():

@@ -28,6 +28,7 @@ SMALL_TILES = 12  # along y and x, for details
 FEWEST_SLICES = 12  # of a stack, for terms along z
 FEWEST_FOLDS = 4
 CLASSES = (2, 3)
+SMALL = 0.02  # quantile of samples, at which a small class may lie
 STEPS, STEPS_MORE = 40, 15
 THIN = 3  # every how many samples decide between starts
 PENALTY = 0.01  # of log likelihood, for each class
@@ -163,9 +164,15 @@ def _best(starts: Iterable[ClassMixture], values: Array, design: Array) -> Class
 
 
 def _starts(samples: Samples, count: int) -> Iterator[Array]:
-    """Yield levels of classes: quantiles, and those of what is left without a quadratic."""
+    """Yield levels of classes: quantiles, and those of what is left without a quadratic.
+
+    Small classes are dark or bright ones, far from all others.
+    """
     shares = (np.arange(count) + 0.5) / count
     yield np.quantile(samples.values, shares)
+    if count > 1:
+        yield np.quantile(samples.values, [SMALL, *shares[1:]])
+        yield np.quantile(samples.values, [*shares[:-1], 1 - SMALL])
     design = terms_at(samples.places, terms_of(2))
     design = np.column_stack([np.ones(len(design)), design])
     smooth = design @ np.linalg.lstsq(design, samples.values)[0]

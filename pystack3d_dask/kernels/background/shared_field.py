@@ -135,28 +135,37 @@ def field_row_terms(coefficients: Array, z: int, shape: Triple) -> Array:
 
 @compiled()
 def without_field(
-    image: Array, rows: Array, low: float, high: float, multiplies: bool, out: Array
+    image: Array,
+    first: int,
+    width: int,
+    rows: Array,
+    low: float,
+    high: float,
+    multiplies: bool,
+    out: Array,
 ) -> None:
-    """Write a slice without a field.
+    """Write part of a slice without a field.
 
     Parameters
     ----------
     image : ndarray, shape (rows, columns)
-        The slice.
+        Part of the slice.
+    first, width : int
+        Its first column, and the columns of the whole slice.
     rows : ndarray of float64, shape (rows, orders along x)
         See `field_row_terms`.
     low, high : float
         Least and largest value of the field.
     multiplies : bool
-        Whether the slice is divided by ``1 + field``, `LEAST_FACTOR` at least, or the field is
+        Whether it is divided by ``1 + field``, `LEAST_FACTOR` at least, or the field is
         subtracted.
     out : ndarray of float, shape (rows, columns)
         Receives the result.
     """
-    columns, orders = image.shape[1], rows.shape[1]
+    orders = rows.shape[1]
     for y in range(image.shape[0]):
-        for x in range(columns):
-            place = (2 * x + 1) / columns - 1
+        for x in range(image.shape[1]):
+            place = (2 * (first + x) + 1) / width - 1
             field = rows[y, orders - 1]
             for order in range(orders - 2, -1, -1):
                 field = field * place + rows[y, order]
