@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from pystack3d_dask.kernels.background.class_mixture import ClassMixture
+from pystack3d_dask.kernels.background.class_mixture import ClassMixture, merged
 from pystack3d_dask.kernels.background.field_judgment import Verdict
 from pystack3d_dask.kernels.background.field_samples import Samples
 from pystack3d_dask.kernels.background.flat_places import flat_places
@@ -220,6 +220,22 @@ def test_levels_of_classes_are_found_beside_outliers():
     np.testing.assert_allclose(np.sort(found.levels), [DARK, BRIGHT], atol=0.5)
     np.testing.assert_allclose(np.sort(found.shares), [0.3, 0.7], atol=0.03)
     assert found.memberships(values, np.zeros(len(values))).sum(axis=1).max() <= 1
+
+
+def test_classes_that_are_no_materials_of_their_own_are_one():
+    mixture = ClassMixture(
+        np.array([156.0, 60.0, 150.0]),
+        np.array([64.0, 4.0, 4.0]),
+        np.array([0.2, 0.2, 0.6]),
+        np.zeros(0),
+        multiplies=False,
+        span=200.0,
+    )
+    found = merged(mixture, 2.0)
+    np.testing.assert_allclose(found.levels, [60, 151.5])
+    np.testing.assert_allclose(found.shares, [0.2, 0.8])
+    np.testing.assert_allclose(found.variances, [4, 0.25 * 64 + 0.75 * 4 + 0.25 * 0.75 * 6**2])
+    assert len(merged(mixture, 0.5).levels) == 3
 
 
 def test_flat_places_avoid_edges_and_what_is_clipped():

@@ -23,6 +23,11 @@ RIDGE = 1e-6  # of the weights, added to the normal equations
 NOTHING = 1e-200  # where all weights are 0
 
 
+def is_bright(levels: Array) -> Array:
+    """Return which classes are of the bright group, the others being of the dark one."""
+    return np.asarray(levels >= (levels.min() + levels.max()) / 2)
+
+
 @dataclass(frozen=True)
 class ClassMixture:
     """Classes of gray levels, and the field that they share.
@@ -54,8 +59,8 @@ class ClassMixture:
         count = len(levels)
         return cls(
             np.asarray(levels, np.float64),
-            np.full(count, (span / 3 / count) ** 2),
-            np.full(count, 1 / count),
+            np.full(count, (span / 3 / max(count, 1)) ** 2),
+            np.full(count, 1 / max(count, 1)),
             np.zeros(terms),
             multiplies,
             span,
@@ -140,6 +145,35 @@ class ClassMixture:
         ridge = RIDGE * (members.sum(axis=0) * self.amplitudes**2 / self.variances).sum()
         normal += max(ridge, NOTHING) * np.eye(terms)
         return replace(self, coefficients=np.linalg.solve(normal, right))
+
+
+def merged(mixture: ClassMixture, apart: float) -> ClassMixture:
+    """Return a mixture in which classes that are no materials of their own are one.
+
+    A background that is not known yet makes classes of its own, beside those that it shifts.
+
+    Parameters
+    ----------
+    mixture : ClassMixture
+        Classes in any order.
+    apart : float
+        Standard deviations of the wider class, within which the next one belongs to it.
+    """
+    order = np.argsort(mixture.levels)
+    levels, variances, shares = (
+        each[order] for each in (mixture.levels, mixture.variances, mixture.shares)
+    )
+    wider = np.sqrt(np.maximum(variances[1:], variances[:-1]))
+    first = np.append(True, np.diff(levels) > apart * wider)
+    starts = np.flatnonzero(first)
+
+    def sums(values: Array) -> Array:
+        return np.asarray(np.add.reduceat(shares * values, starts))
+
+    total = sums(np.ones(len(levels)))
+    means = sums(levels) / total
+    spread = sums(variances + levels**2) / total - means**2
+    return replace(mixture, levels=means, variances=spread, shares=total)
 
 
 @compiled()

@@ -9,6 +9,7 @@ from typing import NamedTuple
 import numpy as np
 
 from pystack3d_dask.core.typing import Array
+from pystack3d_dask.kernels.background.class_mixture import is_bright
 from pystack3d_dask.kernels.background.field_candidate import STEPS_LEFT_OUT, Candidate
 from pystack3d_dask.kernels.background.field_samples import Samples
 
@@ -16,7 +17,9 @@ FEWEST_LEFT = 200  # samples, of which a fit is made without a fold
 CLASS_SHOWS = 2.5  # standard errors of a class's slope on the field
 NEAR = 8  # parts along y and x, inside which a class has to show the field, too
 LEAST_NEARBY, VAGUE = 0.5, 0.5  # slope on the field there, and the error that says nothing
-UNSURE, SURELY = 0.6, 5.0  # standard error of a slope that says nothing; what another one must show
+SURELY = 5.0  # standard errors of the slope of one class at least
+UNSURE = 0.35  # standard error of a slope that says nothing, where a field multiplies dark levels
+FEWEST_WEIGHT = 1.0  # samples of a group, outside of any fold, of which a slope is told
 SURE_MEMBER = 0.9  # probability of a class, from which a sample counts as of it
 SMALL_SHARE = 0.08  # of samples: a group that is not asked
 UNRESOLVED = 0.5  # share of the variance that is inside places, above which nothing is told
@@ -160,16 +163,23 @@ class _GroupSlope(NamedTuple):
     error: float
     share: float
 
+    @property
+    def may_be_1(self) -> bool:
+        """Whether the group is too faint to say anything against the field."""
+        return self.error > UNSURE and abs(self.slope - 1) < 2 * self.error
+
 
 def _classes_agree(best: Candidate, samples: Samples) -> bool:
     """Return whether the dark and the bright classes show the field, each by itself."""
     found = _slopes_of_groups(best, best.field, samples, samples.folds())
     seen = [each for each in found if each.share > SMALL_SHARE]
     sure = [each.slope / max(each.error, 1e-3) for each in seen]
-    return len(seen) < 2 or all(
-        shown > CLASS_SHOWS
-        or (best.mixture.multiplies and each.error > UNSURE and max(sure) > SURELY)
-        for shown, each in zip(sure, seen, strict=True)
+    return len(seen) < 2 or (
+        max(sure) > SURELY
+        and all(
+            shown > CLASS_SHOWS or (best.mixture.multiplies and each.may_be_1)
+            for shown, each in zip(sure, seen, strict=True)
+        )
     )
 
 
@@ -180,9 +190,9 @@ def _slopes_of_groups(
     mixture, field = best.mixture, best.field
     members = mixture.memberships(samples.values, field)
     without = mixture.deviations(samples.values, field - part)
-    middle = (mixture.levels.min() + mixture.levels.max()) / 2
+    bright = is_bright(mixture.levels)
     found = []
-    for group in (mixture.levels < middle, mixture.levels >= middle):
+    for group in (~bright, bright):
         weights = members[:, group].sum(axis=1)
         own = (members * mixture.amplitudes)[:, group].sum(axis=1) * part
         shown = (members * without)[:, group].sum(axis=1)
@@ -262,7 +272,10 @@ def _inside_parts(
 
 
 def _slope(field: Array, shown: Array, weights: Array, folds: Array) -> tuple[float, float]:
-    """Return the slope of what samples show on a field, and its standard error between folds."""
+    """Return the slope of what samples show on a field, and its standard error between folds.
+
+    They are 0 and infinite where no sample counts.
+    """
 
     def slope(taken: Array) -> float:
         total = weights[taken].sum()
@@ -272,7 +285,8 @@ def _slope(field: Array, shown: Array, weights: Array, folds: Array) -> tuple[fl
         return float((x * y / w).sum() / max((x * x / w).sum(), 1e-9))
 
     numbers = np.unique(folds)
-    if len(numbers) < 2:
+    outside = [weights[folds != fold].sum() for fold in numbers]
+    if len(numbers) < 2 or min(outside) < FEWEST_WEIGHT:
         return 0.0, np.inf
     without = np.array([slope(folds != fold) for fold in numbers])
     error = np.sqrt((len(numbers) - 1) * without.var())
