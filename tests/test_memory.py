@@ -30,6 +30,18 @@ def stack(slices: int) -> np.ndarray[Any, Any]:
     return np.broadcast_to(image, (slices, 1000, 1200))
 
 
+def charged_stack(slices: int) -> np.ndarray[Any, Any]:
+    """Return two materials with a halo that ends along z."""
+    y, x = np.mgrid[:1000, :1200]
+    over_z = np.exp(-(((np.arange(slices) - slices / 3) / 4) ** 2))
+    halo = 10_000 * np.exp(-np.hypot(y - 400, x - 500) / 150)
+    rng = np.random.default_rng(0)
+    texture = ndimage.gaussian_filter(rng.normal(size=halo.shape), 15)
+    materials = np.where(texture > -0.5 * texture.std(), 30_000, 12_000)
+    materials = materials + rng.normal(0, 200, halo.shape)
+    return (materials + over_z[:, None, None] * halo).astype(np.uint16)
+
+
 def peaks(project: Path) -> tuple[int, int]:
     """Return the largest resident size of a worker: planned and measured."""
     compile_for(project)
@@ -65,6 +77,17 @@ def test_large_slices_and_a_halo_are_planned_for(tmp_path: Path) -> None:
     steps = {"bkg_removal": {"method": "local", "size": [150, 150, 9], "threshold_min": 1}}
     planned, measured = peaks(make_project(tmp_path, steps, stack(24)))
     assert abs(measured - planned) < 0.25 * planned
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("precision", ["float32", "source"])
+def test_histograms_of_windows_are_planned_for(tmp_path: Path, precision: str) -> None:
+    local = {"method": "local", "reference": "classes", "size": [150, 150, 9]}
+    images = charged_stack(24)
+    project = make_project(tmp_path, {"bkg_removal": local}, images, precision=precision)
+    planned, measured = peaks(project)
+    assert abs(measured - planned) < 0.25 * planned
+    assert "a local background was removed" in (project / "process" / "summary.json").read_text()
 
 
 @pytest.mark.slow

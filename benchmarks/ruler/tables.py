@@ -44,13 +44,13 @@ def head(*, downstream: bool) -> str:
     """Return the heads of the columns."""
     names = [*COLUMNS.values(), *(SEGMENTED.values() if downstream else ())]
     columns = "".join(f"{name:>7}" for name in names)
-    return f"{'case':33}{'program':27}{'rms':>13}{columns}{'worse':>7}{'s':>6}"
+    return f"{'case':33}{'program':37}{'rms':>13}{columns}{'worse':>7}{'s':>6}"
 
 
 def row(scores: Sequence[Score], *, downstream: bool) -> str:
     """Return a line for a case and a program: medians over the seeds."""
     first = scores[0]
-    start = f"{first.case:33}{first.program:27}"
+    start = f"{first.case:33}{first.program:37}"
     if np.isnan(first.seconds):
         return f"{start}not installed"
     names = [*COLUMNS, *(SEGMENTED if downstream else ())]
@@ -72,7 +72,7 @@ def summary(scores: Iterable[Score]) -> list[str]:
             after = _median([each.value("rms") for each in some])
             worse = sum(each.is_worse for each in some)
             lines.append(
-                f"{name:27}median rms {before:.2f} -> {after:.2f}; worse: {worse} of {len(some)}"
+                f"{name:37}median rms {before:.2f} -> {after:.2f}; worse: {worse} of {len(some)}"
             )
     return lines
 

@@ -18,6 +18,7 @@ from pystack3d_dask.core.step import FitScope
 from pystack3d_dask.core.traits import ReferenceLayout, ReportCharts
 from pystack3d_dask.core.typing import Array, Arrays
 from pystack3d_dask.corrections.local_background import LocalBackground, Window
+from pystack3d_dask.corrections.local_classes import FEWEST_PLACES, LocalClasses
 from pystack3d_dask.corrections.plausible import doubt_neighborhood, doubt_thresholds
 from pystack3d_dask.corrections.polynomial_background import PolynomialBackground
 from pystack3d_dask.corrections.shared_background import Model, SharedBackground
@@ -43,7 +44,8 @@ class BackgroundRemoval(ReportCharts, ReferenceLayout, StackFit):
         that dark and bright parts share: found without further parameters, and removed only if it
         predicts places that were left out.
     model : {"auto", "subtract", "divide"}
-        With "classes": whether the field is subtracted, or slices are divided by it.
+        With "classes", as ``method`` or ``reference``: whether the background is subtracted, or
+        slices are divided by it.
     orders : tuple of int, optional
         Largest powers of x and y (one fit per slice), or of x, y and z (one fit for the
         stack).
@@ -76,6 +78,13 @@ class BackgroundRemoval(ReportCharts, ReferenceLayout, StackFit):
         For the local method: width, height and depth of the window.
     size_unit : {"pixels", "um"}
         Unit of ``size``.
+    reference : {"mean", "classes"}
+        With "local": what a background deviates from. From the mean of the stack: then contrasts
+        of the specimen that are wider than the window go, too. Or from the gray level of the
+        material that a pixel shows. Materials are found as with the method "classes", whose field
+        is removed first; thresholds, ``outside`` and ``preserve_avg`` have no effect. Then a window
+        loses the shift that its dark and bright parts share, if all over the stack these are
+        shifted alike, also inside a material. Windows of one material are left alone.
     """
 
     name: ClassVar[str] = "bkg_removal"
@@ -100,6 +109,7 @@ method = "classes"              # a smooth field that dark and bright parts shar
 # preserve_avg = true           # keep the mean, not the constant of the polynomial
 # method = "local"              # instead, the mean over a window around each pixel:
 # size = [200, 200, 20]         # its width, height and depth in pixels
+# reference = "classes"         # remove only shifts that its dark and bright parts share
 """
     version: ClassVar[int] = 4
     nanoseconds: ClassVar[float] = 2.0
@@ -120,6 +130,7 @@ method = "classes"              # a smooth field that dark and bright parts shar
     max_samples: int | None = 10_000_000
     size: tuple[float, float, float] | None = None
     size_unit: Literal["pixels", "um"] = "pixels"
+    reference: Literal["mean", "classes"] = "mean"
 
     @property
     def is_per_slice(self) -> bool:
@@ -167,28 +178,40 @@ method = "classes"              # a smooth field that dark and bright parts shar
             yield from self._check_local(spec)
         elif self.method == "polynomial":
             yield from self._check_polynomial(spec)
-        else:
-            yield from self._check_ignored()
+        yield from self._check_ignored()
 
     def source(self, out: Region, spec: StackSpec, fitted: Arrays | None = None) -> Region:
-        return self._on(spec).source(out)
+        method = self._on(spec)
+        if isinstance(method, LocalClasses):
+            return method.source(out, fitted)
+        return method.source(out)
 
     def scratch_bytes(self, region: Region, spec: StackSpec) -> int:
         copy = region.size * (spec.arithmetic.itemsize + 1) if self._corrects_all else 0
         return self._on(spec).scratch_bytes(region) + copy
 
+    def fit_rounds(self, spec: StackSpec) -> int:
+        method = self._on(spec)
+        return method.fit_rounds if isinstance(method, LocalClasses) else 1
+
     def summary_source(self, out: Region, spec: StackSpec) -> Region:
         return self._on(spec).summary_source(out)
 
+    def summary_scratch_bytes(self, out: Region, spec: StackSpec) -> int:
+        method = self._on(spec)
+        return method.summary_scratch_bytes(out) if isinstance(method, LocalClasses) else 0
+
     def estimate_slices(self, shown: Collection[int], spec: StackSpec) -> set[int]:
+        if self._finds_classes:
+            return set(self._shared(spec).sampled)
         if self.method == "local":
             return super().estimate_slices(shown, spec)
-        if self.method == "classes":
-            return set(self._shared(spec).sampled)
         return set(every(range(0, spec.shape[0], self.skips(spec)[0])))
 
     def summarize(self, block: Block, partial: Arrays | None = None) -> dict[int, Arrays]:
         method = self._on(block.spec)
+        if isinstance(method, LocalClasses):
+            return method.summaries(block, partial)
         found: dict[int, Arrays] = {}
         seen = self._seen(block)
         for z, image in block.images():
@@ -200,7 +223,10 @@ method = "classes"              # a smooth field that dark and bright parts shar
     def finalize(
         self, summaries: Summaries, spec: StackSpec, partial: Arrays | None = None
     ) -> Arrays:
-        fit = self._on(spec).finalize(summaries)
+        method = self._on(spec)
+        if isinstance(method, LocalClasses):
+            return method.finalize(summaries, partial)
+        fit = method.finalize(summaries)
         if self._corrects_all:
             fit["fill"] = self._fill(summaries.values(), spec)
         return fit
@@ -229,12 +255,15 @@ method = "classes"              # a smooth field that dark and bright parts shar
         self, figures: Arrays, spec: StackSpec, fitted: Arrays | None = None
     ) -> Iterator[Chart]:
         method = self._on(spec)
+        if isinstance(method, LocalClasses):
+            method = method.shared
         if not isinstance(method, LocalBackground):
             yield from method.charts(figures, fitted)
 
     def remarks(self, fitted: Arrays, spec: StackSpec) -> Iterator[str]:
-        if self.method == "classes":
-            yield from (f"{self.name}: {text}" for text in self._shared(spec).remarks(fitted))
+        method = self._on(spec)
+        if isinstance(method, LocalClasses | SharedBackground):
+            yield from (f"{self.name}: {text}" for text in method.remarks(fitted))
 
     def _seen(self, block: Block) -> dict[int, Array]:
         """Return what fits see of each slice."""
@@ -245,7 +274,13 @@ method = "classes"              # a smooth field that dark and bright parts shar
     @property
     def _corrects_all(self) -> bool:
         """True if pixels outside the thresholds, but for fill, are corrected here."""
-        return self.outside == "correct" and self.method != "classes"
+        return self.outside == "correct" and not self._finds_classes
+
+    @property
+    def _finds_classes(self) -> bool:
+        """True if materials are told from each other, in place of thresholds."""
+        by_window = self.method == "local" and self.reference == "classes"
+        return by_window or self.method == "classes"
 
     def _levels(self, image: Array, spec: StackSpec) -> Arrays:
         """Return the gray levels of a slice, under names of their own."""
@@ -270,11 +305,15 @@ method = "classes"              # a smooth field that dark and bright parts shar
     def _shared(self, spec: StackSpec) -> SharedBackground:
         return SharedBackground(spec=spec, model=self.model)
 
-    def _on(self, spec: StackSpec) -> PolynomialBackground | LocalBackground | SharedBackground:
+    def _on(
+        self, spec: StackSpec
+    ) -> PolynomialBackground | LocalBackground | LocalClasses | SharedBackground:
         """Return the chosen method on a stack."""
         if self.method == "classes":
             return self._shared(spec)
         low, high = limits(self.threshold_min, self.threshold_max, spec.source_dtype)
+        if self.method == "local" and self.reference == "classes":
+            return LocalClasses(spec=spec, size=self._window(spec).size, model=self.model)
         if self.method == "local":
             return LocalBackground(
                 spec=spec,
@@ -314,15 +353,28 @@ method = "classes"              # a smooth field that dark and bright parts shar
             yield from self._check_samples(spec)
 
     def _check_ignored(self) -> Iterator[Problem]:
-        """Yield a warning for what "classes" finds by itself."""
-        for name in ("orders", "poly_basis", "threshold_min", "threshold_max"):
-            if getattr(self, name) is not None:
-                yield Problem(
-                    f"{self.name}.{name}",
-                    "ignored: method = 'classes' finds the order of the field and the materials "
-                    "by itself; method = 'polynomial' takes it",
-                    "warning",
-                )
+        """Yield a warning for what the method does without."""
+        if self._finds_classes:
+            key = "reference" if self.method == "local" else "method"
+            by_mean = "reference = 'mean'" if self.method == "local" else "method = 'polynomial'"
+            takers = {
+                **dict.fromkeys(("orders", "poly_basis"), "method = 'polynomial'"),
+                **dict.fromkeys(("threshold_min", "threshold_max"), by_mean),
+            }
+            for name, other in takers.items():
+                if getattr(self, name) is not None:
+                    yield self._ignored(
+                        name,
+                        f"{key} = 'classes' finds the order of the field and the materials by "
+                        f"itself; {other} takes it",
+                    )
+        elif self.model != "auto":
+            yield self._ignored("model", "only 'classes', as method or reference, takes it")
+        if self.reference != "mean" and self.method != "local":
+            yield self._ignored("reference", "only method = 'local' takes it")
+
+    def _ignored(self, name: str, reason: str) -> Problem:
+        return Problem(f"{self.name}.{name}", f"ignored: {reason}", "warning")
 
     def _check_basis(self) -> Iterator[Problem]:
         orders = list(self.orders or ())
@@ -415,7 +467,22 @@ method = "classes"              # a smooth field that dark and bright parts shar
                 "not tell them; voxel_size = [x, y, z] does, or give the size in pixels",
             )
         else:
+            yield from self._check_places(path, spec)
             yield from doubt_neighborhood(path, self.size_unit, self._window(spec).size, spec)
+
+    def _check_places(self, path: str, spec: StackSpec) -> Iterator[Problem]:
+        """Yield an error where a window is too small to tell materials from each other."""
+        method = self._on(spec)
+        if isinstance(method, LocalClasses):
+            least = FEWEST_PLACES * method.place
+            if min(method.size[1:]) < least:
+                _, height, width = method.size
+                yield Problem(
+                    path,
+                    f"reference = 'classes' needs a window of at least {least} x {least} pixels to "
+                    f"see dark and bright parts in it, found {width:g} x {height:g}; take a larger "
+                    "one, or reference = 'mean'",
+                )
 
     def _window(self, spec: StackSpec) -> Window:
         x, y, z = self.size or (1.0, 1.0, 1.0)

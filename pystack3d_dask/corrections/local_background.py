@@ -35,16 +35,22 @@ class Window:
         Full widths, at least 1.
     shape : tuple of int
         Shape of the stack.
+    cells : int
+        How many cells lie in its height and in its width.
+    grain : int
+        Pixels of which heights and widths of cells are multiples.
     """
 
     size: tuple[float, float, float]
     shape: Triple
+    cells: int = CELLS_PER_WINDOW
+    grain: int = 1
 
     @cached_property
     def cell(self) -> Triple:
         """Extent of a cell, at most that of the stack; slices are never pooled."""
         y, x = (
-            min(max(1, round(size / CELLS_PER_WINDOW)), extent)
+            min(max(1, round(size / self.cells / self.grain)) * self.grain, extent)
             for size, extent in zip(self.size[1:], self.shape[1:], strict=True)
         )
         return 1, y, x
@@ -185,7 +191,28 @@ def local_mean(
     cells = window.cells_around(out)
     first = (source.start[0], source.start[1] // cell_y, source.start[2] // cell_x)
     for axis in range(3):
-        sums = _smooth(sums, window, axis, first[axis], cells.start[axis], cells.stop[axis])
+        sums = smoothed(sums, window, axis, first[axis], cells.start[axis], cells.stop[axis])
+    return interpolated(sums[0], sums[1], window, out)
+
+
+def interpolated(total: Array, count: Array, window: Window, out: Region) -> Array:
+    """Return the ratio of two values of cells at the pixels of ``out``.
+
+    Parameters
+    ----------
+    total, count : ndarray, shape (slices of ``out``, cells along y, cells along x)
+        Those of the cells around ``out``.
+    window : Window
+        It knows the cells.
+    out : Region
+        In voxels of the stack.
+
+    Returns
+    -------
+    ndarray of float32, shape ``out.shape``
+        NaN where ``count`` is 0.
+    """
+    cells = window.cells_around(out)
     y, x = (
         neighbors(
             window.centers(axis, cells.start[axis], cells.stop[axis]),
@@ -195,12 +222,24 @@ def local_mean(
     )
     background = np.empty(out.shape, np.float32)
     for k, image in enumerate(background):
-        _interpolate(sums[0, k], sums[1, k], *y, *x, image)
+        _interpolate(total[k], count[k], *y, *x, image)
     return background
 
 
-def _smooth(sums: Array, window: Window, axis: int, first: int, start: int, stop: int) -> Array:
-    """Return the weighted sums at cells ``start:stop``, of cells from ``first`` on."""
+def smoothed(sums: Array, window: Window, axis: int, first: int, start: int, stop: int) -> Array:
+    """Return weighted sums over the window along one axis.
+
+    Parameters
+    ----------
+    sums : ndarray, shape (any, cells along z, y, x)
+        Of cells from ``first`` on.
+    window : Window
+        The weights.
+    axis : int
+        0 for z, 1 for y, 2 for x.
+    first, start, stop : int
+        The first cell of ``sums``, and the cells ``start:stop`` of the result.
+    """
     weights, reach = window.weights(axis), window.reach[axis]
     sums = np.moveaxis(sums, axis + 1, 0)
     before = max(0, first - (start - reach))

@@ -6,7 +6,7 @@ pixels are corrected, of whatever material (`kernels.background.shared_field`).
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -20,6 +20,7 @@ from pystack3d_dask.kernels.background.field_judgment import REASONS, Verdict
 from pystack3d_dask.kernels.background.field_samples import Samples
 from pystack3d_dask.kernels.background.flat_places import FlatPlaces, flat_places
 from pystack3d_dask.kernels.background.shared_field import (
+    SharedField,
     field_row_terms,
     find_field,
     without_field,
@@ -81,24 +82,39 @@ class SharedBackground:
         inside = np.array(found.inside)
         own = image[~np.isnan(image)][np.newaxis] if image.dtype.kind == "f" else image
         levels = gray_levels(own, self.spec.source_dtype, is_integer=self.spec.is_integer)
-        return {"values": found.values, "places": found.places, "inside": inside, **levels}
+        return {
+            "values": found.values,
+            "places": found.places,
+            "inside": inside,
+            "limit": np.array(found.limit),
+            **levels,
+        }
 
     def finalize(self, summaries: Summaries) -> Arrays:
         """Return the field, and the gray levels that only fill the stack up."""
+        samples, fill = self.samples(summaries)
+        found = find_field(samples, self.spec.shape, MULTIPLIES[self.model])
+        return self.fit_of(found, fill)
+
+    def samples(self, summaries: Summaries) -> tuple[Samples, tuple[float, ...]]:
+        """Return the samples of all slices, and the gray levels that only fill the stack up."""
         slices = {z: dict(summary) for z, summary in summaries.items() if "values" in summary}
         fill = fill_levels(slices.values(), self.spec.source_dtype)
         depth = self.spec.shape[0]
         seen = {
-            (z + 0.5) / depth: FlatPlaces(each["values"], each["places"], float(each["inside"]))
+            (z + 0.5) / depth: FlatPlaces(
+                each["values"], each["places"], float(each["inside"]), float(each["limit"])
+            )
             for z, each in slices.items()
         }
-        samples = Samples.of_slices(seen, fill)
-        found = find_field(samples, self.spec.shape, MULTIPLIES[self.model])
+        return Samples.of_slices(seen, fill), fill
+
+    def fit_of(self, found: SharedField, fill: Sequence[float]) -> Arrays:
+        """Return a field as a fit."""
         return {
             "coefficients": found.coefficients,
             "limits": np.array(found.limits),
             "multiplies": np.array(found.multiplies),
-            "levels": np.array(found.levels, np.float64),
             "explained": np.array(found.explained),
             "error": np.array(found.error),
             "verdict": np.array(int(found.verdict)),

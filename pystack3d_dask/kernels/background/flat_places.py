@@ -25,11 +25,42 @@ class FlatPlaces(NamedTuple):
         Their middles along y and x, from 0 at one edge of the slice to 1 at the other.
     inside : float
         Mean variance of pixels inside cells, flat or not.
+    limit : float
+        Steepness, in gray levels from cell to cell, above which a cell is not flat.
     """
 
     values: Array
     places: Array
     inside: float
+    limit: float
+
+
+def cell_size(shape: tuple[int, int]) -> int:
+    """Return the pixels along a side of the cells of slices with so many rows and columns."""
+    return min(max(min(shape) // CELLS, SMALLEST_CELL), LARGEST_CELL)
+
+
+def flat_means(image: Array, size: int, limit: float, ends: Ends | None = None) -> Array:
+    """Return means over cells, NaN where these are not flat.
+
+    Parameters
+    ----------
+    image : ndarray, shape (rows, columns)
+        Of any real type.
+    size : int
+        Pixels along a side of a cell.
+    limit : float
+        Steepness, in gray levels from cell to cell, above which a cell is not flat.
+    ends : tuple of float, optional
+        Gray levels at which pixels are clipped, where the type does not tell.
+
+    Returns
+    -------
+    ndarray of float32, shape (cells along y, cells along x)
+    """
+    means = cell_means(image, size, ends=ends)
+    steep = _steepness(means)
+    return np.where(steep <= limit, means, np.float32(np.nan))
 
 
 def flat_places(image: Array, most: int, ends: Ends | None = None) -> FlatPlaces:
@@ -44,13 +75,12 @@ def flat_places(image: Array, most: int, ends: Ends | None = None) -> FlatPlaces
     ends : tuple of float, optional
         Gray levels at which pixels are clipped, where the type does not tell.
     """
-    cell = min(max(min(image.shape) // CELLS, SMALLEST_CELL), LARGEST_CELL)
+    rows, columns = image.shape
+    cell = cell_size((rows, columns))
     means = cell_means(image, cell, ends=ends)
-    if min(means.shape) < 2:
-        return FlatPlaces(np.empty(0, np.float32), np.empty((0, 2), np.float32), 0.0)
-    steepness = np.hypot(*np.gradient(means))
+    steepness = _steepness(means)
     is_known = np.isfinite(means) & np.isfinite(steepness)  # which looks beside a cell, not at it
-    limit = np.quantile(steepness[is_known], FLAT) if is_known.any() else 0.0
+    limit = float(np.quantile(steepness[is_known], FLAT)) if is_known.any() else 0.0
     step = max(1, round((means.size / most) ** 0.5))
     taken = np.zeros(means.shape, bool)
     taken[step // 2 :: step, step // 2 :: step] = True
@@ -58,7 +88,14 @@ def flat_places(image: Array, most: int, ends: Ends | None = None) -> FlatPlaces
     inside = _variance_inside(image, cell, *np.nonzero(taken))
     y, x = np.nonzero(taken & (steepness <= limit))
     places = (np.stack([y, x], axis=1) + 0.5) * cell / image.shape
-    return FlatPlaces(means[y, x], places.astype(np.float32), inside)
+    return FlatPlaces(means[y, x], places.astype(np.float32), inside, limit)
+
+
+def _steepness(means: Array) -> Array:
+    """Return by how much means change from cell to cell; NaN where that is not known."""
+    if min(means.shape) < 2:
+        return np.full(means.shape, np.nan)
+    return np.asarray(np.hypot(*np.gradient(means)))
 
 
 def _variance_inside(image: Array, cell: int, y: Array, x: Array) -> float:

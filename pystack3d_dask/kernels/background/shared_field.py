@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from pystack3d_dask.core.typing import Array, Triple
+from pystack3d_dask.kernels.background.class_mixture import ClassMixture
 from pystack3d_dask.kernels.background.field_judgment import (
     Verdict,
     explained,
@@ -43,8 +44,9 @@ class SharedField:
         Least and largest value that it has: where no samples are, polynomials know no bounds.
     multiplies : bool
         Whether slices are divided by ``1 + field``, or the field is subtracted.
-    levels : tuple of float
-        Gray levels of the classes.
+    classes : ClassMixture, optional
+        Gray levels without the field, also where it is not to be removed; None where too little
+        is seen.
     explained : float
         Share of the slow variation of places that were left out; NaN without a field.
     error : float
@@ -56,7 +58,7 @@ class SharedField:
     coefficients: Array
     limits: tuple[float, float] = (0.0, 0.0)
     multiplies: bool = False
-    levels: tuple[float, ...] = ()
+    classes: ClassMixture | None = None
     explained: float = np.nan
     error: float = np.nan
     verdict: Verdict = Verdict.FOUND
@@ -89,10 +91,10 @@ def find_field(
     alone = classes_alone(samples, span)
     candidates = [search(samples, shape[0], alone, span, multiplies) for multiplies in models]
     best = max(candidates, key=lambda each: each.gained)
-    multiplies, levels = best.mixture.multiplies, tuple(best.mixture.levels.round(2).tolist())
+    multiplies = best.mixture.multiplies
     verdict = verdict_on(best, samples, span)
     if verdict != Verdict.FOUND:
-        return SharedField(NOTHING, multiplies=multiplies, levels=levels, verdict=verdict)
+        return SharedField(NOTHING, multiplies=multiplies, classes=best.mixture, verdict=verdict)
     sure = best.shrunk
     coefficients = array_of(sure.terms, sure.mixture.coefficients)
     means = terms_at(samples.places, sure.terms).mean(axis=0)
@@ -100,7 +102,7 @@ def find_field(
     low, high = sure.field.min(), sure.field.max()
     margin = BEYOND * (high - low)
     limits = float(low - margin), float(high + margin)
-    return SharedField(coefficients, limits, multiplies, levels, *explained(best, samples))
+    return SharedField(coefficients, limits, multiplies, sure.mixture, *explained(best, samples))
 
 
 def field_row_terms(coefficients: Array, z: int, shape: Triple) -> Array:
