@@ -9,6 +9,8 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
+from ruler.interpolation import UNMOVED, Interpolation
+
 Array = npt.NDArray[Any]
 
 WHITE = 255.0
@@ -123,6 +125,8 @@ class Corrected:
         What was applied.
     seconds : float
         Start-up included.
+    interpolation : Interpolation
+        By which slices were moved.
     """
 
     images: Array
@@ -131,6 +135,7 @@ class Corrected:
     left: int
     steps: tuple[str, ...]
     seconds: float
+    interpolation: Interpolation = UNMOVED
 
     @property
     def rows(self) -> slice:

@@ -10,9 +10,10 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
-from scipy import fft, ndimage, signal
+from scipy import fft, signal
 
 from ruler.acquired import Acquired, Array, Corrected
+from ruler.interpolation import Interpolation
 
 MARGIN = 8
 """Pixels left out at the sides: small errors of a program's shifts bring others in there."""
@@ -54,6 +55,8 @@ class Aligned:
         The best shift of the whole stack: pixel p shows what the truth has at p - `shift`.
     path : ndarray of float64, shape (slices, 2)
         How far each slice lies from there, in pixels down and to the right.
+    interpolation : Interpolation
+        Of the program.
     """
 
     acquired: Acquired
@@ -65,6 +68,7 @@ class Aligned:
     pores: Array
     shift: Array
     path: Array
+    interpolation: Interpolation
 
     @cached_property
     def sound(self) -> Array:
@@ -111,12 +115,12 @@ class Aligned:
 
     @cached_property
     def noise(self) -> Array:
-        """The noise of the slices, sent through the true shifts and to the depths."""
+        """The noise of the slices, sent by the true shifts to the depths, as the program would."""
         return self._sent(self.acquired.noise, np.zeros_like(self.path))
 
     @cached_property
     def reference(self) -> Array:
-        """The result of a perfect program that interpolates linearly: truth and `noise`."""
+        """The result of a perfect program with the same interpolation: truth and `noise`."""
         return self.truth + self.noise
 
     @cached_property
@@ -132,20 +136,17 @@ class Aligned:
     def _sent(self, stack: Array, path: Array) -> Array:
         """Return a stack of the acquisition where slices end up that miss their place by `path`.
 
-        Linear in the plane, and linear between the two nearest slices that are not bad.
+        By the interpolation of the program, from slices that are not bad.
         """
         acquired = self.acquired
         good = np.delete(np.arange(len(stack)), acquired.bad)
-        places = _places(self.depths, acquired.depths[good])
+        slices = self.interpolation.weights(self.depths, acquired.depths[good])
         out = np.zeros(self.truth.shape, np.float32)
-        for image, place, missed in zip(out, places, self.shift + path, strict=True):
-            low = int(place)
-            for near, weight in ((low, 1 - place + low), (low + 1, place - low)):
-                if weight > 0:
-                    k = good[near]
-                    start = missed - acquired.shifts[k]
-                    moved = ndimage.shift(stack[k], start, order=1, mode="nearest")
-                    image += np.float32(weight) * moved[self.rows, self.columns]
+        for image, own, missed in zip(out, slices, self.shift + path, strict=True):
+            for near, weight in own.items():
+                k = good[near]
+                moved = self.interpolation.moved(stack[k], *(missed - acquired.shifts[k]))
+                image += np.float32(weight) * moved[self.rows, self.columns]
         return out
 
 
@@ -173,6 +174,7 @@ def align(acquired: Acquired, corrected: Corrected) -> Aligned:
         pores=np.zeros(images.shape, bool),
         shift=np.zeros(2),
         path=np.zeros((len(images), 2)),
+        interpolation=corrected.interpolation,
     )
     found = _aligned(start)
     return _aligned(found).without_empty() if acquired.empty.any() else found
@@ -237,7 +239,8 @@ def input_as_result(acquired: Acquired, corrected: Corrected, linear: bool) -> C
     stack = acquired.slices[:, rows, columns].astype(np.float32)
     share = (places - low).astype(np.float32)[:, None, None]
     images = np.rint((1 - share) * stack[low] + share * stack[high])
-    return Corrected(images, corrected.depths, rows.start, columns.start, (), 0.0)
+    way = Interpolation("whole", "linear" if linear else "whole")
+    return Corrected(images, corrected.depths, rows.start, columns.start, (), 0.0, way)
 
 
 def compared(acquired: Acquired, corrected: Corrected) -> tuple[slice, slice]:

@@ -40,9 +40,10 @@ LEVEL = 5.0
 class Measures:
     """Worth of a result, after one shift and one linear gray-level fit of the whole stack.
 
-    T is the truth, R the reference (truth and noise, interpolated linearly), I the result. D is the
-    injected defect and C the slices without defect and noise, both moved as the result's slices
-    are, by linear interpolation. L = (I - offset) / gain is the result in gray levels of the truth.
+    T is the truth, R the reference (truth and noise, as the program interpolates), I the result.
+    D is the injected defect and C the slices without defect and noise, both moved as the result's
+    slices are, by its interpolation. L = (I - offset) / gain is the result in gray levels of the
+    truth.
     E is the error a + b I - T, with a and b of its least squares over the whole stack (for a good
     result E = L - T). Means are over all voxels, and for all but rms, jump and misplaced over the
     slices away from bad ones. H is a high pass: less the running means of `NOISE` pixels along x
@@ -61,16 +62,16 @@ class Measures:
     noise_kept : float
         rms of N(L) over that of N(R), where C is flat; N(L) is H(L - C) less what H(C), its slopes
         and its curvatures explain of it in each slice, that is, a little blur or shift; N(R) is so
-        of the noise of R. 1 is noise as by linear interpolation, below is smoothed, above is noise
-        or a defect more. NaN without noise or contrast.
+        of the noise of R. 1 is noise as by the interpolation alone, below is smoothed, above is
+        noise or a defect more. NaN without noise or contrast.
     edge_width : float
         10-90 % width of the mean profile of L across the steepest edges of T, over that of R: 1 is
         as sharp as the truth, above is blurred. Edges are sought where the slice lies, so that a
         wrong path does not count. NaN where there are no edges.
     flicker : float
         std(p) / mean(p) over that of R, p[k] = mean(N(L)^2) of slice k, where C is flat: 1 is as by
-        linear interpolation, above means that sharpness or defects change from slice to slice. NaN
-        without noise, or for fewer than three slices.
+        the interpolation alone, above means that sharpness or defects change from slice to slice.
+        NaN without noise, or for fewer than three slices.
     gain, offset : float
         Least squares of I - (offset + gain T); 1 and 0 are the gray scale of the truth.
     defect_left : float

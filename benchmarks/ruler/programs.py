@@ -28,6 +28,7 @@ from pystack3d_dask.corrections.positions import POLICY, parse_position
 from pystack3d_dask.demo import VOXEL_SIZE
 from ruler import peers
 from ruler.acquired import Acquired, Corrected
+from ruler.interpolation import Interpolation
 from ruler.peers import PEERS, MissingPeer
 
 sys.path.append(str(Path(__file__).parents[2] / "tests"))
@@ -37,6 +38,7 @@ README = Path(__file__).parents[2] / "README.md"
 PARAMS = "params.toml"
 CROPPING = "cropping"
 TRANSFORMATION = "registration_transformation"
+RESAMPLING = "resampling"
 
 ALONE: Mapping[str, tuple[str, ...]] = {
     "bkg_removal": ("bkg_removal",),
@@ -203,14 +205,26 @@ def correct_as_readme(project: Path) -> float:
 def read_ours(project: Path, seconds: float) -> Corrected:
     """Return the result of this package."""
     result = open_result(project).isel(c=0)
+    params = params_of(project)
     return Corrected(
         images=np.asarray(result.values, np.float32),
         depths=result.z.values / VOXEL_SIZE,
         top=round(float(result.y[0]) / VOXEL_SIZE),
         left=round(float(result.x[0]) / VOXEL_SIZE),
-        steps=tuple(params_of(project)["process_steps"]),
+        steps=tuple(params["process_steps"]),
         seconds=seconds,
+        interpolation=interpolation_of(params),
     )
+
+
+def interpolation_of(params: Mapping[str, Any]) -> Interpolation:
+    """Return how a program interpolates with some parameters: linearly, unless they say else."""
+    found = []
+    for step in (TRANSFORMATION, RESAMPLING):
+        scheme = params.get(step, {}).get("interpolation", "linear")
+        scheme = "linear" if scheme == "bilinear" else scheme
+        found.append(scheme if step in params["process_steps"] else "whole")
+    return Interpolation(*found)
 
 
 def reference_params(steps: Sequence[str]) -> dict[str, Any]:
@@ -250,7 +264,8 @@ def correct_by_reference(project: Path, steps: Sequence[str] | None = None) -> f
 
 def read_reference(project: Path, seconds: float) -> Corrected:
     """Return the result of PyStack3D."""
-    steps = tuple(params_of(project)["process_steps"])
+    params = params_of(project)
+    steps = tuple(params["process_steps"])
     names = sorted(path.name for path in (project / "process" / steps[-1]).glob("*.tif"))
     top, left = origin_of_reference(project) if TRANSFORMATION in steps else (0, 0)
     return Corrected(
@@ -260,6 +275,7 @@ def read_reference(project: Path, seconds: float) -> Corrected:
         left=left,
         steps=steps,
         seconds=seconds,
+        interpolation=interpolation_of(params),
     )
 
 

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from ruler.acquired import WHITE, Acquired, Array, Corrected
 from ruler.alignment import align, align_input, input_as_result
+from ruler.interpolation import LINEAR, Interpolation
 from ruler.measures import measure, measure_input
 from scipy import ndimage
 
@@ -57,14 +58,21 @@ def acquisition(
     return Acquired("grains", slices, clean, added, shifts, depths, bad, specimen)
 
 
-def result(images: Array, depths: Array | None = None, top: int = 0, left: int = 0) -> Corrected:
+def result(
+    images: Array,
+    depths: Array | None = None,
+    top: int = 0,
+    left: int = 0,
+    interpolation: Interpolation = LINEAR,
+) -> Corrected:
     depths = np.arange(float(len(images))) if depths is None else depths
-    return Corrected(np.asarray(images, np.float32), depths, top, left, (), 0.0)
+    return Corrected(np.asarray(images, np.float32), depths, top, left, (), 0.0, interpolation)
 
 
-def registered(images: Array, shifts: Array) -> Array:
+def registered(images: Array, shifts: Array, order: int = 1) -> Array:
     pairs = zip(images, -shifts, strict=True)
-    return np.stack([ndimage.shift(image, move, order=1, mode="nearest") for image, move in pairs])
+    moved = (ndimage.shift(image, move, order=order, mode="nearest") for image, move in pairs)
+    return np.stack(list(moved))
 
 
 def stripes(width: int = 1) -> Array:
@@ -107,13 +115,35 @@ def test_noise_of_the_reference_is_weaker_between_slices():
     assert noise.std(axis=(1, 2)) == pytest.approx([3, 3 / np.sqrt(2)], rel=0.03)
 
 
-def test_a_linear_program_with_the_true_shifts_is_as_good_as_the_reference():
+@pytest.mark.parametrize(("scheme", "order"), [("linear", 1), ("cubic", 3)])
+def test_a_program_with_the_true_shifts_is_as_good_as_the_reference(scheme, order):
     shifts = drift()
     acquired = acquisition(shifts=shifts)
-    found = measure(acquired, result(registered(acquired.clean + acquired.noise, shifts)))
+    images = registered(acquired.clean + acquired.noise, shifts, order)
+    found = measure(acquired, result(images, interpolation=Interpolation(scheme, "whole")))
     assert found.noise_kept == pytest.approx(1, abs=0.03)
-    assert 1 < found.edge_width < 1.2
+    assert found.flicker == pytest.approx(1, abs=0.1)
+    assert 0.99 < found.edge_width < 1.2
     assert found.misplaced < 0.05
+
+
+def test_more_noise_than_by_the_interpolation_is_seen():
+    shifts = drift()
+    acquired = acquisition(shifts=shifts)
+    images = registered(acquired.clean + acquired.noise, shifts, 3)
+    assert measure(acquired, result(images)).noise_kept > 1.15  # linear was said
+    noisy = images + np.random.default_rng(6).normal(0, 3, SHAPE)
+    said = Interpolation("cubic", "whole")
+    assert measure(acquired, result(noisy, interpolation=said)).noise_kept > 1.3
+
+
+def test_slices_between_others_are_weighed_by_the_scheme():
+    depths = np.array([2.0, 2.5, 7.5])
+    ways = Interpolation("whole", "catmull-rom").weights(depths, np.arange(8.0))
+    assert ways[0] == {2: 1.0}
+    assert ways[1] == pytest.approx({1: -0.0625, 2: 0.5625, 3: 0.5625, 4: -0.0625})
+    assert ways[2] == {7: 1.0}  # beyond the last one
+    assert LINEAR.weights(depths, np.arange(8.0))[1] == {2: 0.5, 3: 0.5}
 
 
 def test_a_gaussian_lowers_rms_but_neither_keeps_noise_nor_edges():

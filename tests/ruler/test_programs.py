@@ -10,8 +10,16 @@ import numpy as np
 import pytest
 from ruler import peers
 from ruler.acquired import Acquired, Corrected
+from ruler.interpolation import UNMOVED, Interpolation
 from ruler.peers import PEERS, MissingPeer
-from ruler.programs import OUR_STEPS, PROGRAMS, readme_params, reference_params, write_slices
+from ruler.programs import (
+    OUR_STEPS,
+    PROGRAMS,
+    interpolation_of,
+    readme_params,
+    reference_params,
+    write_slices,
+)
 from scipy import ndimage
 
 from pystack3d_dask.demo import VOXEL_SIZE, DemoStack
@@ -142,6 +150,16 @@ def test_pystack3d_gets_the_parameters_of_the_readme_that_it_knows():
     assert params["process_steps"] == ["registration_calculation", "destriping"]
     assert "method" not in params["registration_calculation"]
     assert params["destriping"] == readme_params()["destriping"]
+
+
+def test_the_interpolation_is_that_of_the_steps_that_run():
+    tables = {"registration_transformation": {"interpolation": "cubic"}, "resampling": {}}
+    for steps, expected in (
+        (["destriping"], UNMOVED),
+        (["registration_transformation"], Interpolation("cubic", "whole")),
+        (["registration_transformation", "resampling"], Interpolation("cubic", "linear")),
+    ):
+        assert interpolation_of({"process_steps": steps, **tables}) == expected
 
 
 def test_slices_are_written_with_their_depths_and_the_size_of_pixels(tmp_path):
