@@ -95,8 +95,13 @@ class Aligned:
     @cached_property
     def residual(self) -> Array:
         """Errors after the linear fit that makes them smallest: a + b * images - truth."""
-        slope, level = line(self.images, self.truth)
-        return np.float32(slope) * self.images + np.float32(level) - self.truth
+        return _residual(self.images, self.truth)
+
+    @cached_property
+    def perfect_residual(self) -> Array:
+        """The same of slices without defects that are moved by the true shifts to the depths."""
+        acquired, straight = self.acquired, np.zeros_like(self.path)
+        return _residual(self._sent(acquired.clean + acquired.noise, straight), self.truth)
 
     @cached_property
     def empty(self) -> Array:
@@ -309,6 +314,11 @@ def line(x: Array, y: Array) -> tuple[float, float]:
         products += np.sum(deviation * (some_y - mean_y)), np.sum(np.square(deviation))
     slope = products[0] / products[1] if products[1] > 0 else 0.0
     return float(slope), float(mean_y - slope * mean_x)
+
+
+def _residual(images: Array, truth: Array) -> Array:
+    slope, level = line(images, truth)
+    return np.float32(slope) * images + np.float32(level) - truth
 
 
 def _places(depths: Array, of_slices: Array) -> Array:

@@ -53,6 +53,9 @@ class Measures:
     ----------
     rms : float
         sqrt(mean(E^2)) in gray levels; 0 is perfect. The noise of a perfect result remains.
+    perfect : float
+        The same of a program that knows the true shifts, and finds no defects: what noise and the
+        interpolation leave.
     rms_solid, rms_pores, rms_edges : float
         The same over a class of the truth. Edges are the `EDGES` of the pixels where T is
         steepest in the plane; pores and solid are the others. NaN without pixels of the class.
@@ -94,6 +97,7 @@ class Measures:
     """
 
     rms: float
+    perfect: float
     rms_solid: float
     rms_pores: float
     rms_edges: float
@@ -130,6 +134,7 @@ def measured(aligned: Aligned) -> Measures:
     left, gain_of_specimen = defect_left(aligned)
     return Measures(
         rms=rms(aligned.residual),
+        perfect=rms(aligned.perfect_residual),
         rms_solid=rms(aligned.residual[~pores & ~edges]),
         rms_pores=rms(aligned.residual[pores & ~edges]),
         rms_edges=rms(aligned.residual[edges]),

@@ -12,6 +12,7 @@ import numpy as np
 from ruler.scores import Score
 
 COLUMNS = {
+    "perfect": "perf.",
     "rms_solid": "solid",
     "rms_pores": "pores",
     "rms_edges": "edges",

@@ -127,6 +127,15 @@ def test_a_program_with_the_true_shifts_is_as_good_as_the_reference(scheme, orde
     assert found.misplaced < 0.05
 
 
+def test_a_perfect_program_leaves_what_noise_and_interpolation_do():
+    shifts = drift()
+    striped = acquisition(defect=stripes(), shifts=shifts)
+    found = measure(striped, result(registered(striped.clean + striped.noise, shifts)))
+    assert found.perfect == pytest.approx(found.rms, rel=0.05)
+    assert measure(striped, result(striped.slices)).perfect == pytest.approx(found.rms, rel=0.1)
+    assert measure(PLAIN, result(PLAIN.slices)).perfect == pytest.approx(3, rel=0.02)
+
+
 def test_more_noise_than_by_the_interpolation_is_seen():
     shifts = drift()
     acquired = acquisition(shifts=shifts)
