@@ -1,4 +1,4 @@
-"""Where a stack goes by the true shifts and depths, by the interpolation of a program.
+"""Interpolation of slices, between pixels and along z, by the schemes of a program.
 
 A perfect program that interpolates smooths the noise, too, by as much as its scheme does. So the
 noise of a result is compared with the same noise, sent by the same scheme: this package's own
@@ -20,7 +20,7 @@ from pystack3d_dask.kernels.slice_weights import slice_weights
 
 @dataclass(frozen=True)
 class Interpolation:
-    """How a program interpolates.
+    """The schemes by which a program interpolates.
 
     Parameters
     ----------

@@ -85,7 +85,7 @@ class LocalClasses:
 
     @cached_property
     def shared(self) -> SharedBackground:
-        """What is removed before."""
+        """The field of the whole stack, which is removed first."""
         return SharedBackground(spec=self.spec, model=self.model)
 
     @property

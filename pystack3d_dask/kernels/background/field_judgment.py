@@ -165,7 +165,7 @@ class _GroupSlope(NamedTuple):
 
     @property
     def may_be_1(self) -> bool:
-        """Whether the group is too faint to say anything against the field."""
+        """True if the group is too faint to say anything against the field."""
         return self.error > UNSURE and abs(self.slope - 1) < 2 * self.error
 
 

@@ -1,4 +1,4 @@
-"""Whether shifts of windows may be removed: what dark and bright parts say for and against them.
+"""Judgment on shifts of windows: what dark and bright parts say for and against removing them.
 
 A background shifts both alike, and goes on inside a part of one material. Contrasts of the specimen
 do not: layers of different materials look like shifts, but are flat inside.
@@ -22,7 +22,7 @@ OUTLYING = 3.0  # standard deviations of a class, beyond which a place is of non
 
 
 class Shared(NamedTuple):
-    """What dark and bright parts of windows have in common.
+    """The shift that dark and bright parts of windows have in common.
 
     Parameters
     ----------

@@ -18,9 +18,7 @@ from pystack3d_dask.kernels.jit import compiled
 
 BINS = 64
 STEPS = 8  # of expectation maximization
-WIDTH = (
-    1 / 8
-)  # of the distance of the classes: least standard deviation at first, so that all count
+WIDTH = 1 / 8  # of the distance of the classes: least standard deviation in the first step
 PRIOR = 0.05  # of the pixels of a window: how much the shares of the stack count there
 SEEN = 0.05  # of the pixels of a window: a group that is surely seen
 
@@ -72,12 +70,12 @@ class LevelClasses:
 
     @property
     def amplitudes(self) -> Array:
-        """What a shift of 1 adds to each class, shape (classes,)."""
+        """Gray levels that a shift of 1 adds to each class, shape (classes,)."""
         return self.levels if self.multiplies else np.ones(len(self.levels))
 
     @property
     def is_bright(self) -> Array:
-        """Which classes are of the bright group, shape (classes,)."""
+        """Mask of the classes of the bright group, shape (classes,)."""
         return is_bright(self.levels)
 
     @property
