@@ -23,10 +23,12 @@ def columns(shape=SHAPE, seed=0) -> Stack:
     return specimen(shape, (3.0, 60.0, 1.5), seed)
 
 
-def stripes(shape=SHAPE, rms=10.0, length=np.inf, width=2.0, seed=1) -> Stack:
-    """Return stripes along y, new in each slice."""
+def stripes(shape=SHAPE, rms=10.0, length=np.inf, width=2.0, seed=1, along_z=0.0) -> Stack:
+    """Return stripes along y, new in each slice or with a correlation between neighbors."""
     rows = 1 if np.isinf(length) else shape[1]
     white = np.random.default_rng(seed).standard_normal((shape[0], rows, shape[2]))
+    for z in range(1, shape[0]):
+        white[z] = along_z * white[z - 1] + np.sqrt(1 - along_z**2) * white[z]
     sigmas = (0, 0 if rows == 1 else length / 2, width / 2)
     field = np.broadcast_to(ndimage.gaussian_filter(white, sigmas, mode="wrap"), shape)
     return np.asarray(field * (rms / field.std()), np.float32)

@@ -58,12 +58,12 @@ class Destriping(ReportCharts, StackFit):
     ----------
     neighbors : int, default 0
         Slices on each side that tell stripes from the specimen: what is smooth along one direction
-        and new in every slice is removed, as far as it is not found along the other direction
-        (`kernels.destriping.stripe_model`). Strength, width, length and lean are found from the
-        stack; without stripes it is left alone, and so are stripes that go on through slices.
-        Upright parts of the specimen that move by two pixels or more from slice to slice, as layers
-        that lean, are new in each slice, too. 0: each slice by itself, by ``filters`` or
-        ``wavelet_decomposition``.
+        and new in every slice, or goes on for a few slices but changes faster along z than the
+        specimen does, is removed, as far as it is not found along the other direction
+        (`kernels.destriping.stripe_model`, `kernels.destriping.lasting_stripes`). Strength, width,
+        length and lean are found from the stack. Left alone are stacks without stripes, stripes
+        that last as long as the specimen's details, and layers that lean. 0: each slice by itself,
+        by ``filters`` or ``wavelet_decomposition``.
     along : {"y", "x"}
         With neighbors: direction of the stripes, from which they may lean by 20 degrees.
     filters : sequence of Gabor or Dirac
@@ -121,7 +121,7 @@ class Destriping(ReportCharts, StackFit):
     )
     usual_place: ClassVar[int] = 70
     template: ClassVar[str] = """\
-# stripes that are new in each slice: neighbors tell them from the specimen
+# stripes that change from slice to slice: neighbors tell them from the specimen
 {unless_filters}neighbors = 3                   # slices on each side; 0: none, but filters
 {unless_filters}along = {along}                     # direction of stripes, "y" or "x"
 # or in each slice by itself: filters, theta = 0 of upright stripes, sigma = [across, along] pixels;
@@ -134,7 +134,7 @@ class Destriping(ReportCharts, StackFit):
     cost: ClassVar[Literal["light", "heavy"]] = "heavy"
     takes_what_is_new: ClassVar[bool] = True
     nanoseconds: ClassVar[float] = 500.0
-    version: ClassVar[int] = 4
+    version: ClassVar[int] = 5
 
     filters: Sequence[Filter] = ()
     maxit: int = 100

@@ -1,4 +1,4 @@
-"""Destriping by neighbors: what a slice has along one direction, and slices beside it have not.
+"""Destriping by neighbors: what a slice has along one direction, and others have not, or not long.
 
 How is told by `kernels.destriping.stripe_model`, and whether by `kernels.destriping.stripe_search`.
 """
@@ -23,6 +23,7 @@ from pystack3d_dask.kernels.destriping.stripe_frequencies import frequencies_of,
 from pystack3d_dask.kernels.destriping.stripe_model import LAGS, StripeModel
 from pystack3d_dask.kernels.destriping.stripe_search import (
     SMALLEST,
+    UNEXPLAINED,
     Direction,
     compare,
     find,
@@ -100,7 +101,12 @@ class NeighborDestriping:
         seen = [dict(summary) for summary in summaries.values() if summary]
         found = find(seen, self.spec.shape[1:], self.neighbors, self.along) if seen else None
         if found is None:
-            return {"are_stripes": np.array(False), "rms": np.full(3, np.nan)}
+            return {
+                "are_stripes": np.array(False),
+                "rms": np.full(3, np.nan),
+                "persistence": np.array(0.0),
+                "misfit": np.array(0.0),
+            }
         return {
             **found.model.as_arrays(),
             "are_stripes": np.array(found.are_stripes),
@@ -167,9 +173,18 @@ class NeighborDestriping:
         """Yield what was found, or why nothing is done."""
         expected, rms, control = fitted["rms"]
         if fitted["are_stripes"]:
+            correlation = float(fitted["persistence"])
+            goes_on = (
+                f" or go on (correlation of neighbors {correlation:.2g})" if correlation else ""
+            )
             yield (
-                f"stripes along {self.along} that are new in each slice were removed, of about "
-                f"{expected:.2g} gray levels"
+                f"stripes along {self.along} that are new in each slice{goes_on} were removed, of "
+                f"about {expected:.2g} gray levels"
+            )
+        elif fitted["misfit"] > UNEXPLAINED:
+            yield (
+                f"what is smooth along {self.along} changes along z neither as stripes do nor as "
+                "the specimen does, as layers that lean: left alone"
             )
         elif np.isnan(rms):
             yield (

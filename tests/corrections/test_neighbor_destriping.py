@@ -51,6 +51,20 @@ def test_stripes_along_x_are_those_along_y_of_slices_that_are_turned():
     np.testing.assert_allclose(found.swapaxes(1, 2), correct(STEP, given), atol=1e-3)
 
 
+@pytest.mark.parametrize(("along_z", "most"), [(0.5, 6.0), (0.7, 6.5)])
+def test_stripes_that_go_on_for_some_slices_go(along_z, most):
+    shape = (32, *SHAPE[1:])
+    truth = specimen(shape)
+    assert left(correct(STEP, truth + stripes(shape, along_z=along_z)), truth) < most
+
+
+@pytest.mark.parametrize("sigmas", [(3.0, 60.0, 1.5), (6.0, 60.0, 1.5), (2.0, 30.0, 3.0)])
+def test_fibers_stay_however_fast_they_change_along_z(sigmas):
+    shape = (32, *SHAPE[1:])
+    given = specimen(shape, seed=4) + 0.5 * specimen(shape, sigmas, seed=3)
+    np.testing.assert_array_equal(correct(STEP, given), given)
+
+
 @pytest.mark.parametrize("noise", [0, 8])
 @pytest.mark.parametrize("make", [specimen, columns])
 @pytest.mark.parametrize("seed", range(3))

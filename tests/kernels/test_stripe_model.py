@@ -29,7 +29,16 @@ def model_of(stack):
 
 def one(**powers):
     """Return a model of one group."""
-    usual = {"specimen": 1.0, "stripes": 1.0, "noise": 0.0, "decay": 0.1, "exponent": 1.0}
+    usual = {
+        "specimen": 1.0,
+        "stripes": 1.0,
+        "lasting": 0.0,
+        "noise": 0.0,
+        "decay": 0.1,
+        "exponent": 1.0,
+        "persistence": 0.0,
+        "misfit": 0.0,
+    }
     return StripeModel(**{name: np.array([value]) for name, value in {**usual, **powers}.items()})
 
 
@@ -68,6 +77,34 @@ def test_what_never_changes_is_told_by_its_neighbors():
 def test_neighbors_are_of_no_use_where_the_specimen_is_new_in_each_slice():
     weights, _ = one(decay=50.0).weights([-1, 0, 1], 1)
     np.testing.assert_allclose(weights[:, 0], [0, 0.5, 0], atol=1e-3)
+
+
+def test_stripes_that_are_forgotten_at_once_are_new_ones():
+    places = [-1, 0, 1]
+    new = one(stripes=2.0).weights(places, 1)
+    lasting = one(stripes=0.0, lasting=2.0).weights(places, 1)
+    np.testing.assert_allclose(lasting[0], new[0])
+    np.testing.assert_allclose(lasting[1], new[1])
+
+
+def test_neighbors_add_to_stripes_that_they_share():
+    alone, _ = one(lasting=1.0, stripes=0.0, noise=1.0, persistence=0.9, decay=50.0).weights([0], 0)
+    lasting = one(lasting=1.0, stripes=0.0, noise=1.0, persistence=0.9, decay=50.0)
+    weights, _ = lasting.weights([-1, 0, 1], 1)
+    assert (weights > 0).all()
+    assert weights[1, 0] < alone[0, 0] < weights.sum()
+
+
+@pytest.mark.parametrize("along_z", [0.5, 0.7])
+def test_powers_are_those_of_stripes_that_go_on(along_z):
+    lines = stripes((32, 160, 176), along_z=along_z)
+    model, frequencies, _ = model_of(specimen((32, 160, 176)) + lines)
+    true = [frequencies.wedge.mean(np.abs(spectrum_of(image, frequencies)) ** 2) for image in lines]
+    counts = frequencies.wedge.counts
+    total = float((np.mean(true, axis=0) * counts).sum()) / np.prod(frequencies.extended)
+    assert float(model.persistence) == pytest.approx(along_z, abs=0.15)
+    found = float(((model.stripes + model.lasting) * counts).sum())
+    assert 0.5 * total < found < 1.1 * total  # the coarsest cannot be told from the specimen
 
 
 def test_without_power_of_stripes_nothing_is_taken():

@@ -71,7 +71,7 @@ def _strength(
     pixels = float(np.prod(frequencies.extended))
     strength = float((found.real**2 + found.imag**2).sum()) / pixels
     usual = float((counts * power).sum())
-    without = float((counts * (power - model.stripes * own**2)).sum())
+    without = float((counts * (power - (model.stripes + model.lasting) * own**2)).sum())
     if usual <= without:
         return np.ones(len(counts), np.float32)
     over = (strength - without) / (usual - without) - CHANCE

@@ -1,12 +1,12 @@
 """Powers of specimen, stripes and noise, frequency by frequency, and the best guess at stripes.
 
-The specimen goes on from slice to slice, stripes and noise do not: what a slice has in common with
-the one before it tells the power of the specimen, once it is known how fast that changes along z.
-This, and the power of noise, are seen at frequencies of the same length that no stripes have. What
-is left at those of stripes is theirs. From powers follows the best linear guess at the stripes of
-a slice, given the slice and its neighbors (Wiener, "Extrapolation, Interpolation, and Smoothing of
-Stationary Time Series", 1949; for vectors: Kay, "Fundamentals of Statistical Signal Processing:
-Estimation Theory", 1993, chapter 12).
+The specimen goes on from slice to slice, noise does not, and stripes do not, or not for long: what
+a slice has in common with those before it tells the power of the specimen, once it is known how
+fast that changes along z. This, and the power of noise, are seen at frequencies of the same length
+that no stripes have. What is left at those of stripes is theirs. From powers follows the best
+linear guess at the stripes of a slice, given the slice and its neighbors (Wiener, "Extrapolation,
+Interpolation, and Smoothing of Stationary Time Series", 1949; for vectors: Kay, "Fundamentals of
+Statistical Signal Processing: Estimation Theory", 1993, chapter 12).
 """
 
 from __future__ import annotations
@@ -17,13 +17,19 @@ from dataclasses import dataclass
 import numpy as np
 
 from pystack3d_dask.core.typing import Array, Arrays
-from pystack3d_dask.kernels.destriping.stripe_frequencies import Bins, Frequencies
+from pystack3d_dask.kernels.destriping.lasting_stripes import Shared, lasting_stripes
+from pystack3d_dask.kernels.destriping.stripe_frequencies import (
+    PER_OCTAVE,
+    Bins,
+    Frequencies,
+)
 
 LAGS = 4  # slices by which the specimen is compared: 0 to 3
 SMOOTHEST, ROUGHEST = 2.0, 1.0  # powers of the distance along z by which likeness falls off
 MOST_CAUTIOUS = 0.5  # the same, where a specimen may have parts that change fast and others slowly
 FASTEST = 3.0  # exponent of that, from one slice to the next
 LEAST_RATIO = 1.0001  # of what slices have in common, to what they have one slice farther
+COARSEST = 2.0  # octaves above the longest waves, to which the coarsest parts of a specimen reach
 TINY = 1e-9  # of the largest power
 SHRINK = 0.5  # standard errors of the power of stripes, by which small ones are taken for none
 SURE = 3.0  # standard errors by which a specimen that leans along z has to show
@@ -38,18 +44,26 @@ class StripeModel:
 
     Parameters
     ----------
-    specimen, stripes, noise : ndarray of float64
-        Power of each.
+    specimen, stripes, lasting, noise : ndarray of float64
+        Power of each: stripes that are new in each slice, and those that go on.
     decay, exponent : ndarray of float64
         Slices that are some distance apart show specimens with a correlation of
         ``exp(-decay * distance ** exponent)``.
+    persistence : ndarray of float64, shape ()
+        Correlation of stripes that go on, from slice to slice.
+    misfit : ndarray of float64, shape ()
+        Mean square of what neither specimen nor stripes explain of what neighbors have in common,
+        over what may be left.
     """
 
     specimen: Array
     stripes: Array
+    lasting: Array
     noise: Array
     decay: Array
     exponent: Array
+    persistence: Array
+    misfit: Array
 
     def as_arrays(self) -> Arrays:
         """Return the arrays by name."""
@@ -77,18 +91,22 @@ class StripeModel:
         power : ndarray of float64, shape (groups,)
             Of the stripes that are found so.
         """
-        striped = self.stripes > 0
+        striped = self.stripes + self.lasting > 0
         z = np.asarray(places, np.float64)
         apart = np.abs(z[:, np.newaxis] - z)
         alike = _alike(self.decay[striped], self.exponent[striped], apart)
-        alone = self.stripes + self.noise + REST * self.specimen
-        powers = self.specimen[striped, None, None] * alike
-        powers = powers + alone[striped, None, None] * np.eye(len(z))
-        wanted = np.zeros((len(powers), len(z), 1))
-        wanted[:, own, 0] = self.stripes[striped]
-        weights = np.zeros((len(z), len(striped)))
-        weights[:, striped] = np.linalg.solve(powers, wanted)[..., 0].T
-        return weights, self.stripes * weights[own]
+        specimen, new, lasting, noise = (
+            each[striped, np.newaxis, np.newaxis]
+            for each in (self.specimen, self.stripes, self.lasting, self.noise)
+        )
+        powers = specimen * alike
+        powers += lasting * self.persistence**apart
+        powers += (new + noise + REST * specimen) * np.eye(len(z))
+        wanted = lasting[:, 0] * self.persistence ** apart[own] + new[:, 0] * (z == z[own])
+        weights, power = np.zeros((len(z), len(striped))), np.zeros(len(striped))
+        weights[:, striped] = np.linalg.solve(powers, wanted[..., np.newaxis])[..., 0].T
+        power[striped] = np.einsum("zg,gz->g", weights[:, striped], wanted)
+        return weights, power
 
 
 def slice_powers(spectra: Sequence[Array], frequencies: Frequencies) -> Arrays:
@@ -126,7 +144,7 @@ def _common_power(one: Array, other: Array, bins: Bins) -> Array:
 def stripe_model(
     wedge: Array,
     rings: Array,
-    count: int,
+    count: float,
     frequencies: Frequencies,
     roughest: float = ROUGHEST,
     sure: float = SURE,
@@ -137,8 +155,8 @@ def stripe_model(
     ----------
     wedge, rings : ndarray
         Means over slices of what `slice_powers` returns.
-    count : int
-        How many slices these are means of.
+    count : float
+        How many slices these are means of; fewer where some of these count for more.
     frequencies : Frequencies
         Of the slices.
     roughest : float
@@ -157,22 +175,50 @@ def stripe_model(
     specimen, decay, exponent, noise = (
         each[frequencies.ring_of_group] for each in (specimen, decay, exponent, noise)
     )
-    whole, *shared = (frequencies.smooth(each) for each in wedge)
+    smoothed = np.stack([frequencies.smooth(each) for each in wedge], axis=1)
+    whole = smoothed[:, 0]
     error = _error(whole, count, frequencies)
+    lags = np.arange(LAGS)
+    lasting, persistence, misfit = lasting_stripes(
+        Shared(
+            power=smoothed - noise[:, np.newaxis] * (lags == 0),
+            error=error,
+            elsewhere=specimen,
+            alike=_alike(decay, exponent, lags),
+            slowest=_slowest(rings, roughest, lags),
+            counts=frequencies.wedge.counts,
+        )
+    )
+    shared = (smoothed - lasting[:, np.newaxis] * persistence**lags)[:, 1:].T
     own = _in_common(shared, decay, exponent, sure * error)
     own = np.clip(own, 0, np.maximum(whole, 0))
-    left = whole - own - noise
-    certain, uncertain = left**2, (SHRINK * error) ** 2
-    surely = np.divide(
-        certain, certain + uncertain, out=np.zeros_like(left), where=certain + uncertain > 0
-    )
+    left = np.maximum(whole - own - noise, 0)
+    lasting = np.minimum(lasting, left)
     return StripeModel(
         specimen=np.maximum(own, LEAST_SPECIMEN * specimen),
-        stripes=np.maximum(left, 0) * surely,
+        stripes=_surely(left - lasting, error),
+        lasting=_surely(lasting, error),
         noise=noise,
         decay=decay,
         exponent=exponent,
+        persistence=np.array(persistence),
+        misfit=np.array(misfit),
     )
+
+
+def _surely(power: Array, error: Array) -> Array:
+    """Return powers, less of those that are not certain."""
+    certain, uncertain = power**2, (SHRINK * error) ** 2
+    either = certain + uncertain
+    share = np.divide(certain, either, out=np.zeros_like(power), where=either > 0)
+    return np.asarray(power * share)
+
+
+def _slowest(rings: Array, roughest: float, lags: Array) -> Array:
+    """Return the correlation of the coarsest parts of specimens at some distances."""
+    coarsest = rings[:, : int(COARSEST * PER_OCTAVE) + 1].sum(axis=1, keepdims=True)
+    _, decay, exponent = _decay(coarsest, roughest)
+    return np.asarray(_alike(decay, exponent, lags)[0])
 
 
 def _in_common(shared: Sequence[Array], decay: Array, exponent: Array, error: Array) -> Array:
@@ -181,6 +227,7 @@ def _in_common(shared: Sequence[Array], decay: Array, exponent: Array, error: Ar
     What leans along z moves by some pixels from slice to slice, and has less in common, or the
     opposite, at one distance than at another.
     """
+
     found = shared[0] / _alike(decay, exponent, 1.0)
     for apart, each in enumerate(shared, start=1):
         leaning = (np.abs(each) - error) / _alike(decay, exponent, float(apart))
@@ -188,7 +235,7 @@ def _in_common(shared: Sequence[Array], decay: Array, exponent: Array, error: Ar
     return found
 
 
-def _error(whole: Array, count: int, frequencies: Frequencies) -> Array:
+def _error(whole: Array, count: float, frequencies: Frequencies) -> Array:
     """Return the standard error of what slices have in common, at most."""
     return np.asarray(whole / np.sqrt(PER_FREQUENCY * frequencies.wedge.counts * count))
 

@@ -1,4 +1,4 @@
-"""The search for stripes that are new in each slice, with a control.
+"""The search for stripes that change from slice to slice, with a control.
 
 Stripes along x are those along y of slices whose axes are exchanged. What is found along the other
 axis, where nobody looks for stripes, tells how much may be found without any.
@@ -16,6 +16,7 @@ import numpy as np
 from pystack3d_dask.core.typing import Array, Arrays
 from pystack3d_dask.kernels.destriping.stripe_frequencies import (
     MARGIN,
+    Frequencies,
     frequencies_of,
     spectrum_of,
 )
@@ -39,6 +40,7 @@ STILL = 0.25  # pixels: smaller movements are not told from errors
 TIMES_CONTROL = 3.0  # what is found along the axis of stripes, over what is found along the other
 TAILS, TAILS_APART = (2.3, 97.7), 4.0  # percentiles, and their distance in standard deviations
 NOTICEABLE = 0.05  # of the contrast
+UNEXPLAINED = 1.2  # misfit from which on something else, such as layers that lean, is there
 MOST_POWER, LEAST_SHARED = 4.0, 0.5  # of what is usual: other slices show something else
 
 
@@ -68,9 +70,9 @@ class Found:
 
     @property
     def are_stripes(self) -> bool:
-        """True if it is more than what may be found without stripes, and noticeable."""
+        """True if it is more than what may be found without stripes, noticeable, and explained."""
         least = max(TIMES_CONTROL * self.control, NOTICEABLE * self.contrast)
-        return bool(self.rms > least)
+        return bool(self.rms > least and self.model.misfit <= UNEXPLAINED)
 
 
 def compare(images: Sequence[Array], along: Direction) -> Arrays:
@@ -142,10 +144,11 @@ def find(
     for name, direction in ((OURS, along), (CONTROL, OTHER[along])):
         frequencies = frequencies_of(shape if direction == "y" else shape[::-1])
         wedge, rings = (_means([each[name + key] for each in usual]) for key in ("wedge", "rings"))
-        models.append(stripe_model(wedge, rings, len(usual), frequencies))
+        count = _effective([each[name + "wedge"] for each in usual], frequencies)
+        models.append(stripe_model(wedge, rings, count, frequencies))
         expected.append(rms_removed(models[-1], frequencies, neighbors))
-        cautious = stripe_model(wedge, rings, len(usual), frequencies, MOST_CAUTIOUS, 0.0)
-        rms.append(rms_removed(cautious, frequencies, neighbors))
+        cautious = stripe_model(wedge, rings, count, frequencies, MOST_CAUTIOUS, 0.0)
+        rms.append(min(rms_removed(cautious, frequencies, neighbors), expected[-1]))
     contrast = float(np.median([each["contrast"] for each in usual]))
     return Found(models[0], expected[0], rms[0], rms[1], contrast)
 
@@ -202,6 +205,13 @@ def _usual(compared: Sequence[Arrays]) -> list[Arrays]:
     is_usual = power <= MOST_POWER * np.median(power)
     is_usual &= shared >= LEAST_SHARED * np.median(shared)
     return [each for each, usual in zip(seen, is_usual, strict=True) if usual]
+
+
+def _effective(wedges: Sequence[Array], frequencies: Frequencies) -> float:
+    """Return how many slices count for means: fewer where some have far stronger stripes."""
+    own = np.array([each[0] - each[1] for each in wedges]) @ frequencies.wedge.counts
+    own = np.maximum(own, 0)
+    return float(own.sum() ** 2 / (own**2).sum()) if own.any() else float(len(wedges))
 
 
 def _means(values: Sequence[Array]) -> Array:
