@@ -103,6 +103,16 @@ def test_small_blocks_are_counted():
     assert printed.startswith("70 blocks, 1 workers")
 
 
+def test_sharper_schemes_keep_more_and_flicker_less():
+    size = ["--shape", "6", "128", "128", "--seeds", "1", "--cases", "porous: drift"]
+    ((_, *figures),) = cells(output("flicker.py", *size))
+    kept, flicker = zip(
+        *(map(float, each.rstrip(" %").split(", ")) for each in figures), strict=True
+    )
+    assert kept == tuple(sorted(kept))
+    assert flicker == tuple(sorted(flicker, reverse=True))
+
+
 def test_both_methods_find_known_shifts():
     rows = cells(output("registration.py", "--sizes", "128", "--pairs", "2"))
     assert len(rows) == 9

@@ -1,7 +1,8 @@
 """Evidence for destriping: a part that changes along z faster than the specimen does.
 
-What is new in each slice is found by `kernels.destriping.stripe_search`. Stripes that go on through
-a few slices need a filter for each slice by itself, and evidence of its own:
+What changes from slice to slice faster than the specimen does is found by
+`kernels.destriping.stripe_search`. Other stripes need a filter for each slice by itself, and
+evidence of its own:
 
 Stripes are new in every slice, or after a few; structure goes on. A filter along the stripes and
 the same filter at a right angle, the control, remove a part each. Over a distance of some
@@ -76,7 +77,8 @@ def look_for_stripes(sample: Sample) -> Finding:
         return by_filter.finding
     return Finding(
         True,
-        f"stripes along {along} that are new in each slice, of {found.expected:.2g} gray levels",
+        f"stripes along {along} that change from slice to slice, of {found.expected:.2g} gray "
+        "levels",
         {"along": along},
     )
 
