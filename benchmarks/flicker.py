@@ -1,4 +1,4 @@
-"""How much sharpness changes from slice to slice after registration, by scheme of interpolation.
+"""Changes of sharpness from slice to slice after registration, by scheme of interpolation.
 
     python benchmarks/flicker.py --seeds 5
 
@@ -60,6 +60,8 @@ def main() -> None:
     parser.add_argument("--shape", type=int, nargs=3, default=[24, 320, 320])
     parser.add_argument("--data", type=Path, help="folder of real stacks")
     given = parser.parse_args()
+    if min(given.shape[1:]) <= 2 * MARGIN:
+        parser.error(f"--shape: more than {2 * MARGIN} rows and columns expected")
     slices, rows, columns = given.shape
     print(f"| case | {' | '.join(SCHEMES)} |\n|---|{'---|' * len(SCHEMES)}")
     for case in given.cases:

@@ -23,6 +23,18 @@ def columns(shape=SHAPE, seed=0) -> Stack:
     return specimen(shape, (3.0, 60.0, 1.5), seed)
 
 
+def fibers(shape=SHAPE, radius=3.0, count=100, seed=3) -> Stack:
+    """Return round fibers along y, as long as slices, 40 gray levels bright."""
+    random = np.random.default_rng(seed)
+    z, x = np.mgrid[: shape[0], : shape[2]]
+    section = np.zeros(z.shape)
+    for _ in range(count):
+        middle = random.uniform((-5, 0), (shape[0] + 5, shape[2]))
+        inside = radius * random.uniform(0.7, 1.3) + 0.5 - np.hypot(z - middle[0], x - middle[1])
+        section = np.maximum(section, inside.clip(0, 1))
+    return np.asarray(np.broadcast_to(40 * section[:, np.newaxis], shape), np.float32)
+
+
 def stripes(shape=SHAPE, rms=10.0, length=np.inf, width=2.0, seed=1, along_z=0.0) -> Stack:
     """Return stripes along y, new in each slice or with a correlation between neighbors."""
     rows = 1 if np.isinf(length) else shape[1]

@@ -60,7 +60,7 @@ class Step(ABC):
         Padding moves alike then; else pixels are taken to stay where they are, unless the shape
         changes.
     takes_what_is_new : bool
-        Whether all that it takes away should be new in each slice, as stripes are. What
+        Whether what it takes away should be new in each slice, as most stripes are. What
         neighboring slices show as well then counts as specimen, and a run says so.
     """
 

@@ -61,9 +61,10 @@ class Destriping(ReportCharts, StackFit):
         and new in every slice, or goes on for a few slices but changes faster along z than the
         specimen does, is removed, as far as it is not found along the other direction
         (`kernels.destriping.stripe_model`, `kernels.destriping.lasting_stripes`). Strength, width,
-        length and lean are found from the stack. Left alone are stacks without stripes, stripes
-        that last as long as the specimen's details, and layers that lean. 0: each slice by itself,
-        by ``filters`` or ``wavelet_decomposition``.
+        length and lean are found from the stack. Left alone are stacks without stripes, and stripes
+        that last as long as the specimen's details. Layers that lean by two pixels or more from
+        slice to slice may pass for stripes. 0: each slice by itself, by ``filters`` or
+        ``wavelet_decomposition``.
     along : {"y", "x"}
         With neighbors: direction of the stripes, from which they may lean by 20 degrees.
     filters : sequence of Gabor or Dirac

@@ -23,7 +23,6 @@ from pystack3d_dask.kernels.destriping.stripe_frequencies import frequencies_of,
 from pystack3d_dask.kernels.destriping.stripe_model import LAGS, StripeModel
 from pystack3d_dask.kernels.destriping.stripe_search import (
     SMALLEST,
-    UNEXPLAINED,
     Direction,
     compare,
     find,
@@ -105,7 +104,6 @@ class NeighborDestriping:
                 "are_stripes": np.array(False),
                 "rms": np.full(3, np.nan),
                 "persistence": np.array(0.0),
-                "misfit": np.array(0.0),
             }
         return {
             **found.model.as_arrays(),
@@ -181,11 +179,6 @@ class NeighborDestriping:
                 f"stripes along {self.along} that are new in each slice{goes_on} were removed, of "
                 f"about {expected:.2g} gray levels"
             )
-        elif fitted["misfit"] > UNEXPLAINED:
-            yield (
-                f"what is smooth along {self.along} changes along z neither as stripes do nor as "
-                "the specimen does, as layers that lean: left alone"
-            )
         elif np.isnan(rms):
             yield (
                 f"too few good slices have {LAGS - 1} good ones before them, or slices are too "
@@ -193,7 +186,7 @@ class NeighborDestriping:
             )
         else:
             yield (
-                f"no stripes along {self.along} that are new in each slice, which would be "
+                f"no stripes along {self.along} that change from slice to slice, which would be "
                 f"{rms:.2g} gray levels, as against {control:.2g} along the other axis: left alone"
             )
 

@@ -62,7 +62,7 @@ class _Aligned(NamedTuple):
 
 
 def look_for_stripes(sample: Sample) -> Finding:
-    """Look for stripes: what neighbors do not have, or else the weakest filter that removes them.
+    """Look for stripes: those that neighbors tell, or else the weakest filter that removes them.
 
     Parameters
     ----------

@@ -8,7 +8,7 @@ from itertools import pairwise
 import numpy as np
 import pytest
 from stack_tools import correct, fit, spec_of
-from striped import SHAPE, columns, rms, specimen, stripes
+from striped import SHAPE, columns, fibers, rms, specimen, stripes
 
 from pystack3d_dask import testing
 from pystack3d_dask.core.block import Block
@@ -58,10 +58,25 @@ def test_stripes_that_go_on_for_some_slices_go(along_z, most):
     assert left(correct(STEP, truth + stripes(shape, along_z=along_z)), truth) < most
 
 
+@pytest.mark.parametrize("level", [30, 100])
+def test_strong_stripes_that_go_on_do_not_hide_themselves(level):
+    shape = (32, *SHAPE[1:])
+    truth, lines = specimen(shape), stripes(shape, rms=level, along_z=0.7)
+    assert left(correct(STEP, truth + lines), truth) < 0.5 * level
+
+
 @pytest.mark.parametrize("sigmas", [(3.0, 60.0, 1.5), (6.0, 60.0, 1.5), (2.0, 30.0, 3.0)])
-def test_fibers_stay_however_fast_they_change_along_z(sigmas):
+def test_upright_parts_stay(sigmas):
     shape = (32, *SHAPE[1:])
     given = specimen(shape, seed=4) + 0.5 * specimen(shape, sigmas, seed=3)
+    np.testing.assert_array_equal(correct(STEP, given), given)
+
+
+@pytest.mark.parametrize(("radius", "count"), [(2, 150), (3, 70), (3, 130), (4, 75)])
+@pytest.mark.parametrize("seed", [1, 2])
+def test_round_fibers_along_stripes_stay(radius, count, seed):
+    shape = (24, 128, 144)
+    given = specimen(shape, seed=seed) + fibers(shape, radius, count, seed)
     np.testing.assert_array_equal(correct(STEP, given), given)
 
 
@@ -158,8 +173,12 @@ def test_constant_stacks_and_slices_stay_as_they_are(level):
 
 
 def test_remarks_say_what_was_found():
-    striped, plain = specimen() + stripes(), specimen()
-    for given, words in ((striped, "were removed"), (plain, "left alone")):
+    shape = (32, *SHAPE[1:])
+    for given, words in (
+        (specimen() + stripes(), "new in each slice were removed"),
+        (specimen(shape) + stripes(shape, along_z=0.7), "or go on (correlation of neighbors 0."),
+        (specimen(), "left alone"),
+    ):
         spec = spec_of(given)
         (remark,) = STEP.remarks(fit(STEP, given, spec), spec)
         assert words in remark

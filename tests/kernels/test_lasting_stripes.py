@@ -29,6 +29,7 @@ def shared(power, error=0.01, elsewhere=1.0):
         elsewhere=np.full(GROUPS, elsewhere),
         alike=ALIKE,
         slowest=ALIKE[0],
+        rings=np.arange(GROUPS),
         counts=np.full(GROUPS, 5),
     )
 
@@ -56,6 +57,10 @@ def test_new_ones_and_those_that_go_on_are_told_apart():
 @pytest.mark.parametrize("power", [30 * ALIKE, 30 * ALIKE[:1], 15 * ALIKE + 15 * ALIKE[:1]])
 def test_upright_parts_of_a_specimen_do_not_count(power):
     assert not lasting_stripes(shared(ALIKE + power)).power.any()
+
+
+def test_round_bodies_do_not_count():
+    assert not lasting_stripes(shared(ALIKE + 30 * np.exp(-0.2 * LAGS**2))).power.any()
 
 
 def test_little_is_left_alone():

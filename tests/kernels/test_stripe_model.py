@@ -37,7 +37,6 @@ def one(**powers):
         "decay": 0.1,
         "exponent": 1.0,
         "persistence": 0.0,
-        "misfit": 0.0,
     }
     return StripeModel(**{name: np.array([value]) for name, value in {**usual, **powers}.items()})
 

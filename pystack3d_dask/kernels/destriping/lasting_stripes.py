@@ -1,8 +1,9 @@
 """Stripes that go on through some slices, told from the specimen by how fast they change along z.
 
 The specimen changes from slice to slice at least as slowly as its details of that size do, and at
-most as slowly as its coarsest parts: what is upright may do either. Stripes that change faster than
-these, all at one rate, are neither. They are looked for where there is far more along their
+most as slowly as its coarsest parts: what is upright may do either. Round bodies change slowly at
+first, and so does what leans. Stripes that lose the same share of likeness with every slice, more
+than the coarsest parts do, are neither. They are looked for where there is far more along their
 direction than along others. How much of that is the specimen is told where both rates differ most;
 elsewhere it is taken to be as many times what it is along other directions.
 """
@@ -17,9 +18,7 @@ import numpy as np
 from pystack3d_dask.core.typing import Array
 
 CORRELATIONS = tuple(np.arange(30, 91, 5) / 100)  # of stripes, from slice to slice, that are tried
-EXCESS = (
-    3.0  # power at frequencies of stripes, over that at others, from which on they are looked for
-)
+EXCESS = 3.0  # power over that at other frequencies, from which on stripes are looked for
 SURELY = 3.0  # standard errors, by which it has to be more
 INEXACT = 0.05  # of the power: parts of a specimen do not change at quite the same rate
 LEAST_GAIN, LEAST_SHARE = 0.1, 0.5  # of squared misfits that lasting stripes explain, and of all
@@ -37,14 +36,10 @@ class Lasting(NamedTuple):
         0 where there are none.
     correlation : float
         From slice to slice, 0 to 1; 0 where there are none anywhere.
-    misfit : float
-        Mean square of what neither specimen nor stripes explain of what neighbors have in common,
-        over what may be left.
     """
 
     power: Array
     correlation: float
-    misfit: float
 
 
 class Shared(NamedTuple):
@@ -62,6 +57,8 @@ class Shared(NamedTuple):
         Correlation of specimens at such frequencies.
     slowest : ndarray of float64, shape (lags,)
         Correlation of their coarsest parts.
+    rings : ndarray of int, shape (groups,)
+        Which groups have frequencies of one length.
     counts : ndarray of int, shape (groups,)
         Frequencies of each group.
     """
@@ -71,13 +68,37 @@ class Shared(NamedTuple):
     elsewhere: Array
     alike: Array
     slowest: Array
+    rings: Array
     counts: Array
 
     def among(self, some: Array) -> Shared:
-        """Return the groups of a mask."""
+        """Return some groups.
+
+        Parameters
+        ----------
+        some : ndarray of bool, shape (groups,)
+        """
         values = self._asdict()
         each = {name: value[some] for name, value in values.items() if name != "slowest"}
         return self._replace(**each)
+
+    def pooled(self) -> Shared:
+        """Return means over groups of one length, each with errors that are not independent."""
+        rings, which = np.unique(self.rings, return_inverse=True)
+        counts = np.bincount(which, self.counts)
+
+        def mean(values: Array) -> Array:
+            return np.asarray(np.bincount(which, self.counts * values) / counts)
+
+        return Shared(
+            power=np.stack([mean(each) for each in self.power.T], axis=1),
+            error=mean(self.error),
+            elsewhere=mean(self.elsewhere),
+            alike=np.stack([mean(each) for each in self.alike.T], axis=1),
+            slowest=self.slowest,
+            rings=rings,
+            counts=counts,
+        )
 
 
 def lasting_stripes(shared: Shared) -> Lasting:
@@ -87,59 +108,87 @@ def lasting_stripes(shared: Shared) -> Lasting:
     ----------
     shared : Shared
         At four distances or more, for `TOLD_APART`.
+
+    Returns
+    -------
+    Lasting
+        Without power where what is far stronger than the specimen along other directions is new in
+        each slice, or changes as smoothly along z as round or leaning parts of a specimen do.
     """
-    power = np.zeros(len(shared.power))
+    none = Lasting(np.zeros(len(shared.power)), 0.0)
     is_more = shared.power[:, 0] > EXCESS * shared.elsewhere + SURELY * shared.error
     if not is_more.any():
-        return Lasting(power, 0.0, 0.0)
+        return none
     striped = shared.among(is_more)
-    scale = np.hypot(striped.error, INEXACT * striped.power[:, 0])
-    weights = striped.counts * striped.power[:, 0]
+    if _is_smooth(striped.counts @ striped.power):
+        return none
+    pooled = striped.pooled()
+    correlation = _correlation(pooled)
+    is_certain = pooled.alike[:, -1] - correlation ** (len(pooled.slowest) - 1) > TOLD_APART
+    if not correlation or not is_certain.any():
+        return none
+    scale = _scale(pooled)
+    amounts, _ = least_squares(_parts(pooled, correlation), pooled.power / scale[:, np.newaxis])
+    specimen = amounts[:, :2].sum(axis=1) * scale
+    ratio = specimen[is_certain] / pooled.elsewhere[is_certain]
+    usual = max(_median(ratio, (pooled.counts * pooled.power[:, 0])[is_certain]), 1.0)
+    power = np.zeros(len(is_more))
+    power[is_more] = _amounts(striped, correlation, usual * striped.elsewhere)
+    return Lasting(power, correlation)
+
+
+def _is_smooth(shared: Array) -> bool:
+    """Return whether what slices have in common falls off slowly at first, as of smooth bodies."""
+    own, one, two = shared[:3]
+    return bool(own - one < one - two)
+
+
+def _correlation(shared: Shared) -> float:
+    """Return the correlation from slice to slice of stripes that go on; 0 where there are none."""
+    data = shared.power / _scale(shared)[:, np.newaxis]
+    weights = shared.counts * shared.power[:, 0]
     weights = weights / weights.sum()
-    data = striped.power / scale[:, np.newaxis]
-    parts = _specimen_and_new(striped)
-    _, left = least_squares(parts, data)
-    misfit = float(weights @ left)
-    fits = [least_squares(_with_lasting(parts, each), data) for each in CORRELATIONS]
-    misfits = [float(weights @ each) for _, each in fits]
+    misfit = float(weights @ least_squares(_parts(shared), data)[1])
+    misfits = [
+        float(weights @ least_squares(_parts(shared, each), data)[1]) for each in CORRELATIONS
+    ]
     best = int(np.argmin(misfits))
     gain = misfit - misfits[best]
-    in_common = weights * np.abs(striped.power[:, 1]) / striped.power[:, 0]
-    if gain < max(LEAST_GAIN, LEAST_SHARE * misfit) or misfits[best] > MOST_LEFT:
-        return Lasting(power, 0.0, float(in_common @ left))
-    correlation = CORRELATIONS[best]
-    specimen = fits[best][0][:, :2].sum(axis=1) * scale
-    is_certain = striped.alike[:, -1] - correlation ** (striped.alike.shape[1] - 1) > TOLD_APART
-    if not is_certain.any():
-        return Lasting(power, 0.0, float(in_common @ left))
-    ratio = specimen[is_certain] / striped.elsewhere[is_certain]
-    usual = max(_median(ratio, weights[is_certain]), 1.0) * striped.elsewhere
-    tolerance = np.maximum(usual, striped.error)
-    parts = _with_lasting(parts, correlation)
+    is_sure = gain > max(LEAST_GAIN, LEAST_SHARE * misfit) and misfits[best] <= MOST_LEFT
+    return CORRELATIONS[best] if is_sure else 0.0
+
+
+def _amounts(shared: Shared, correlation: float, usual: Array) -> Array:
+    """Return the power of stripes that go on, where about so much is usual of the specimen."""
+    scale = _scale(shared)
+    tolerance = np.maximum(usual, shared.error)
+    parts = _parts(shared, correlation)
     prior = np.zeros((len(parts), 1, parts.shape[2]))
     prior[:, 0, :2] = (scale / tolerance)[:, np.newaxis]
     amounts, _ = least_squares(
         np.concatenate([parts, prior], axis=1),
-        np.concatenate([data, (usual / tolerance)[:, np.newaxis]], axis=1),
+        np.concatenate(
+            [shared.power / scale[:, np.newaxis], (usual / tolerance)[:, np.newaxis]], axis=1
+        ),
     )
-    power[is_more] = amounts[:, -1] * scale
-    return Lasting(power, correlation, float(in_common @ fits[best][1]))
+    return np.asarray(amounts[:, -1] * scale)
 
 
-def _specimen_and_new(shared: Shared) -> Array:
-    """Return how specimens and stripes of a single slice change, shape (groups, lags, 3)."""
-    lags = np.arange(shared.power.shape[1])
-    slowest, new = (
-        np.broadcast_to(each, shared.alike.shape) for each in (shared.slowest, lags == 0)
-    )
-    return np.stack([shared.alike, slowest, new], axis=2)
+def _scale(shared: Shared) -> Array:
+    """Return by how much parts may miss what slices have in common."""
+    return np.hypot(shared.error, INEXACT * shared.power[:, 0])
 
 
-def _with_lasting(parts: Array, correlation: float) -> Array:
-    """Return the same with stripes that go on, shape (groups, lags, 4)."""
-    lags = np.arange(parts.shape[1])
-    lasting = np.broadcast_to(correlation**lags, parts.shape[:2])
-    return np.concatenate([parts, lasting[:, :, np.newaxis]], axis=2)
+def _parts(shared: Shared, correlation: float | None = None) -> Array:
+    """Return how what slices show changes with distance, shape (groups, lags, parts).
+
+    Of details of the specimen, of its coarsest parts, of stripes of a single slice, and, given
+    their correlation, of stripes that go on.
+    """
+    lags = np.arange(len(shared.slowest))
+    same = [shared.slowest, lags == 0] + ([] if correlation is None else [correlation**lags])
+    each = [np.broadcast_to(part, shared.alike.shape) for part in same]
+    return np.stack([shared.alike, *each], axis=2)
 
 
 def _median(values: Array, weights: Array) -> float:

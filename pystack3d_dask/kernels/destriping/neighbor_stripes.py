@@ -65,13 +65,15 @@ def _strength(
     """Return the factor for each group that a slice with fewer stripes, or more, needs.
 
     Its power of stripes is the share of the usual one that makes what was found as strong as it is;
-    the weights for this power are those of the usual one, times the factor.
+    the weights for this power are those of the usual one, times the factor (nearly, where stripes
+    go on: those of its neighbors stay as strong as they are).
     """
     counts = frequencies.wedge.counts
     pixels = float(np.prod(frequencies.extended))
     strength = float((found.real**2 + found.imag**2).sum()) / pixels
     usual = float((counts * power).sum())
-    without = float((counts * (power - (model.stripes + model.lasting) * own**2)).sum())
+    none = power * (1 - 2 * own) + (model.stripes + model.lasting) * own**2
+    without = float((counts * none).sum())
     if usual <= without:
         return np.ones(len(counts), np.float32)
     over = (strength - without) / (usual - without) - CHANCE

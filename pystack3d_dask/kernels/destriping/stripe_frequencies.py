@@ -22,7 +22,7 @@ UNSTRIPED = 30.0  # degrees from the axis of x, from which on nothing is of stri
 COLUMNS = 40  # groups of frequencies across stripes, at least
 GROWTH = 0.25  # width of a group over the frequencies below it, at most
 LOWEST, PER_OCTAVE = 4, 4  # cycles in a slice, and rings of frequencies
-ROWS_SMOOTHED, GROUPS_SMOOTHED = 0.4, 0.7
+ROWS_SMOOTHED, GROUPS_SMOOTHED = 0.4, 0.7  # standard deviations
 
 
 class Bins(NamedTuple):

@@ -33,7 +33,7 @@ COARSEST = 2.0  # octaves above the longest waves, to which the coarsest parts o
 TINY = 1e-9  # of the largest power
 SHRINK = 0.5  # standard errors of the power of stripes, by which small ones are taken for none
 SURE = 3.0  # standard errors by which a specimen that leans along z has to show
-PER_FREQUENCY = 4.0  # independent parts that a mean of a group is made of: with those beside it
+PER_FREQUENCY = 2.9  # independent parts that a mean of a group is made of: with those beside it
 LEAST_SPECIMEN = 1e-3  # of the power that the specimen has at other frequencies of that length
 REST = 1e-4  # of the power of the specimen, that nothing predicts
 
@@ -51,9 +51,6 @@ class StripeModel:
         ``exp(-decay * distance ** exponent)``.
     persistence : ndarray of float64, shape ()
         Correlation of stripes that go on, from slice to slice.
-    misfit : ndarray of float64, shape ()
-        Mean square of what neither specimen nor stripes explain of what neighbors have in common,
-        over what may be left.
     """
 
     specimen: Array
@@ -63,7 +60,6 @@ class StripeModel:
     decay: Array
     exponent: Array
     persistence: Array
-    misfit: Array
 
     def as_arrays(self) -> Arrays:
         """Return the arrays by name."""
@@ -166,31 +162,32 @@ def stripe_model(
         Standard errors by which what slices have in common at some distance has to be more than at
         the least one, to count.
     """
-    specimen, *_ = _decay(rings, roughest)
-    noise = np.maximum(rings[0] - specimen, 0)
-    # what slices have in common is the specimen at all frequencies, which need not be alike
-    in_common = rings + frequencies.by_ring(wedge)
-    in_common[0] = rings[0]
-    _, decay, exponent = _decay(in_common, roughest)
-    specimen, decay, exponent, noise = (
-        each[frequencies.ring_of_group] for each in (specimen, decay, exponent, noise)
-    )
+    lags = np.arange(LAGS)
+    ring = frequencies.ring_of_group
+    specimen, decay, exponent = _decay(rings, roughest)
+    noise = np.maximum(rings[0] - specimen, 0)[ring]
+    specimen = specimen[ring]
     smoothed = np.stack([frequencies.smooth(each) for each in wedge], axis=1)
     whole = smoothed[:, 0]
     error = _error(whole, count, frequencies)
-    lags = np.arange(LAGS)
-    lasting, persistence, misfit = lasting_stripes(
+    lasting, persistence = lasting_stripes(
         Shared(
             power=smoothed - noise[:, np.newaxis] * (lags == 0),
             error=error,
             elsewhere=specimen,
-            alike=_alike(decay, exponent, lags),
+            alike=_alike(decay, exponent, lags)[ring],
             slowest=_slowest(rings, roughest, lags),
+            rings=ring,
             counts=frequencies.wedge.counts,
         )
     )
-    shared = (smoothed - lasting[:, np.newaxis] * persistence**lags)[:, 1:].T
-    own = _in_common(shared, decay, exponent, sure * error)
+    go_on = lasting * persistence ** lags[:, np.newaxis]
+    # else what slices have in common is the specimen at all frequencies, which need not be alike
+    in_common = rings + frequencies.by_ring(wedge - go_on)
+    in_common[0] = rings[0]
+    _, decay, exponent = _decay(in_common, roughest)
+    decay, exponent = decay[ring], exponent[ring]
+    own = _in_common(smoothed.T[1:] - go_on[1:], decay, exponent, sure * error)
     own = np.clip(own, 0, np.maximum(whole, 0))
     left = np.maximum(whole - own - noise, 0)
     lasting = np.minimum(lasting, left)
@@ -202,7 +199,6 @@ def stripe_model(
         decay=decay,
         exponent=exponent,
         persistence=np.array(persistence),
-        misfit=np.array(misfit),
     )
 
 
@@ -221,18 +217,19 @@ def _slowest(rings: Array, roughest: float, lags: Array) -> Array:
     return np.asarray(_alike(decay, exponent, lags)[0])
 
 
-def _in_common(shared: Sequence[Array], decay: Array, exponent: Array, error: Array) -> Array:
+def _in_common(shared: Array, decay: Array, exponent: Array, error: Array) -> Array:
     """Return the power of the specimen, from what slices have in common at 1, 2 and 3.
 
-    What leans along z moves by some pixels from slice to slice, and has less in common, or the
-    opposite, at one distance than at another.
+    Round bodies, as of fibers, change slowly at first: their power is at least what goes straight
+    on from what slices have in common at 2 and 1. What leans along z moves by some pixels from
+    slice to slice, and has less in common, or the opposite, at one distance than at another.
     """
-
-    found = shared[0] / _alike(decay, exponent, 1.0)
+    one, two, *_ = shared
+    found = np.maximum(one / _alike(decay, exponent, 1.0), 2 * one - two - error)
     for apart, each in enumerate(shared, start=1):
         leaning = (np.abs(each) - error) / _alike(decay, exponent, float(apart))
         found = np.maximum(found, leaning)
-    return found
+    return np.asarray(found)
 
 
 def _error(whole: Array, count: float, frequencies: Frequencies) -> Array:

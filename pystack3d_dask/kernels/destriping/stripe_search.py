@@ -40,7 +40,6 @@ STILL = 0.25  # pixels: smaller movements are not told from errors
 TIMES_CONTROL = 3.0  # what is found along the axis of stripes, over what is found along the other
 TAILS, TAILS_APART = (2.3, 97.7), 4.0  # percentiles, and their distance in standard deviations
 NOTICEABLE = 0.05  # of the contrast
-UNEXPLAINED = 1.2  # misfit from which on something else, such as layers that lean, is there
 MOST_POWER, LEAST_SHARED = 4.0, 0.5  # of what is usual: other slices show something else
 
 
@@ -70,9 +69,9 @@ class Found:
 
     @property
     def are_stripes(self) -> bool:
-        """True if it is more than what may be found without stripes, noticeable, and explained."""
+        """True if it is more than what may be found without stripes, and noticeable."""
         least = max(TIMES_CONTROL * self.control, NOTICEABLE * self.contrast)
-        return bool(self.rms > least and self.model.misfit <= UNEXPLAINED)
+        return bool(self.rms > least)
 
 
 def compare(images: Sequence[Array], along: Direction) -> Arrays:
