@@ -222,9 +222,7 @@ def _median_inside_parts(best: Candidate, part: Array, samples: Samples) -> floa
         return 0.0
     weights = weights[is_seen]
     slopes = np.bincount(groups, expected * shown)[is_seen] / weights
-    order = np.argsort(slopes)
-    half = np.searchsorted(np.cumsum(weights[order]), weights.sum() / 2)
-    return float(slopes[order][half])
+    return float(np.quantile(slopes, 0.5, weights=weights, method="inverted_cdf"))
 
 
 def _inside_parts(

@@ -43,7 +43,7 @@ class Lasting(NamedTuple):
 
 
 class Shared(NamedTuple):
-    """What slices have in common at the frequencies of stripes.
+    """Powers that slices have in common at the frequencies of stripes.
 
     Parameters
     ----------
@@ -131,9 +131,10 @@ def lasting_stripes(shared: Shared) -> Lasting:
     amounts, _ = least_squares(_parts(pooled, correlation), pooled.power / scale[:, np.newaxis])
     specimen = amounts[:, :2].sum(axis=1) * scale
     ratio = specimen[is_certain] / pooled.elsewhere[is_certain]
-    usual = max(_median(ratio, (pooled.counts * pooled.power[:, 0])[is_certain]), 1.0)
+    weights = (pooled.counts * pooled.power[:, 0])[is_certain]
+    median = float(np.quantile(ratio, 0.5, weights=weights, method="inverted_cdf"))
     power = np.zeros(len(is_more))
-    power[is_more] = _amounts(striped, correlation, usual * striped.elsewhere)
+    power[is_more] = _amounts(striped, correlation, max(median, 1.0) * striped.elsewhere)
     return Lasting(power, correlation)
 
 
@@ -189,12 +190,6 @@ def _parts(shared: Shared, correlation: float | None = None) -> Array:
     same = [shared.slowest, lags == 0] + ([] if correlation is None else [correlation**lags])
     each = [np.broadcast_to(part, shared.alike.shape) for part in same]
     return np.stack([shared.alike, *each], axis=2)
-
-
-def _median(values: Array, weights: Array) -> float:
-    order = np.argsort(values)
-    reached = np.cumsum(weights[order])
-    return float(values[order][np.searchsorted(reached, reached[-1] / 2)])
 
 
 def least_squares(parts: Array, data: Array) -> tuple[Array, Array]:
